@@ -1,7 +1,7 @@
-"""Work out the first release of each call from tables, release by release, and from older facts.
+"""Compute the first release of each call from the tables of releases, and from older facts.
 
-A call is there from the first release whose tables name it, also where that kernel answers it with
-ENOSYS. The tables must be those of mainline releases: stable ones carry backports.
+A call exists from the first release whose tables name it, even if that kernel answers ENOSYS. The
+tables must be those of mainline releases: stable ones contain backports.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
 
     Calls = Mapping[str, Mapping[str, Introduced]]
-    """First releases by ABI and call."""
+    """First releases, by ABI and call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A first release that the tables contradict; ``seen`` is what they say.
+    """A recorded first release that the tables contradict; ``seen`` is the one by the tables.
 
-    ``seen`` is None where no table has the call, though ``known`` lies within their releases.
+    ``seen`` is None if no table has the call, although ``known`` lies within their releases.
     """
 
     abi: str
@@ -34,17 +34,17 @@ class Conflict:
 
     @property
     def said(self) -> str:
-        """The matter, and what becomes of it, in words."""
+        """A description of the conflict, and of its resolution."""
         if self.seen is None:
             return f"known since {self.known}, but in no table that was read; kept"
         return f"known since {self.known}, by the tables {self.seen}, which count"
 
 
 def observe(releases: Iterable[Tables]) -> dict[str, dict[str, Introduced]]:
-    """Return the first releases that tables show by themselves, in order of releases.
+    """Return the first releases by tables alone; ``releases`` must be in order.
 
-    Calls of the first tables may be older; those of an ABI that comes later begin with it. Between
-    releases that are no neighbours a call came with any of those in between.
+    Calls of the first tables may be older than these. If ``releases`` skips some, the range of a
+    call includes the skipped ones.
     """
     found: dict[str, dict[str, Introduced]] = {}
     before: Release | None = None
@@ -60,9 +60,9 @@ def observe(releases: Iterable[Tables]) -> dict[str, dict[str, Introduced]]:
 
 
 def advance(known: Calls, *tables: Tables) -> Calls:
-    """Return ``known`` with the calls of ``tables`` that it lacks: what a bump adds by itself.
+    """Return ``known`` with the calls of ``tables`` that it lacks, as an update to a new tag needs.
 
-    What is known stays as it is.
+    Entries of ``known`` do not change.
     """
     seen = observe(sorted(tables, key=lambda one: Release.parse(one.tag)))
     new = {
@@ -75,10 +75,10 @@ def advance(known: Calls, *tables: Tables) -> Calls:
 
 
 def rewrite(known: Calls, releases: Iterable[Tables]) -> tuple[Calls, tuple[Conflict, ...]]:
-    """Return ``known`` as the tables of mainline ``releases``, in their order, correct it.
+    """Return ``known``, corrected by the tables of mainline ``releases``, which must be in order.
 
-    What is known may be closer than the tables: ``5.3-5.4`` stays where these begin with 5.10. If
-    both cannot be true, the tables count.
+    ``known`` may be more precise than the tables: ``5.3-5.4`` stays if these begin with 5.10. If
+    the two contradict each other, the tables win.
     """
     read = list(releases)
     seen = observe(read)
@@ -103,7 +103,7 @@ def rewrite(known: Calls, releases: Iterable[Tables]) -> tuple[Calls, tuple[Conf
 
 
 def _both(known: Introduced, seen: Introduced) -> Introduced | None:
-    """Return the releases that both allow, None if there is none."""
+    """Return the range of releases that both allow; None if there is none."""
     bounds = [one.earliest for one in (known, seen) if one.earliest]
     earliest = max(bounds, default=None)
     latest = min(known.latest, seen.latest)

@@ -1,4 +1,4 @@
-"""Keep tables as files: a lock (TOML) of upstream's files, a matrix (CSV) of numbers, and facts."""
+"""Tables as files: a lock (TOML) of upstream's files, a matrix (CSV) of numbers, and facts."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _NR = re.compile(r"0|[1-9][0-9]{0,9}")
 _EVERYWHERE = frozenset(
     {"execve", "exit_group", "faccessat2", "prctl", "read", "rt_tgsigqueueinfo", "seccomp", "write"}
 )
-"""Calls that each ABI has at each tag, and that some part of seccompgen relies on."""
+"""Calls that every ABI has at every tag, and on which some part of seccompgen relies."""
 _MOST_ERRORS = 100
-"""The most problems that are reported; each is looked up in the whole text."""
+"""The most problems to report; finding the position of each searches the whole text."""
 
 
 def render_matrix(tables: Tables) -> bytes:
-    """Return the numbers as CSV: a call a row, an ABI a column, empty where it is not there."""
+    """Return the numbers as CSV: a row per call, a column per ABI, empty if it lacks the call."""
     columns = [tables.tables[name] for name in ABIS if name in tables.tables]
     calls = sorted({call for table in columns for call in table.numbers})
     lines = [",".join(("name", *(table.abi.name for table in columns)))]
@@ -50,7 +50,7 @@ def render_lock(
 ) -> bytes:
     """Return the lock for ``tables``, as TOML.
 
-    Their numbers are ``matrix``; ``facts`` are their facts as `render_facts` returns them.
+    ``matrix`` is their rendered matrix; ``facts`` are their facts as returned by `render_facts`.
     """
     parts = [
         _HEADER,
@@ -84,12 +84,12 @@ def load(
     names: tuple[str, str],
     fact_file: Callable[[str], tuple[str, bytes]] | None = None,
 ) -> Tables:
-    """Return the tables that ``lock`` and ``matrix`` hold; ``names`` are the files', for messages.
+    """Return the tables in ``lock`` and ``matrix``; ``names`` are the names of these files.
 
-    ``fact_file`` returns name and content of a file of facts; without it, facts are left out. Those
-    that the lock does not have, since an older seccompgen wrote it, are not there.
+    ``fact_file`` returns name and content of a file of facts; without it, the tables have no facts.
+    They also lack facts that the lock does not list because an older seccompgen wrote it.
 
-    Raises AnswerNo where a file is not the one that the lock was made with, and InputError, with
+    Raises AnswerNo if a file is not the one that the lock was made with, and InputError, with
     positions, for everything that ``render_lock`` and ``render_matrix`` never write.
     """
     reader = _LockReader(lock, names[0])
@@ -128,10 +128,10 @@ def _require_hash(content: bytes, sha256: str, name: str, lock: str) -> None:
 
 
 def require_complete(tables: Tables, name: str) -> None:
-    """Raise InputError if ``tables`` lack what every kernel has, so that they cannot be its own.
+    """Raise InputError if ``tables`` lack calls that every kernel has, or mix up x32's numbers.
 
     A hash shows that a matrix belongs to a lock; it does not show who wrote them. ``name`` is the
-    matrix's, for messages.
+    name of the matrix, for messages.
     """
     errors = []
     for abi, table in tables.tables.items():
@@ -166,7 +166,7 @@ class _LockReader:
             raise InputError(*self._errors)
 
     def _fail(self, message: str, *near: object) -> None:
-        """Report ``message`` where the first of ``near`` stands that the text holds."""
+        """Report ``message`` at the first of ``near`` that occurs in the text."""
         for item in near:
             text = str(item)
             at = self._text.find(text) if text else -1
@@ -300,7 +300,7 @@ def _read_matrix(matrix: bytes, name: str, abis: Iterable[str]) -> dict[str, dic
 
 
 def _matrix_errors(lines: Sequence[str], header: Sequence[str], name: str) -> list[Diagnostic]:
-    """Return what is wrong with a matrix that is not as it should be, by lines and columns."""
+    """Return the errors of an invalid matrix, with lines and columns."""
     errors = []
     before = ""
     for line, content in enumerate(lines[1:], 2):

@@ -1,8 +1,8 @@
-"""Powers: what each system call gives to who may make it, beyond what a process has anyway.
+"""Powers: the abilities that each system call gives to a process that may make it.
 
 The table is ``powers.toml``, for people to review. Every call has one line without a condition, and
-may have cases, in which it gives something else. What is refused of one call is refused in vain
-where another gives the same, and what gives nothing can be permitted to everybody.
+may have lines for cases in which it gives another power. Refusing a call is useless if a permitted
+one gives the same power, and calls that give no power can be permitted to everybody.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ _GONE = "gone"
 
 
 class Power(NamedTuple):
-    """A kind of what calls give; ``gives`` says what, empty for nothing."""
+    """A power that calls can give; ``gives`` describes it, empty for no power."""
 
     name: str
     gives: str
 
 
 class PowerLine(NamedTuple):
-    """Calls that give the same where ``when`` holds, always if that is empty, and what they do.
+    """Calls that give one power if ``when`` holds (empty: always), and the reason.
 
-    The condition is written as in a policy; ``reason`` follows the name of a call.
+    ``when`` is written as in a policy; ``reason`` is the rest of a sentence that begins with the
+    name of a call.
     """
 
     power: Power
@@ -41,7 +42,7 @@ class PowerLine(NamedTuple):
 
 
 class RefusalEffect(Enum):
-    """The fate of a program whose call is refused by an errno, and that is not prepared."""
+    """The fate of a program that is not prepared for an errno from a refused call."""
 
     CRASH = "crash"
     SPIN = "spin"
@@ -50,16 +51,16 @@ class RefusalEffect(Enum):
 
 
 class Refused(NamedTuple):
-    """The effect of refusing a call by an errno, and a sentence on it."""
+    """The effect of refusing a call by an errno, and a sentence about it."""
 
     effect: RefusalEffect
     text: str
 
 
 class Powers(NamedTuple):
-    """The table: its kinds and lines in the order of the file, and what it says of single calls.
+    """The table: its powers and lines in the order of the file, and notes on single calls.
 
-    ``hidden`` says what of a call lies in memory, where no filter looks, and decides what it gives.
+    ``hidden`` describes, by call, data in memory, invisible to filters, on which the power depends.
     """
 
     kinds: Mapping[str, Power]
@@ -69,19 +70,19 @@ class Powers(NamedTuple):
     hidden: Mapping[str, str]
 
     def of(self, call: str) -> tuple[PowerLine, ...]:
-        """Return the lines of a call, its cases first; none for one that the table lacks."""
+        """Return the lines of a call, its cases first; none if the table lacks the call."""
         if _PLACEHOLDER.fullmatch(call):
             return (PowerLine(self.kinds[_GONE], (call,), "", "is a free number: ENOSYS"),)
         return self.by_call.get(call, ())
 
     def same(self, call: str) -> tuple[str, ...]:
-        """Return the calls that give what ``call`` gives, cases aside; it is among them."""
+        """Return the calls, including ``call``, that give the same power, apart from cases."""
         return self.of(call)[-1].calls
 
     def given(self, kind: str) -> Iterator[tuple[str, str]]:
-        """Yield the calls that give what ``kind`` is, with the condition under which each does so.
+        """Yield the calls that give the power ``kind``, each with the condition for that.
 
-        A call's line without a condition leaves out what its cases say of other kinds.
+        The condition of a line without one excludes the call's cases with other powers.
         """
         for line in self.lines:
             if line.power.name != kind:
@@ -93,8 +94,8 @@ class Powers(NamedTuple):
 
 @lru_cache(maxsize=1)
 def powers() -> Powers:
-    """Return the table of what each call gives."""
-    import tomllib  # noqa: PLC0415 - few commands ask what calls give
+    """Return the table of the powers that calls give."""
+    import tomllib  # noqa: PLC0415 - few commands need the powers of calls
 
     read = tomllib.loads(_FILE.read_text(encoding="utf-8"))
     kinds = {name: Power(name, one["gives"]) for name, one in read["powers"].items()}
@@ -120,7 +121,7 @@ def _negated(when: str) -> str:
 
 
 def _key(key: str) -> tuple[tuple[str, ...], str]:
-    """Return the calls and the condition of ``open openat if CONDITION``."""
+    """Split ``open openat if CONDITION`` into calls and condition."""
     names, _, when = key.partition(" if ")
     return tuple(names.split()), when
 

@@ -1,13 +1,14 @@
-"""Prototypes as CSV: what each entry point takes, and which one serves a call on which ABIs.
+"""Prototypes as CSV: the parameters of entry points, and the entry point of each call by ABI.
 
-Two sorts of rows, a blank line between them::
+There are two kinds of rows, with a blank line between them::
 
     sys_openat,dfd: int,filename: const char __user *,flags: int,mode: umode_t
     openat,all,sys_openat
 
-A parameter ends with a number, as in ``flags: unsigned long: 32``, where the kernel reads fewer
-bits than its type has. ``all-alpha-sparc`` are all ABIs but these, ``arm+mips`` these alone. A call
-has a row for each of its entry points; ABIs in none of them lack it, or nobody knows what it takes.
+If the kernel reads fewer bits than the type has, a parameter ends with their number, as in ``flags:
+unsigned long: 32``. ``all-alpha-sparc`` are all ABIs but alpha and sparc, ``arm+mips`` are these
+two alone. A call has a row for each of its entry points; on ABIs in none of its rows, the call does
+not exist or its prototype is unknown.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ _CALL = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 def render(prototypes: Mapping[str, Mapping[str, Prototype]]) -> bytes:
-    """Return ``prototypes``, which `read` or the parser made, as CSV.
+    """Return ``prototypes``, as returned by `read` or the parser, as CSV.
 
-    Entry points of one name that differ by architecture have a number: ``sys_rt_sigaction@2``.
+    Entry points with the same name that differ by architecture are numbered:
+    ``sys_rt_sigaction@2``.
     """
     abis = list(prototypes)
     names: dict[str, list[EntryPoint]] = {}
@@ -75,10 +77,10 @@ def _abis(having: Sequence[str], abis: Sequence[str]) -> str:
 
 
 def read(content: bytes, name: str, abis: Sequence[str]) -> dict[str, AbiPrototypes]:
-    """Return the prototypes that `render` wrote, for ``abis``.
+    """Return the prototypes in ``content``, which `render` wrote for ``abis``.
 
-    Raises InputError, with the position of each problem, for everything else. ``name`` is the
-    file's, for messages.
+    Raises InputError, with the position of each problem, for anything else. ``name`` is the file's
+    name, for messages.
     """
     lines = rows_of(content, name)
     if "" not in lines:
@@ -97,7 +99,7 @@ def read(content: bytes, name: str, abis: Sequence[str]) -> dict[str, AbiPrototy
 class WrittenPrototypes(Mapping[str, AbiPrototypes]):
     """The prototypes in ``content``, which `render` is known to have written for ``abis``.
 
-    Each row is read when its call is asked for: there are hundreds, of which a policy names a few.
+    Each row is parsed on first access to its call: there are hundreds, and a policy names a few.
     """
 
     def __init__(self, content: bytes, name: str, abis: Sequence[str]) -> None:
@@ -112,9 +114,9 @@ class WrittenPrototypes(Mapping[str, AbiPrototypes]):
         self._of = {abi: AbiPrototypes(ABIS[abi], _WrittenCalls(self, abi)) for abi in abis}
 
     def entry_point(self, call: str, abi: str) -> EntryPoint:
-        """Return what serves ``call`` on ``abi``; raise KeyError if nobody knows."""
+        """Return the entry point of ``call`` on ``abi``; raise KeyError if it is unknown."""
         if call not in self._read:
-            reader = _PrototypeRows(self._file, self._abis)  # of this thread alone
+            reader = _PrototypeRows(self._file, self._abis)  # not shared between threads
             for row in self.calls[call]:
                 reader.entry(0, self._entries[row.rpartition(",")[2]])
                 reader.call(0, row)
@@ -122,7 +124,7 @@ class WrittenPrototypes(Mapping[str, AbiPrototypes]):
         return self._read[call][abi]
 
     def __getitem__(self, abi: str) -> AbiPrototypes:
-        """Return those of an ABI."""
+        """Return the prototypes of an ABI."""
         return self._of[abi]
 
     def __iter__(self) -> Iterator[str]:
@@ -130,12 +132,12 @@ class WrittenPrototypes(Mapping[str, AbiPrototypes]):
         return iter(self._of)
 
     def __len__(self) -> int:
-        """Return of how many ABIs there are any."""
+        """Return the number of ABIs."""
         return len(self._of)
 
 
 class _WrittenCalls(Mapping[str, EntryPoint]):
-    """The entry points of one ABI by call, each read when it is asked for."""
+    """The entry points of one ABI by call, each parsed on first access."""
 
     def __init__(self, file: WrittenPrototypes, abi: str) -> None:
         self._file, self._abi = file, abi
@@ -155,7 +157,7 @@ class _PrototypeRows(RowReader):
         super().__init__(file)
         self.found: dict[str, dict[str, EntryPoint]] = {abi: {} for abi in abis}
         self._entries: dict[str, EntryPoint] = {}
-        # The same parameters and sets of ABIs are in hundreds of rows.
+        # The same parameters and sets of ABIs recur in hundreds of rows.
         self._parameters: dict[str, Declared] = {}
         self._sets: dict[str, tuple[str, ...]] = {}
 

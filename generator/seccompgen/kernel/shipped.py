@@ -1,4 +1,4 @@
-"""The tables of the pinned tag, which are part of seccompgen, and others that it wrote."""
+"""The tables of the pinned tag, which are part of seccompgen, and tables in other directories."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ _LOCK = re.compile(
 def shipped_tables() -> Tables:
     """Return the tables of the pinned tag, which are part of seccompgen.
 
-    Reads no more of them than is asked for, and believes what it reads, as it believes the code
-    beside it; a test compares that with `load_tables`. Files that `lockfile` did not write, or
-    that do not fit together, are left to that.
+    This parses only the parts that are used, and trusts the files like the code next to them; a
+    test compares the result with `load_tables`. If `lockfile` did not write the files, or they do
+    not belong together, `load_tables` reads them.
     """
     return _believed(SHIPPED, *_read(SHIPPED)) or load_tables(SHIPPED)
 
 
 @lru_cache(maxsize=1)
 def _believed(directory: Path, lock: bytes, matrix: bytes) -> Tables | None:
-    """Return the tables of these files of a directory, None where they do not fit together.
+    """Return the tables of a lock and its matrix; None if the two do not belong together.
 
-    A process that asks again has the same tables, and with them what was read of them by then.
+    Repeated calls in a process return the same object, with the parts that are parsed already.
     """
     match = _LOCK.fullmatch(lock.decode(errors="replace"))
     if match is None or hashlib.sha256(matrix).hexdigest() != match["sha256"]:
@@ -60,12 +60,12 @@ def _believed(directory: Path, lock: bytes, matrix: bytes) -> Tables | None:
 
 
 def since() -> Since:
-    """Return the first release of each call, as far as this seccompgen knows it."""
+    """Return the first release of each call, as far as the shipped tables contain it."""
     return shipped_tables().since
 
 
 def kept_since() -> Mapping[str, Mapping[str, Introduced]]:
-    """Return the first releases that are part of seccompgen, also where there is no lock."""
+    """Return the first releases that are part of seccompgen, even if there is no lock."""
     from seccompgen.kernel import since_file  # noqa: PLC0415 - few commands need it
 
     path = SHIPPED / SINCE_NAME
@@ -73,7 +73,7 @@ def kept_since() -> Mapping[str, Mapping[str, Introduced]]:
 
 
 def _facts(directory: Path, lock: re.Match[str]) -> Facts:
-    """Return the facts that the lock names, each part to be read when it is asked for."""
+    """Return the facts that the lock names; each part is read on first access."""
     if not lock["facts"]:
         return NO_FACTS
     abis = re.findall(r"^(\w+) = \[$", lock["abis"], re.MULTILINE)
@@ -104,14 +104,14 @@ def _fact_inputs(text: str) -> dict[str, UpstreamFile]:
 
 def load_tables(directory: Path) -> Tables:
     """Return the tables that ``seccompgen tables -o DIRECTORY`` wrote."""
-    from seccompgen.kernel import lockfile  # noqa: PLC0415 - those that are shipped need no TOML
+    from seccompgen.kernel import lockfile  # noqa: PLC0415 - the shipped tables need no TOML
 
     lock, matrix = _read(directory)
     names = str(directory / LOCK_NAME), str(directory / MATRIX_NAME)
     tables = lockfile.load(lock, matrix, names, partial(_read_fact_file, directory))
     lockfile.require_complete(tables, names[1])
     if not tables.facts.since:
-        # An older seccompgen wrote that lock; when a call came does not depend on the tag.
+        # An older seccompgen wrote the lock; first releases do not depend on the tag.
         tables = replace(tables, facts=replace(tables.facts, since=_Later(kept_since)))
     return tables
 
@@ -137,7 +137,7 @@ def _content(path: Path) -> bytes:
 
 
 class _Later(Mapping[str, Any]):
-    """A mapping that is read when it is first asked for anything."""
+    """A mapping that is loaded on first access."""
 
     def __init__(self, load: Callable[[], Mapping[str, Any]]) -> None:
         self._load = load
@@ -156,12 +156,12 @@ class _Later(Mapping[str, Any]):
         return len(self._loaded)
 
     def __reduce__(self) -> tuple[type[_Later], tuple[Callable[[], Mapping[str, Any]]]]:
-        """Send workers where to read it, not all that was read."""
+        """Pickle how to load the mapping, not its content."""
         return (_Later, (self._load,))
 
 
 class _Columns(Mapping[str, Table]):
-    """The tables of a matrix by ABI, each made when it is asked for."""
+    """The tables of a matrix by ABI, each created on first access."""
 
     def __init__(self, lock: re.Match[str], matrix: bytes) -> None:
         self._tag = lock["tag"]

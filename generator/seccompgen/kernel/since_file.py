@@ -1,4 +1,4 @@
-"""First releases as CSV: a call a row, an ABI a column, empty where the call never was."""
+"""First releases as CSV: one row per call, one column per ABI, empty if it never had the call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CELL = re.compile(rf"<={_RELEASE}|{_RELEASE}(?:-{_RELEASE})?", re.ASCII)
 
 
 def render(since: Mapping[str, Mapping[str, Introduced]]) -> bytes:
-    """Return ``since``, by ABI and call, as CSV. Every ABI has a column, also one that is gone."""
+    """Return ``since``, by ABI and call, as CSV. Every ABI has a column, even a removed one."""
     columns = [since.get(abi, {}) for abi in ABIS]
     lines = [_HEADER]
     lines += (
@@ -31,10 +31,10 @@ def render(since: Mapping[str, Mapping[str, Introduced]]) -> bytes:
 
 
 def read(content: bytes, name: str, _: Sequence[str]) -> dict[str, dict[str, Introduced]]:
-    """Return, by ABI and call, the first releases that ``render`` wrote.
+    """Return the first releases in ``content``, which ``render`` wrote, by ABI and call.
 
-    Raises InputError, with the position of each problem, for everything else. ``name`` is the
-    file's, for messages. It has all ABIs that seccompgen knows, whatever the lock has.
+    Raises InputError, with the position of each problem, for anything else. ``name`` is the file's
+    name, for messages. The file has all ABIs that seccompgen knows, regardless of the lock.
     """
     reader = _ReleaseRows(name)
     for number, line in enumerate(rows_of(content, name, _HEADER), 2):
@@ -48,7 +48,7 @@ class _ReleaseRows(RowReader):
         super().__init__(file)
         self.since: dict[str, dict[str, Introduced]] = {abi: {} for abi in ABIS}
         self._before = ""
-        # The same few texts fill thousands of cells.
+        # A few different texts fill thousands of cells.
         self._cells: dict[str, Introduced] = {}
 
     def row(self, line: int, text: str) -> None:

@@ -1,8 +1,8 @@
-"""Download many small files at once, patient with what passes and quick to give up otherwise.
+"""Download many small files at once: repeat after transient failures, else give up at once.
 
-Worker threads are daemons and never waited for: name resolution, a TLS handshake or a server
-that sends a byte a second cannot be interrupted, so the main thread keeps the time and leaves
-them behind. They hold nothing but a socket.
+Worker threads are daemons and are never joined: name resolution, a TLS handshake or a server that
+sends a byte per second cannot be interrupted, so the main thread enforces the deadline and abandons
+them. They hold nothing but a socket.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ THREADS = 8
 TIMEOUT = 10.0
 """Seconds without a byte, or without a connection, after which a request has failed."""
 DEADLINE = 30.0
-"""Seconds for one file in all, with every repetition."""
+"""Seconds for one file in total, including repetitions."""
 BACKOFF = (0.2, 0.4, 0.8)
-"""Seconds to wait before each repetition of a request that failed for the moment."""
+"""Seconds to wait before each repetition after a transient failure."""
 MAX_FILE = 4 << 20
-"""Bytes; the largest file that any tag needs has under 100 KiB."""
+"""The limit for one file, in bytes; the largest that any tag needs has under 100 KiB."""
 MAX_REDIRECTS = 5
 
 _CHUNK = 1 << 14
@@ -45,17 +45,17 @@ _ADVICE = "try again later, or name another source with --from"
 
 
 class _FailedError(Exception):
-    """A request failed for good; the message says what happened, ``advice`` what can be done."""
+    """A permanent failure of a request; the message is the cause, ``advice`` the remedy."""
 
     advice = _ADVICE
 
 
 class _TransientError(_FailedError):
-    """A request failed in a way that may pass."""
+    """A failure of a request that may be transient."""
 
 
 class _UntrustedError(_FailedError):
-    """The server cannot show that it is the one that was asked for."""
+    """A failure of the server to authenticate itself."""
 
     advice = "or name another source with --from"
 
@@ -67,7 +67,7 @@ class _Limits:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether ``host`` is this machine, whatever a name server says."""
+    """Return True if ``host`` is certainly this machine: localhost or a loopback address."""
     if host == "localhost":
         return True
     try:
@@ -81,11 +81,11 @@ def download(
     progress: Callable[[int, int], None] | None = None,
     shown: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
-    """Return the content behind each URL, by the same key, without those that answer 404.
+    """Return the content of each URL, by the same key, without those that answer 404.
 
-    ``shown`` is what messages call each URL; by default, `shown_url` says. The environment variable
-    SECCOMPGEN_TIMEOUT, in seconds, replaces both time limits. Raises OutsideError, naming the URL,
-    for the first that fails for good; the others are given up.
+    ``shown`` has the text for each URL in messages, by default from `shown_url`. The environment
+    variable SECCOMPGEN_TIMEOUT, in seconds, replaces both time limits. Raises OutsideError, which
+    names the URL, for the first permanent failure; the other downloads are abandoned.
     """
     limits = _limits()
     trusted = trust()
@@ -135,7 +135,7 @@ def _collect(
     limits: _Limits,
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, bytes]:
-    """Gather one answer a URL, and watch the time of those under way."""
+    """Collect one answer per URL; raise OutsideError if one takes longer than the deadline."""
     found: dict[str, bytes] = {}
     open_keys = set(shown)
     while open_keys:
@@ -172,7 +172,7 @@ def _session(trusted: Trust) -> Session:
 def _patiently(
     session: Session, url: str, limits: _Limits, trusted: Trust, stop: threading.Event
 ) -> bytes | None:
-    """Get ``url``, again where the failure may pass, until the time is up."""
+    """Get ``url``; repeat after transient failures, until the deadline."""
     end = time.monotonic() + limits.deadline
     for pause in (*BACKOFF, None):
         try:
@@ -187,7 +187,7 @@ def _patiently(
 def _get(
     session: Session, url: str, limits: _Limits, trusted: Trust, stop: threading.Event
 ) -> bytes | None:
-    """Get ``url`` once; None is a 404."""
+    """Get ``url`` once; return None for a 404."""
     import requests  # noqa: PLC0415 - as above
     from urllib3.exceptions import HTTPError  # noqa: PLC0415 - what raw reads raise
 
@@ -212,7 +212,7 @@ def _get(
         raise _TransientError(f"no answer within {limits.timeout:g} s") from None
     except requests.RequestException as error:
         raise _FailedError(_reason(error)) from None
-    except ValueError as error:  # urllib's word on a redirect, inside requests or in _follow
+    except ValueError as error:  # urllib's error for a redirect, inside requests or in _follow
         reason = without_credentials(str(error))
         raise _FailedError(f"it redirects to what is no URL ({reason})") from None
     except (HTTPError, OSError) as error:
@@ -228,7 +228,7 @@ def _follow(session: Session, url: str, timeout: float) -> Response:
     for _ in range(MAX_REDIRECTS + 1):
         parts = urlsplit(url)
         secure = parts.scheme == "https"
-        session.trust_env = not is_loopback(parts.hostname or "")  # no proxy is on the way there
+        session.trust_env = not is_loopback(parts.hostname or "")  # no proxy for this machine
         response = session.get(url, timeout=timeout, stream=True, allow_redirects=False)
         if not response.is_redirect:
             return response
@@ -242,7 +242,7 @@ def _follow(session: Session, url: str, timeout: float) -> Response:
 
 
 def _body(response: Response, stop: threading.Event) -> bytes:
-    """Read all of a body that claims to be a source file, and check the claim."""
+    """Read a body; raise _FailedError unless it looks like a complete source file."""
     length = response.headers.get("Content-Length", "")
     body = bytearray()
     for chunk in response.iter_content(_CHUNK):
@@ -262,7 +262,7 @@ def _body(response: Response, stop: threading.Event) -> bytes:
 
 
 def _reason(error: BaseException) -> str:
-    """Say in a few words what lies at the root of an exception of requests."""
+    """Return the root cause of an exception of requests in a few words."""
     from urllib3.exceptions import ReadTimeoutError  # noqa: PLC0415 - as above
 
     seen = _causes(error)
@@ -276,7 +276,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """Return an exception of requests and those that it was made of, the first cause last."""
+    """Return an exception of requests and the chain of its causes, the root cause last."""
     seen: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and current not in seen:

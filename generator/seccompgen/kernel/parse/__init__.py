@@ -1,4 +1,4 @@
-"""Read one tag's upstream files into tables: bytes in, values out, nothing else touched."""
+"""Parse one tag's upstream files into tables: from bytes to values, without I/O."""
 
 from seccompgen.kernel.parse.assemble import parse, parse_numbers
 from seccompgen.kernel.parse.headers import HEADER_CANDIDATES

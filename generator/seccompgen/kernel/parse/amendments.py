@@ -1,6 +1,6 @@
-"""Facts of entry points that tables and declarations leave out: aliases, names, bits that are read.
+"""Facts about entry points that tables and declarations lack: aliases, names, bits that are read.
 
-They are upstream's, each with its place in the kernel tree.
+They are upstream's, each with its source in the kernel tree.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NOT_IMPLEMENTED = frozenset({"sys_ni_syscall", "sys_nis_syscall", "sys32_unimplemented", "-"})
-"""Entry points that answer ENOSYS, so that nothing is known of the call's arguments."""
+"""Entry points that answer ENOSYS, which show nothing about the call's arguments."""
 
 ALIASES: Mapping[str, str] = {
-    # Wrappers in assembler that save registers and go on (arch/*/kernel/entry*.S).
+    # Assembler wrappers that save registers and call the entry point (arch/*/kernel/entry*.S).
     "__sys_clone": "sys_clone",
     "__sys_clone3": "sys_clone3",
     "__sys_fork": "sys_fork",
@@ -53,7 +53,7 @@ ALIASES: Mapping[str, str] = {
     "parisc_timerfd_create": "sys_timerfd_create",
     "parisc_userfaultfd": "sys_userfaultfd",
 }
-"""Entry points that take what another does."""
+"""Entry points with the parameters of another one."""
 
 CLONE_NAMES: Mapping[str, str] = {
     "": "flags newsp parent_tid child_tid tls",
@@ -61,16 +61,16 @@ CLONE_NAMES: Mapping[str, str] = {
     "CLONE_BACKWARDS2": "newsp flags parent_tid child_tid tls",
     "CLONE_BACKWARDS3": "flags newsp stack_size parent_tid child_tid tls",
 }
-"""The orders of clone's arguments, by what the architecture selects (kernel/fork.c)."""
+"""The orders of clone's arguments, by the Kconfig symbol of the architecture (kernel/fork.c)."""
 
 CLONE_WRAPPERS: Mapping[str, str] = {
     # sparc_clone() takes arguments out of registers (arch/sparc/kernel/process.c).
     "sparc": "CLONE_BACKWARDS",
 }
-"""The orders of architectures that have their own clone, whatever they select."""
+"""The orders of architectures with their own clone, regardless of their Kconfig symbols."""
 
 NAMES: Mapping[str, str] = {
-    # SYSCALL_DEFINE in the file named, where the declaration gives types only.
+    # From SYSCALL_DEFINE in the given file, because the declaration contains only types.
     "sys_io_submit": "ctx_id nr iocbpp",  # fs/aio.c
     "sys_pselect6": "n inp outp exp tsp sig",  # fs/select.c
     "sys_pselect6_time32": "n inp outp exp tsp sig",
@@ -100,10 +100,10 @@ NAMES: Mapping[str, str] = {
     "compat_sys_lseek": "fd offset whence",  # fs/read_write.c
     "compat_sys_ipc": "call first second third ptr fifth",  # ipc/syscall.c
 }
-"""Names of all parameters, for declarations that have none."""
+"""The parameter names of entry points whose declarations have none."""
 
 _NARROWER = (
-    # kernel/fork.c: args.flags = (lower_32_bits(clone_flags) & ~CSIGNAL), and CSIGNAL's bits.
+    # kernel/fork.c: args.flags = (lower_32_bits(clone_flags) & ~CSIGNAL); CSIGNAL's bits as well.
     (32, "flags", "sys_clone"),
     # kernel/exit.c: do_exit((error_code & 0xff) << 8).
     (8, "error_code", "sys_exit sys_exit_group"),
@@ -137,7 +137,7 @@ _NARROWER = (
 NARROWER: Mapping[tuple[str, str], int] = {
     (entry, name): bits for bits, name, entries in _NARROWER for entry in entries.split()
 }
-"""Bits that the kernel reads of a parameter whose type has more, by entry point and name."""
+"""The number of bits that the kernel reads if the type has more, by entry point and parameter."""
 
 PRIVATE_CALLS: Mapping[str, Mapping[str, str]] = {
     "arm": {
@@ -145,4 +145,4 @@ PRIVATE_CALLS: Mapping[str, Mapping[str, str]] = {
         for name in ("breakpoint", "cacheflush", "get_tls", "set_tls", "usr26", "usr32")
     }
 }
-"""Calls that no table has, with a name for what serves them, by architecture."""
+"""Calls that no table has, each with a name for its entry point, by architecture."""

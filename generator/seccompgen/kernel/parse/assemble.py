@@ -1,4 +1,4 @@
-"""Put the tables of one tag together, ABI by ABI, and refuse what does not add up."""
+"""Assemble the tables of one tag, ABI by ABI, and refuse inconsistent ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _CALL = re.compile(r"__(?:ARM_)?NR_([a-z_][a-z0-9_]*)")
 _BOOKKEEPING = frozenset({"__NR_syscalls", "__NR_arch_specific_syscall"})
-"""Macros that look like calls and are none; all others of the kind have capital letters.
+"""Macros that look like calls but are none; all other such macros contain capital letters.
 
 Placeholders of the tables (``reserved177``, ``unused59``) are kept: the headers that user space
 compiles against define them, and a table here names exactly what those headers name.
@@ -43,10 +43,10 @@ compiles against define them, and a table here names exactly what those headers 
 def parse(tag: str, files: Mapping[str, bytes]) -> Tables:
     """Return the tables of every ABI that ``tag`` has, with the tag's facts.
 
-    ``files`` holds those of ``CANDIDATES`` that the source has; an ABI whose architecture has
-    none of its files is not there. Raises InputError for a tag that is none, and OutsideError,
-    with every problem found, for files that are missing, are not what they should be, or
-    contradict each other or ``architectures``.
+    ``files`` contains those of ``CANDIDATES`` that the source has; an ABI is left out if none of
+    its architecture's files is there. Raises InputError for an invalid tag, and OutsideError, with
+    every problem found, for files that are missing or malformed, or that contradict each other or
+    ``architectures``.
     """
     tree = Tree(files)
     tables, served = _read(tag, tree)
@@ -54,7 +54,7 @@ def parse(tag: str, files: Mapping[str, bytes]) -> Tables:
 
 
 def parse_numbers(tag: str, files: Mapping[str, bytes]) -> Tables:
-    """Return what ``parse`` does, without facts, for which fewer files are needed."""
+    """Return the tables like ``parse``, but without facts; this needs fewer files."""
     return Tables(tag, _read(tag, Tree(files))[0])
 
 
@@ -83,7 +83,7 @@ def _read(tag: str, tree: Tree) -> tuple[dict[str, Table], dict[str, dict[str, S
 
 
 def _table(tag: str, abi: Abi, view: View, tree: Tree) -> tuple[Table, dict[str, Served]] | None:
-    """Return the table of ``abi`` and what serves each of its calls; None if there is no table."""
+    """Return the table of ``abi`` and the functions that serve its calls; None without a table."""
     there = [path for path in view.own_files if path in tree]
     if not there:
         return None
@@ -133,7 +133,7 @@ def _numbers(macros: Mapping[str, Macro]) -> dict[str, int]:
 
 
 def _check(abi: Abi, view: View, numbers: Mapping[str, int], tree: Tree) -> None:
-    """Refuse a table that is not whole, and an audit value that upstream does not confirm."""
+    """Raise OutsideError for an incomplete table, or an audit value other than upstream's."""
     errors: list[Diagnostic] = []
     nr = numbers.get("faccessat2")
     if nr != view.faccessat2:
@@ -156,7 +156,7 @@ def _check(abi: Abi, view: View, numbers: Mapping[str, int], tree: Tree) -> None
 
 
 class _Resolver:
-    """Resolves the includes of one ABI's view, and keeps the paths and rows that it used."""
+    """The includes of one ABI's view; it records the paths and rows that were used."""
 
     def __init__(self, abi: Abi, view: View, tree: Tree) -> None:
         self.used: set[str] = set()
@@ -166,7 +166,7 @@ class _Resolver:
         self._tree = tree
 
     def exists(self) -> bool:
-        """Tell whether the tag has this ABI, given that it has its architecture."""
+        """Return True if the tag, which has the architecture, has this ABI as well."""
         view = self._view
         if view.generic:
             listed = self._listed()
@@ -198,13 +198,13 @@ class _Resolver:
         raise OutsideError(Diagnostic(message, position))
 
     def _listed(self) -> tuple[str, ...]:
-        """Return the headers that a generic architecture has made from a table."""
+        """Return the headers that the build of a generic architecture makes from a table."""
         if self._view.kbuild not in self._tree:
             return ()
         return self._tree.assignments(self._view.kbuild).get("syscall-y", ())
 
     def _generic_macros(self, why: str) -> tuple[Macro, ...]:
-        """Make the numbers of a generic architecture as ``scripts/Makefile.asm-headers`` does."""
+        """Return a generic architecture's numbers, as ``scripts/Makefile.asm-headers`` does."""
         view, tree = self._view, self._tree
         header = f"unistd_{view.generic}.h"
         if view.kbuild not in tree:
@@ -237,7 +237,7 @@ class _Resolver:
         ignored: frozenset[str] | None,
         why: str,
     ) -> tuple[Macro, ...]:
-        """Return the rows of ``abis`` as macros; ``ignored`` None ignores every other row."""
+        """Return the rows of ``abis`` as macros; if ``ignored`` is None, ignore all other rows."""
         rows = self._tree.rows(table, why)
         self.used.add(table)
         if abis is not None and ignored is not None:

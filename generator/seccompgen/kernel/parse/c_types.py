@@ -48,26 +48,26 @@ class CType:
 
 
 _POINTED_AT = CType(0, 1, "record")
-"""A type to which there is only a pointer, so that its size does not matter."""
+"""A type that is only pointed to, so its size does not matter."""
 
 
 class Names(Protocol):
-    """The names that a type may use."""
+    """The context in which types are evaluated: sizes, records, typedefs and macros."""
 
     def measure(self, name: str) -> int:
-        """Return a measure of the ABI, by its name in `Model`."""
+        """Return the field ``name`` of the ABI's `Model`."""
 
     def record(self, name: str, make: Callable[[Record], CType]) -> CType | None:
-        """Return the type of ``struct x`` or ``union x``; ``make`` makes one that is not known."""
+        """Return the type of ``struct x`` or ``union x``, computed by ``make`` if not yet known."""
 
     def typedef(self, name: str) -> bool:
         """Return True if ``name`` is a typedef."""
 
     def aliased(self, name: str, make: Callable[[Typedef], CType]) -> CType | None:
-        """Return the type that a typedef stands for, made by ``make`` where it is not known."""
+        """Return the type behind a typedef, computed by ``make`` if not yet known."""
 
     def expanded(self, tokens: Sequence[str]) -> list[str]:
-        """Return tokens without macros."""
+        """Return ``tokens`` with all macros expanded."""
 
     def integer(self, tokens: Sequence[str]) -> int:
         """Return the value of an expression; raise NoValueError if it has none."""
@@ -109,7 +109,7 @@ _WORDS = frozenset(
         "__u128",
     ]
 )
-_BASIC = {  # of libc and of the compiler; (size, signed), None the size of a long
+_BASIC = {  # types of libc and the compiler: (size, signed); None is the size of a long
     "size_t": (None, False),
     "ssize_t": (None, True),
     "ptrdiff_t": (None, True),
@@ -136,7 +136,7 @@ def starts_type(word: str, names: Names) -> bool:
 
 
 def type_of(tokens: Sequence[str], names: Names, depth: int = 0) -> CType:
-    """Return the type that a type name, such as ``unsigned int[2]``, stands for."""
+    """Return the type of a type name such as ``unsigned int[2]``."""
     return next(iter(_Declaration(tokens, names, depth).declared()))[1]
 
 
@@ -157,7 +157,7 @@ def record_type(record: Record, names: Names, depth: int = 0) -> CType:
 
 
 def _attributes(tokens: Sequence[str], names: Names) -> tuple[bool, int]:
-    """Return whether attributes say packed, and the alignment that they ask for, or 0."""
+    """Return whether attributes contain packed, and the alignment that they require, or 0."""
     packed, align, at = False, 0, 0
     while at < len(tokens):
         word = tokens[at].strip("_")
@@ -224,7 +224,7 @@ class _Declaration:
         self._attributes: list[str] = []
 
     def declared(self) -> list[tuple[str, CType]]:
-        """Return the names with their types; that of a type name is empty."""
+        """Return the declared names with their types; a type name declares an empty name."""
         result = []
         for name, ctype, _, packed, align in self.members():
             size = ctype
@@ -236,7 +236,7 @@ class _Declaration:
         return result
 
     def members(self) -> list[tuple[str, CType, int | None, bool, int]]:
-        """Return name, type, width of a bit-field, packed, and alignment of each."""
+        """Return (name, type, bit-field width, packed, alignment) for each declarator."""
         base = self._specifiers()
         rest = self._tokens[self._at :]
         if not rest and base.kind != "record":

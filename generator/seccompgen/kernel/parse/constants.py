@@ -31,15 +31,15 @@ _NAME = re.compile(
     r"(?:[A-Z]|[a-z][a-z0-9_]*_[A-Z]|__W[A-Z]|__O_|_IOC_|_NSIG|_LINUX_CAPABILITY_|__AUDIT_ARCH_)\w*",
     re.ASCII,
 )
-"""Names that programs use; most with underscores in front are for the headers themselves."""
+"""Names for programs; most names with leading underscores are internal to the headers."""
 _NOT_FOR_PROGRAMS = frozenset({"MSG_CMSG_COMPAT", "MSG_INTERNAL_SENDMSG_FLAGS"})
 _REQUEST = re.compile(r"\b_IO[A-Z_]*\b|\bsizeof\b")
 
 
 def read_constants(abis: Iterable[str], tree: Tree) -> tuple[dict[str, Constant], set[str]]:
-    """Return the constants that ``abis`` have, by name, and the files that they are from.
+    """Return the constants of ``abis``, by name, and the files that they come from.
 
-    Raises OutsideError with every problem found: files that are cut off, or no headers.
+    Raises OutsideError with every problem found: files that are cut off or are no headers.
     """
     workshop = Workshop(tree)
     errors: dict[Diagnostic, None] = dict.fromkeys(_other_socket_types(workshop))
@@ -64,9 +64,9 @@ def read_constants(abis: Iterable[str], tree: Tree) -> tuple[dict[str, Constant]
 
 
 def _other_socket_types(workshop: Workshop) -> list[Diagnostic]:
-    """Return where the tag's own socket types are others than those of `SOCKET_TYPES`.
+    """Return an error for each socket type of the tag that differs from `SOCKET_TYPES`.
 
-    Nothing else is read of that header, so that it is no input of the constants.
+    The header is read for nothing else, so it is no input of the constants.
     """
     if NET not in workshop.tree:
         return []
@@ -96,13 +96,13 @@ def _is_for_programs(name: str) -> bool:
 
 
 def _is_request(unit: Unit, name: str) -> bool:
-    """Return True if ``name`` has no value for want of a size: it is a constant all the same."""
+    """Return True if the macro ``name`` may lack a value only because a size is unknown."""
     macro = unit.macros.get(name)
     return macro is not None and _REQUEST.search(macro.body) is not None
 
 
 def _merged(name: str, outcomes: Mapping[str, Outcome], abis: tuple[str, ...]) -> Constant | None:
-    """Return one constant of what a name comes to on each ABI that has it."""
+    """Return the constant ``name`` from its outcomes on each ABI; None without value and reason."""
     values = {abi: _value(outcomes.get(abi)) for abi in abis}
     common = Counter(values.values()).most_common(1)[0][0]
     elsewhere = {abi: value for abi, value in values.items() if value != common}

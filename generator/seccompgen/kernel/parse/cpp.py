@@ -1,10 +1,9 @@
 """The part of the C preprocessor that the kernel's headers use.
 
-A header is read as one user-space program would see it: with that program's predefined macros.
-Conditionals, object-like macros and includes are understood; function-like macros and all that
-is no directive are passed over. Where C would take an unknown name in ``#if`` for 0, this reader
-refuses: a guess there could choose another ABI's numbers. `unit` reads headers of constants, which
-are many and of many hands, less strictly.
+A header is read with the predefined macros of a user-space program of one ABI. Conditionals,
+object-like macros and includes are interpreted; function-like macros and ordinary text are skipped.
+In C an unknown name in ``#if`` is 0; this reader reports an error, because a guess could select
+another ABI's numbers. `unit` reads the many and diverse headers of constants less strictly.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _MAX_LINE = 10_000  # characters of one directive; the kernel's are under 200
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The text of a header; ``path`` is where upstream keeps it, for messages."""
+    """The text of a header; ``path`` is its path in the kernel tree, for messages."""
 
     path: str
     text: str
@@ -49,9 +48,9 @@ class Directive:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """Definitions, and the text around them, that no other directive interrupts.
+    """Consecutive definitions and the text between them, without any other directive.
 
-    ``latest`` has the last definition of each name. Text that directives take out is blank.
+    ``latest`` has the last definition of each name. ``text`` excludes the directives.
     """
 
     macros: tuple[Macro, ...]
@@ -61,7 +60,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header taken apart once, for every ABI that reads it; ``errors`` are in each."""
+    """A header, split into items once for all ABIs; ``errors`` apply to each of them."""
 
     path: str
     items: tuple[Directive | Run, ...]
@@ -69,10 +68,10 @@ class Header:
 
 
 Included: TypeAlias = Source | Header | tuple[Macro, ...] | None
-"""The content of an include: a text, definitions made elsewhere, or nothing of interest."""
+"""The content of an include: a text, a header, definitions from a table, or nothing relevant."""
 
 Include: TypeAlias = Callable[[str, Position], Included]
-"""Resolve ``name`` of ``#include <name>``; raises OutsideError where it cannot."""
+"""A function that resolves ``name`` of ``#include <name>``, or raises OutsideError."""
 
 
 def preprocess(source: Source, predefined: Mapping[str, str], include: Include) -> dict[str, Macro]:
@@ -89,7 +88,7 @@ def preprocess(source: Source, predefined: Mapping[str, str], include: Include) 
 
 
 def evaluate(macros: Mapping[str, Macro], name: str) -> int:
-    """Return the integer that ``name`` stands for; raises OutsideError where it has none."""
+    """Return the integer value of the macro ``name``; raise OutsideError if it has none."""
     macro = macros[name]
     body = macro.body
     if body.isdecimal() and body.isascii() and len(body) < 10 and not body.startswith("0"):
@@ -110,7 +109,7 @@ _COMMENT = re.compile(
 
 
 def take_apart(source: Source) -> Header:
-    """Return the directives of ``source`` and what is between them."""
+    """Split ``source`` into directives and the runs of text and definitions between them."""
     errors: list[Diagnostic] = []
     items: list[Directive | Run] = []
     macros: list[Macro] = []
@@ -162,7 +161,7 @@ def _without_comments(source: Source, errors: list[Diagnostic]) -> str:
         if comment.startswith("/*") and (len(comment) < 4 or not comment.endswith("*/")):
             where = Position.after(source.path, source.text[: match.start()])
             errors.append(Diagnostic("this comment is never closed", where))
-        # A comment is one blank even across lines; the continuation keeps the line count.
+        # A comment is one blank, even across lines; the continuations keep the line count.
         return " " + "\\\n" * comment.count("\n")
 
     return _COMMENT.sub(blank, source.text)
@@ -191,7 +190,7 @@ def _given(name: str, body: str) -> Macro:
 
 @dataclass(slots=True)
 class _Group:
-    """An open ``#if``: is this part live, was any part so far, has ``#else`` been seen."""
+    """An open ``#if``: whether this part is live, a part was taken, ``#else`` was seen."""
 
     opened: Position
     parent_live: bool
@@ -204,7 +203,7 @@ _CONDITIONALS = frozenset({"if", "ifdef", "ifndef", "elif", "else", "endif"})
 
 
 class Reader:
-    """Reads headers, one after another, into one set of macros."""
+    """A reader of headers, one after another, into one set of macros."""
 
     def __init__(self, predefined: Mapping[str, str], include: Include) -> None:
         self.macros = {name: _given(name, body) for name, body in predefined.items()}
@@ -212,7 +211,7 @@ class Reader:
         self._include = include
 
     def read(self, header: Header, depth: int) -> None:
-        """Read ``header``, which ``depth`` others include."""
+        """Read ``header``, which is nested in ``depth`` others."""
         self.errors.extend(header.errors)
         groups: list[_Group] = []
         for item in header.items:

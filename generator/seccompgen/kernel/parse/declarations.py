@@ -20,7 +20,8 @@ _CLOSING = frozenset({")", "]", "}"})
 class Enumerator:
     """A name of an enum; its value is that of ``base`` plus ``offset``.
 
-    ``base`` is the expression of the nearest name before that has one, empty if none has.
+    ``base`` is the last explicit value up to this name, as an expression; empty (0) if there is
+    none.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Typedef:
-    """The tokens between ``typedef`` and its semicolon."""
+    """A typedef: the name that it declares, and the tokens after ``typedef``."""
 
     name: str
     tokens: Tokens
@@ -49,8 +50,8 @@ class Typedef:
 class Declarations:
     """All that a header declares.
 
-    Records are called ``struct x`` or ``union x``. ``macros_in_enums`` has the bodies of enums in
-    which function-like macros may stand for names; `enumerators` takes these apart when expanded.
+    Keys of ``records`` are ``struct x`` or ``union x``. ``macros_in_enums`` has the bodies of enums
+    in which function-like macros may produce names; `enumerators` parses them after expansion.
     """
 
     enumerators: tuple[Enumerator, ...]
@@ -60,7 +61,7 @@ class Declarations:
 
 
 def declarations(text: str) -> Declarations:
-    """Return what ``text`` declares, which has no directives and no comments any more."""
+    """Return the declarations in ``text``, from which directives and comments were removed."""
     tokens = c_tokens_of.__wrapped__(text)
     names: list[Enumerator] = []
     open_enums: list[Tokens] = []
@@ -96,7 +97,7 @@ def declarations(text: str) -> Declarations:
 
 
 def enumerators(body: Sequence[str]) -> list[Enumerator]:
-    """Return the names of an enum with ``body``."""
+    """Return the names that an enum with ``body`` declares."""
     result: list[Enumerator] = []
     base: Tokens = ()
     offset = 0
@@ -111,7 +112,7 @@ def enumerators(body: Sequence[str]) -> list[Enumerator]:
 
 
 def split(tokens: Sequence[str], separator: str = ",") -> list[list[str]]:
-    """Split at each ``separator`` that is in no bracket."""
+    """Split ``tokens`` at each ``separator`` outside of brackets."""
     parts: list[list[str]] = [[]]
     depth = 0
     for word in tokens:
@@ -127,7 +128,7 @@ def split(tokens: Sequence[str], separator: str = ",") -> list[list[str]]:
 
 
 def closing(tokens: Sequence[str], opening: int) -> int:
-    """Return the index of the bracket that closes the one at ``opening``, or the end."""
+    """Return the index of the bracket that closes the one at ``opening``, or ``len(tokens)``."""
     depth = 0
     for at in range(opening, len(tokens)):
         if tokens[at] in _OPENING:
@@ -145,7 +146,7 @@ def follows(tokens: Sequence[str], at: int, wanted: str) -> bool:
 
 
 def attributes_at(tokens: Sequence[str], at: int) -> Tokens:
-    """Return the attributes that begin at ``at``, none if there is something else."""
+    """Return the attributes that begin at ``at``; empty if something else begins there."""
     start = at
     while at < len(tokens) and tokens[at] in ATTRIBUTES:
         at = closing(tokens, at + 1) + 1 if follows(tokens, at + 1, "(") else at + 1
@@ -156,7 +157,7 @@ ATTRIBUTES = frozenset({"__attribute__", "__attribute", "__packed"})
 
 
 def _head(tokens: Tokens, at: int) -> tuple[str, int | None, Tokens]:
-    """Return the tag, the index of the opening brace if there is one, and the attributes before."""
+    """Return the tag, the index of the opening brace or None, and the attributes before it."""
     attributes = attributes_at(tokens, at)
     at += len(attributes)
     tag = ""
@@ -169,7 +170,7 @@ def _head(tokens: Tokens, at: int) -> tuple[str, int | None, Tokens]:
 
 
 def _has_calls(body: Tokens) -> bool:
-    """Return True if a macro may stand among the names: a name with a bracket, before any ``=``."""
+    """Return True if a name may come from a macro: it has a parenthesis before any ``=``."""
     return any(
         "(" in part[: part.index("=")] if "=" in part else "(" in part for part in split(body)
     )
@@ -188,7 +189,7 @@ def _semicolon(tokens: Tokens, at: int) -> int:
 
 
 def _declared_name(tokens: Tokens) -> str:
-    """Return the name that a typedef declares, empty if that is not plain."""
+    """Return the name that a typedef declares; empty if none is found."""
     end = len(tokens)
     at = 0
     found = ""

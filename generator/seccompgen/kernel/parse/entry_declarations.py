@@ -1,8 +1,8 @@
 """Read declarations of system call entry points from the kernel's headers.
 
-A header of the kernel is far more than prototypes; all that does not look like one is passed
-over. Preprocessor conditions are kept beside what they guard, since a few entry points are
-declared several times, for different configurations.
+A header contains far more than prototypes; everything else is skipped. Each declaration keeps the
+preprocessor conditions around it, because a few entry points are declared several times, for
+different configurations.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _TOKEN = re.compile(r"\w+|\*|\S")
 class Declaration:
     """One declaration of an entry point.
 
-    ``conditions`` are the texts of the ``#if`` around it, each with False where the declaration
-    stands in its ``#else``.
+    ``conditions`` are the texts of the surrounding ``#if`` lines, each with False if the
+    declaration is in the ``#else`` part.
     """
 
     parameters: tuple[Declared, ...]
@@ -40,7 +40,7 @@ class Declaration:
 
 
 def read_declarations(text: str) -> dict[str, list[Declaration]]:
-    """Return the declarations in ``text``, by the name of the entry point, in their order."""
+    """Return the declarations in ``text``, in order, by the name of the entry point."""
     found: dict[str, list[Declaration]] = {}
     for conditions, piece in _pieces(_COMMENT.sub(" ", text.replace("\\\n", "  "))):
         at = 0
@@ -52,7 +52,7 @@ def read_declarations(text: str) -> dict[str, list[Declaration]]:
 
 
 def _pieces(text: str) -> list[tuple[tuple[tuple[str, bool], ...], str]]:
-    """Cut ``text`` at its conditionals; return each piece with the conditions that it is under."""
+    """Split ``text`` at its conditionals; return each piece with the conditions around it."""
     pieces: list[tuple[tuple[tuple[str, bool], ...], str]] = []
     stack: list[tuple[str, bool]] = []
     lines: list[str] = []

@@ -1,4 +1,4 @@
-"""Integer constant expressions of C's headers: tokens, the macros in them, and their value."""
+"""Integer constant expressions in C headers: tokens, expansion of macros, and values."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 class NoValueError(Exception):
-    """An expression is no integer constant; the message says why."""
+    """The error that an expression is no integer constant; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Macro:
-    """A macro: ``body`` is its replacement text; ``parameters`` are None if it takes none at all.
+    """A macro with its replacement text ``body``; ``parameters`` is None if it is object-like.
 
-    The last of the parameters may be ``...``.
+    The last parameter may be ``...``.
     """
 
     name: str
@@ -46,12 +46,12 @@ _C_TOKEN = re.compile(
 )
 
 _SPACE = " \t\n\r\f\v"
-"""What ``\\s`` matches above; ``str.strip`` alone takes more, and would leave tokens empty."""
+"""The characters that ``\\s`` matches above; ``str.strip()`` would remove others as well."""
 
 
 @lru_cache(maxsize=1 << 16)
 def tokens_of(text: str) -> tuple[str, ...]:
-    """Return the tokens of an integer expression; raise NoValueError if there is anything else."""
+    """Return the tokens of an integer expression; raise NoValueError for any other token."""
     tokens, at, text = [], 0, text.rstrip()
     while at < len(text):
         match = _TOKEN.match(text, at)
@@ -64,12 +64,12 @@ def tokens_of(text: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1 << 16)
 def c_tokens_of(text: str) -> tuple[str, ...]:
-    """Return the tokens of any text in C; what is no token of C stands for itself."""
+    """Return the tokens of any C text; a character that fits no token of C is a token by itself."""
     return tuple(token.strip(_SPACE) for token in _C_TOKEN.findall(text))
 
 
 def resolve_defined(tokens: Sequence[str], macros: Mapping[str, Macro]) -> list[str]:
-    """Replace ``defined X`` and ``defined(X)``, before X itself would be expanded."""
+    """Replace ``defined X`` and ``defined(X)`` by 1 or 0; to be called before `expand`."""
     result, at = [], 0
     while at < len(tokens):
         word = tokens[at]
@@ -93,12 +93,12 @@ def expand(
     tokenize: Callable[[str], Sequence[str]] = tokens_of,
     most: int = _MAX_TOKENS,
 ) -> list[str]:
-    """Replace macros by their bodies, theirs too, but no macro inside itself."""
+    """Expand macros recursively, but no macro inside its own expansion."""
     return _Expander(macros, tokenize, most).walk(tokens, ())
 
 
 class _Expander:
-    """Expands macros; ``most`` tokens at most are looked at."""
+    """A macro expander that processes at most ``most`` tokens."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class _Expander:
             elif macro.parameters is None:
                 found = self.walk(self._tokenize(macro.body), (*inside, token))
                 if found and at < len(tokens) and tokens[at] == "(" and self._takes(found[-1]):
-                    # The macro stands for another one's name, whose arguments come behind it.
+                    # The body is the name of another macro, whose arguments follow.
                     tokens, at = [found.pop(), *tokens[at:]], 0
                 result += found
             elif at < len(tokens) and tokens[at] == "(":
@@ -177,7 +177,7 @@ class _Expander:
 
 
 def _arguments(tokens: Sequence[str], at: int) -> tuple[list[list[str]], int]:
-    """Return the arguments in the parentheses that open at ``at``, and the index behind them."""
+    """Return the arguments in the parentheses that open at ``at``, and the index after them."""
     arguments: list[list[str]] = [[]]
     depth = 0
     for index in range(at, len(tokens)):
@@ -222,10 +222,10 @@ V = TypeVar("V")
 
 
 class ExpressionReader(ABC, Generic[V]):
-    """The grammar of expressions, over tokens that are all expanded; subclasses know the values.
+    """The grammar of expressions over expanded tokens; subclasses define the values.
 
-    Where a subexpression is ``dead`` (the untaken side of ``&&``, ``||`` or ``?:``) its syntax
-    must be right but it need not have a value.
+    A ``dead`` subexpression (the side of ``&&``, ``||`` or ``?:`` that is not taken) must be
+    well-formed but need not have a value.
     """
 
     def __init__(self, tokens: Sequence[str]) -> None:
@@ -318,7 +318,7 @@ class ExpressionReader(ABC, Generic[V]):
 
     @abstractmethod
     def _truth(self, value: bool) -> V:
-        """Return the value of a condition."""
+        """Return the value of a condition that is true or false."""
 
     @abstractmethod
     def _number(self, value: int, digits: str, suffix: str) -> V:
@@ -338,7 +338,7 @@ class ExpressionReader(ABC, Generic[V]):
 
 
 class Expression(ExpressionReader[int]):
-    """An expression of ``#if``, whose numbers all have 64 bits and more."""
+    """An expression of ``#if``, computed without wrapping; results must fit into 64 bits."""
 
     def _truth(self, value: bool) -> int:
         return int(value)
@@ -360,7 +360,7 @@ class Expression(ExpressionReader[int]):
 
 
 def operate(operator: str, left: int, right: int) -> int:
-    """Return what a binary operator of C makes of numbers without limits."""
+    """Return the result of a binary operator of C on unbounded integers."""
     if operator in {"<<", ">>"}:
         if not 0 <= right < 64:
             raise NoValueError(f"it shifts by {right}")

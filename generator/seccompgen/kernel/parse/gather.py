@@ -1,4 +1,4 @@
-"""Gather the facts of a tag besides its numbers: constants and prototypes."""
+"""Collect the facts of a tag other than call numbers: constants and prototypes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def gather(
     tables: Mapping[str, Table], served: Mapping[str, Mapping[str, Served]], tree: Tree
 ) -> Facts:
-    """Return the facts of the ABIs that have ``tables``, and the files that they are from.
+    """Return the facts of the ABIs in ``tables``, including the files that they come from.
 
-    ``served`` are the functions that serve each call of an ABI. Raises OutsideError with every
+    ``served`` has the functions that serve each call of an ABI. Raises OutsideError with every
     problem found.
     """
     constants, used = read_constants(tables, tree)

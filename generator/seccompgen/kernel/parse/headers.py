@@ -1,4 +1,4 @@
-"""Headers that constants are read from, and what a compiler of each ABI adds to them."""
+"""Headers that constants are read from, and each ABI's predefined macros and type sizes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
 
 SOCKET = "include/linux/socket.h"
-"""The kernel's own header of AF_, PF_, MSG_, SOL_ and SCM_ names, which libraries repeat."""
+"""The kernel-internal header of AF_, PF_, MSG_, SOL_ and SCM_ names, which libraries copy."""
 NET = "include/linux/net.h"
-"""The kernel's own header of socket types, which those here are compared with."""
+"""The kernel-internal header of socket types, for comparison with `SOCKET_TYPES`."""
 
 _LINUX = """
     acct aio_abi android/binder android/binderfs audit auto_dev-ioctl auto_fs auto_fs4 auxvec
@@ -63,7 +63,7 @@ _ARCHITECTURE = """
     posix_types ptrace resource sembuf shmbuf siginfo signal socket sockios stat statfs termbits
     termios types
 """
-"""Headers that each architecture may have of its own, and does not where the generic one does."""
+"""Headers that an architecture may define itself; otherwise the generic one applies."""
 
 _OWN: Mapping[str, str] = {
     "alpha": "fpu gentrap sysinfo",
@@ -81,11 +81,11 @@ _OWN: Mapping[str, str] = {
     "x86": "amd_hsmp debugreg ldt mce msr mtrr posix_types_32 posix_types_64 posix_types_x32 prctl"
     " processor-flags ptrace-abi sgx vm86",
 }
-"""Headers that only these architectures have, under ``asm`` as the others."""
+"""Headers that only these architectures have, also below ``asm``."""
 
 
 _PARTS = re.compile(r"asm/(posix_types|ptrace)_.*")
-"""Headers that others choose from, so that no ABI has all of them."""
+"""Headers of which others select one per ABI; they are not read by themselves."""
 
 
 def _headers(names: str, directory: str) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def _all_asm_headers(srcarch: str) -> tuple[str, ...]:
 
 
 SHARED_HEADERS = (*_headers(_LINUX, "linux"), *(f"{name}.h" for name in _OTHERS.split()))
-"""Headers that all architectures have, as programs include them."""
+"""Headers that all architectures share, by the names under which programs include them."""
 
 HEADER_CANDIDATES = frozenset(
     {
@@ -117,7 +117,7 @@ HEADER_CANDIDATES = frozenset(
         ),
     }
 )
-"""Every upstream path that constants of some tag may stand in."""
+"""Every upstream path that may define constants at some tag."""
 
 SOCKET_TYPES = """\
 #ifdef __mips__
@@ -137,8 +137,8 @@ SOCKET_TYPES = """\
 #define SOCK_NONBLOCK O_NONBLOCK
 #endif
 """
-"""Socket types, which upstream keeps out of user space's headers: enum sock_type in NET, and in
-arch/mips/include/asm/socket.h. Theirs have not changed since SOCK_CLOEXEC came in v2.6.27."""
+"""Socket types, which are in no header for user space: they are enum sock_type in NET and in
+arch/mips/include/asm/socket.h. Their values have not changed since v2.6.27 added SOCK_CLOEXEC."""
 
 _FOUR = frozenset(
     {"i386", "arm_oabi", "sh", "sheb", "csky", "nios2", "openrisc", "arc", "microblaze"}
@@ -162,7 +162,7 @@ _COMPILERS = {
     "__STDC_VERSION__": "201710L",
     "__CHAR_BIT__": "8",
     "__EXPORTED_HEADERS__": "1",
-    # Remarks for the kernel's checkers, which `make headers_install` takes out.
+    # Annotations for the kernel's checkers, which `make headers_install` removes.
     "__user": "",
     "__force": "",
     "__iomem": "",
@@ -171,7 +171,7 @@ _COMPILERS = {
 
 
 def predefined(name: str) -> dict[str, str]:
-    """Return the macros that a program for the ABI ``name`` starts with."""
+    """Return the predefined macros of a program for the ABI ``name``."""
     abi, view = ABIS[name], VIEWS[name]
     order = abi.byte_order.upper()
     macros = {**_COMPILERS, **view.predefined, "__SIZEOF_LONG__": str(abi.bits // 8)}

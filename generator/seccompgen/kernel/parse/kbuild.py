@@ -1,4 +1,4 @@
-"""Read assignments from the small makefiles that say which calls an architecture takes."""
+"""Read assignments from the small makefiles that select an architecture's calls."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _CONDITIONAL = re.compile(r"\s*(ifeq|ifneq|ifdef|ifndef|else|endif)\b")
 def read_assignments(path: str, text: str, wanted: re.Pattern[str]) -> dict[str, tuple[str, ...]]:
     """Return the words assigned to each variable whose name matches ``wanted``.
 
-    ``+=`` adds to what stands before it in the file, every other operator replaces it; commas
-    count as blanks. Raises OutsideError where such an assignment stands under a condition, which
-    could only be decided with a kernel configuration.
+    ``+=`` appends to the earlier value, every other operator replaces it; commas count as blanks.
+    Raises OutsideError if such an assignment is inside a conditional, because that depends on the
+    kernel configuration.
     """
     values: dict[str, tuple[str, ...]] = {}
     errors: list[Diagnostic] = []

@@ -1,8 +1,7 @@
-"""Find the entry point of each call on each ABI, and what it takes.
+"""Find the entry point of each call on each ABI, and its parameters.
 
-A table names the entry point; a header declares it. Both leave things out, which `undeclared` and
-`amendments` have. An entry point that nothing declares is unknown: no call is given a prototype by
-guess.
+A table names the entry point; a header declares it. `undeclared` and `amendments` contain what
+these two omit. An entry point without a declaration is unknown: no prototype is guessed.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ _VARIANTS = frozenset(
     {"CLONE_BACKWARDS", "CLONE_BACKWARDS2", "CLONE_BACKWARDS3"}
     | {"OLD_SIGSUSPEND", "OLD_SIGSUSPEND3"}
 )
-"""Kconfig symbols that decide between declarations of one entry point."""
+"""Kconfig symbols that select one of several declarations of an entry point."""
 _BLOCK = re.compile(r"^(?:menu)?config[ \t]+(\w+)", re.MULTILINE)
 _SELECT = re.compile(r"^[ \t]+select[ \t]+(\w+)(?:[ \t]+if[ \t]+(.+?))?[ \t]*$", re.MULTILINE)
 _ONLY_32 = frozenset(
@@ -57,15 +56,15 @@ _ONLY_32 = frozenset(
 )
 _ONLY_64 = frozenset({"64BIT", "PPC64", "!PPC32", "SPARC64", "X86_64"})
 _FORM = re.compile(r"(?:compat_)?(sys_\w+?)(?:_time32|_time64|32)?")
-"""An entry point that differs from another, of the group, in types only."""
+"""Variants of an entry point, named by group 1, that differ from it only in types."""
 
 
 def read_prototypes(
     served: Mapping[str, Mapping[str, Served]], tree: Tree
 ) -> tuple[dict[str, AbiPrototypes], set[str]]:
-    """Return the prototypes of the calls that ``served`` has, by ABI, and the files read.
+    """Return the prototypes of the calls in ``served``, by ABI, and the files read.
 
-    A file that the tag lacks declares nothing.
+    Files that the tag lacks are ignored.
     """
     headers = [read_declarations(tree.text(path) or "") for path in DECLARING]
     found = {
@@ -83,8 +82,8 @@ def read_prototypes(
 def selected(kconfig: str, *, wide: bool) -> dict[str, bool]:
     """Return the symbols of `_VARIANTS` that an architecture selects.
 
-    ``wide`` asks for its 64-bit kernel. A symbol is False where it is selected under a condition
-    that nobody here can decide.
+    ``wide`` selects its 64-bit kernel. A symbol is False if it is selected under a condition that
+    cannot be decided here.
     """
     found: dict[str, bool] = {}
     blocks = [(match.start(), match[1]) for match in _BLOCK.finditer(kconfig)]
@@ -102,7 +101,7 @@ def selected(kconfig: str, *, wide: bool) -> dict[str, bool]:
 
 
 class _Architecture:
-    """The declarations of one ABI's kernel."""
+    """The declarations and Kconfig symbols of the kernel for one ABI."""
 
     def __init__(self, abi: Abi, headers: list[dict[str, list[Declaration]]], tree: Tree) -> None:
         self._abi = abi
@@ -121,7 +120,7 @@ class _Architecture:
                 self._selected[CLONE_WRAPPERS[self._srcarch]] = True
 
     def entry_points(self, calls: Mapping[str, Served]) -> dict[str, EntryPoint]:
-        """Return the entry points of ``calls`` that are known."""
+        """Return the entry points of those of ``calls`` for which they are known."""
         private = PRIVATE_CALLS.get(self._srcarch, {})
         found = {}
         for call in sorted({*calls, *private}):
@@ -132,10 +131,10 @@ class _Architecture:
         return found
 
     def _chosen(self, served: Served) -> str:
-        """Return the function whose reading counts: the one that may read most.
+        """Return the entry point whose declaration applies: the one that may read the most bits.
 
-        Where a 64-bit kernel serves a 32-bit ABI it reads more of a register than the ABI's own
-        kernel can. Where it reads no more, the plainer declaration of the own kernel is taken.
+        A 64-bit kernel that serves a 32-bit ABI may read more of a register than the ABI's own
+        kernel can. If it does not, the simpler declaration of the own kernel is used.
         """
         wide = self._abi.bits == 32 and word_bits(self._abi) == 64
         there = served.compat and served.compat not in NOT_IMPLEMENTED
@@ -155,7 +154,7 @@ class _Architecture:
         return EntryPoint(name, tuple(narrow))
 
     def _parameters(self, name: str) -> tuple[Declared, ...] | None:
-        """Return the parameters of ``name`` with all the names that are known."""
+        """Return the parameters of ``name``, with names if these are known; None if unknown."""
         declaration = self._declaration(name)
         if declaration is None:
             return None
@@ -187,7 +186,7 @@ class _Architecture:
         return orders[0] if orders else ""
 
     def _declaration(self, name: str) -> Declaration | None:
-        """Return the declaration of ``name`` that counts on this ABI."""
+        """Return the declaration of ``name`` that applies to this ABI; None if there is none."""
         for declared in self._declared:
             variants = declared.get(name, ())
             if len(variants) == 1:

@@ -1,4 +1,4 @@
-"""Find the functions that serve calls, in tables and in the headers that preceded them."""
+"""Find the functions that serve calls, in tables or in the headers that tables replaced."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _SERVED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The functions that serve a call, as a table has them.
+    """The functions that serve a call, as named by a table.
 
-    ``compat`` is that of the 64-bit kernel, for an ABI of 32 bits. Either may be empty.
+    ``compat`` is the function by which a 64-bit kernel serves a 32-bit ABI. Either may be empty.
     """
 
     entry: str
@@ -35,9 +35,9 @@ class Served:
 
 
 def served_by_table(numbers: Mapping[str, int], rows: Sequence[Row]) -> dict[str, Served]:
-    """Return what serves the calls of ``numbers``.
+    """Return the functions that serve the calls of ``numbers``, by the rows of a table.
 
-    A name that a header adds is served as the row of its number is.
+    A name that only a header defines has the functions of the row with its number.
     """
     by_name = {row.name: Served(row.entry, row.compat) for row in rows}
     by_number = {row.nr: by_name[row.name] for row in rows}
@@ -56,10 +56,10 @@ def served_by_header(
     texts: Iterable[str | None],
     bits: int,
 ) -> dict[str, Served]:
-    """Return what serves the calls of ``numbers`` by the macros of ``asm-generic/unistd.h``.
+    """Return the functions that serve the calls of ``numbers``, by ``asm-generic/unistd.h``.
 
-    ``macros`` are those that are defined at the end of the headers; a call whose number is not
-    among them is not there on this ABI.
+    ``macros`` are the macros defined at the end of the headers; a call whose number is not among
+    them does not exist on this ABI.
     """
     by_number: dict[int, Served] = {}
     for text in texts:
@@ -76,7 +76,7 @@ def _of_form(form: str, entries: list[str], bits: int) -> Served:
 
 
 def arm_compat(served: Mapping[str, Served], tree: Tree) -> dict[str, Served]:
-    """Return what serves arm's calls on its own kernel, as ``served`` has it, and on arm64's."""
+    """Return ``served``, the functions of arm's own kernel, with those of arm64's as ``compat``."""
     entries: dict[str, str] = {}
     if ARM_COMPAT_TABLE in tree:
         rows = tree.rows(ARM_COMPAT_TABLE)

@@ -1,8 +1,8 @@
-"""Where each ABI's numbers come from: a header, what it is read with, and which tables it means.
+"""The sources of each ABI's numbers: a header, its predefined macros, and the tables it uses.
 
-Facts are upstream's: ``arch/*/include/uapi/asm/unistd.h``, the Makefile beside each
-``syscall.tbl`` (which ABI columns and which offset go into which generated header), and the
-compilers' predefined macros.
+Facts are upstream's: ``arch/*/include/uapi/asm/unistd.h``, the Makefile next to each
+``syscall.tbl`` (the ABI columns and the offset of each generated header), and the compilers'
+predefined macros.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ DECLARING = (
 """Headers that declare the entry points of calls."""
 ARM_COMPAT_TABLE = "arch/arm64/tools/syscall_32.tbl"
 ARM_COMPAT_HEADER = "arch/arm64/include/asm/unistd32.h"
-"""The entry points of arm's calls on a 64-bit kernel: a table, before v6.11 a header."""
+"""The entry points of arm's calls on a 64-bit kernel: a table since v6.11, before that a header."""
 
 LINKS: Mapping[str, str] = {"arch/arm64/tools/syscall_64.tbl": GENERIC_TABLE}
-"""Tables that upstream keeps as symbolic links, which a file server may not serve."""
+"""Tables that are symbolic links upstream, which a web server may not serve."""
 
 PLAIN_HEADERS: Mapping[str, str] = {
     "asm-generic/unistd.h": GENERIC_HEADER,
     "asm/sgidefs.h": MIPS_SGIDEFS,
     "linux/elf-em.h": ELF_MACHINES,
 }
-"""Headers that upstream keeps as files, by the name under which others include them."""
+"""Headers that exist as files upstream, by the name under which others include them."""
 
 EMPTY_HEADERS = frozenset({"asm/bitsperlong.h", "asm/break.h", "linux/types.h"})
-"""Headers without any name that matters here; what bitsperlong.h says is predefined instead."""
+"""Headers without a relevant name; the macros of bitsperlong.h are predefined instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
     """A header that the kernel's build makes from a table.
 
-    ``abis`` are the ABI columns taken, None for every row; ``offset`` is the macro that is added
-    to each number, if any. Rows of ``ignored`` ABIs belong to no user-space header; any other
-    ABI in the table is one that this registry does not know, which is an error.
+    ``abis`` are the ABI columns to use, None for every row; ``offset`` is the macro that is added
+    to each number, if any. Rows of ``ignored`` ABIs are left out of the header; any other ABI in
+    the table is unknown, which is an error.
     """
 
     table: str
@@ -63,11 +63,11 @@ class Generated:
 class View:
     """The view that user space of one ABI has of its architecture's ``unistd.h``.
 
-    ``generic`` is set for architectures without a table of their own. ``before_tables`` is False
-    where the ABI did not exist in the years when those architectures shared a header, until
-    v6.10. ``needs`` is an ABI column without whose rows the ABI is not there. ``faccessat2`` is
-    the number of a call that every tag since v5.8 has on every ABI: a table without it is not
-    whole, or not a table.
+    ``generic`` is the width for architectures without a table of their own, else 0.
+    ``before_tables`` is False if the ABI did not exist while those architectures shared a header,
+    until v6.10. ``needs`` is an ABI column without whose rows the tag lacks the ABI. ``faccessat2``
+    is the number of a call that every ABI has at every tag since v5.8: a table without it is
+    incomplete, or no table.
     """
 
     srcarch: str
@@ -85,22 +85,22 @@ class View:
 
     @property
     def kbuild(self) -> str:
-        """The list of headers that the build makes, for a generic architecture."""
+        """The file that lists the headers that the build makes, for a generic architecture."""
         return f"arch/{self.srcarch}/include/uapi/asm/Kbuild"
 
     @property
     def makefile(self) -> str:
-        """The ABI columns that a generic architecture takes."""
+        """The file that lists the ABI columns of a generic architecture."""
         return f"arch/{self.srcarch}/kernel/Makefile.syscalls"
 
     @property
     def declaring(self) -> tuple[str, str]:
-        """The architecture's declarations of entry points, and what it selects among others."""
+        """The header with the architecture's declarations of entry points, and its Kconfig."""
         return f"arch/{self.srcarch}/include/asm/syscalls.h", f"arch/{self.srcarch}/Kconfig"
 
     @property
     def own_files(self) -> tuple[str, ...]:
-        """Files that are there, for some tag, only if the architecture is."""
+        """Files that exist only at tags that have the architecture."""
         if self.generic:
             return (self.header, self.kbuild, self.makefile)
         return (self.header, *dict.fromkeys(item.table for item in self.generated.values()))
@@ -124,7 +124,7 @@ _X86 = {
 }
 _ARM_TABLE = "arch/arm/tools/syscall.tbl"
 _ARM = {
-    # Until v5.10 three headers shared the rows out; the union has always been the same.
+    # Until v5.10 three headers divided the rows among them; their union has not changed.
     "asm/unistd-common.h": _rows(
         _ARM_TABLE, "common", offset="__NR_SYSCALL_BASE", ignored="eabi oabi"
     ),
@@ -237,7 +237,7 @@ VIEWS: Mapping[str, View] = {
 """Every ABI of ``architectures``, by name."""
 
 REQUIRED = (AUDIT, ELF_MACHINES, *VIEWS["x86_64"].own_files)
-"""Files without which there is no kernel tree at all."""
+"""Files that every kernel tree has."""
 
 NUMBER_CANDIDATES: tuple[str, ...] = tuple(
     sorted(
@@ -258,4 +258,4 @@ PROTOTYPE_CANDIDATES = frozenset(
     {*DECLARING, ARM_COMPAT_TABLE, ARM_COMPAT_HEADER}
     | {path for view in VIEWS.values() for path in view.declaring}
 )
-"""Every upstream path that prototypes are read from besides, where a tag has it."""
+"""Every other upstream path that prototypes are read from, at tags that have it."""

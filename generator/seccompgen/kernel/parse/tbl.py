@@ -1,4 +1,4 @@
-"""Read system call tables (``*.tbl``): a call a line, fields between white space."""
+"""Read system call tables (``*.tbl``): one call per line, in fields separated by blanks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A call: its number without any base, and the column that says which ABIs have it.
+    """A call: its number without a base, and the column that names the ABIs that have it.
 
-    ``entry`` is the function that serves it, ``compat`` the one for the 32-bit ABIs of a 64-bit
-    kernel; empty where the row has none.
+    ``entry`` is the function that serves it, ``compat`` the function for 32-bit ABIs on a 64-bit
+    kernel; empty if the row has none.
     """
 
     nr: int
@@ -32,10 +32,10 @@ class Row:
 def read_rows(path: str, text: str) -> tuple[Row, ...]:
     """Return every row of a table, in its order.
 
-    A row is ``number abi name [entry point [compat entry point [noreturn]]]``; the numbers of
-    user space do not depend on entry points, so a row whose entry point is ``sys_ni_syscall``
-    counts like any other. ``#`` begins a comment. Raises OutsideError with every line that is no
-    row.
+    A row is ``number abi name [entry point [compat entry point [noreturn]]]``; the numbers of user
+    space do not depend on entry points, so a row whose entry point is ``sys_ni_syscall`` counts
+    like any other. ``#`` begins a comment. Raises OutsideError, with a diagnostic for every line
+    that is no row.
     """
     rows: list[Row] = []
     errors: list[Diagnostic] = []
@@ -59,7 +59,7 @@ def read_rows(path: str, text: str) -> tuple[Row, ...]:
 
 
 def _problem(fields: list[tuple[str, Position]]) -> Diagnostic | None:
-    """Say what keeps ``fields`` from being a row, if anything."""
+    """Return why ``fields`` are no row; None if they are one."""
     expected = ((_NUMBER, "a number"), (_ABI, "an ABI"), (_NAME, "the name of a system call"))
     for (pattern, meaning), (text, position) in zip(expected, fields, strict=False):
         if not pattern.fullmatch(text):

@@ -26,7 +26,7 @@ _MAX_LINKS = 4
 
 
 def lacks(path: str, why: str = "") -> Diagnostic:
-    """Return that the source does not have the file ``path``, though ``why``."""
+    """Return the diagnostic that the source lacks the file ``path``, followed by ``why``."""
     return Diagnostic(f"the source lacks this file{', ' + why if why else ''}", Position(path))
 
 
@@ -41,11 +41,11 @@ class Tree:
         return path in self.files
 
     def source(self, path: str, why: str = "") -> Source:
-        """Return the text of the file; raise OutsideError if it has none, or is not there."""
+        """Return the text of the file; raise OutsideError if it is missing or no source text."""
         return self._once("text", path, lambda: self._read(path, why))
 
     def text(self, path: str) -> str | None:
-        """Return the text of the file, None if it is not there."""
+        """Return the text of the file; None if it is missing."""
         return self.source(path).text if path in self.files else None
 
     def rows(self, path: str, why: str = "") -> tuple[Row, ...]:
@@ -53,14 +53,14 @@ class Tree:
         return self._once("rows", path, lambda: read_rows(path, self.source(path, why).text))
 
     def assignments(self, path: str, why: str = "") -> dict[str, tuple[str, ...]]:
-        """Return what a makefile says of tables of system calls."""
+        """Return the variables of a makefile that concern tables of system calls."""
         wanted = re.compile(f"{_GENERIC_VARIABLES.pattern}|syscall-y")
         return self._once(
             "make", path, lambda: read_assignments(path, self.source(path, why).text, wanted)
         )
 
     def follow(self, path: str) -> str:
-        """Return the path of the file that ``path`` is, or is a link to."""
+        """Return the path of the file that ``path`` links to, or ``path`` if it is no link."""
         for _ in range(_MAX_LINKS):
             content = self.files.get(path)
             if content is None:
@@ -108,7 +108,7 @@ class Tree:
         if text.lstrip("\ufeff \t\r\n")[:14].lower().startswith(("<!doctype", "<html", "<?xml")):
             raise OutsideError(Diagnostic("this is a web page, not a source file", Position(path)))
         if not text.endswith("\n"):
-            # A makefile that is cut off still parses, and would quietly select fewer calls.
+            # A makefile that is cut off still parses, and would silently select fewer calls.
             where = Position.after(path, text)
             message = "the file does not end with a line break; is it cut off?"
             raise OutsideError(Diagnostic(message, where))
@@ -116,7 +116,7 @@ class Tree:
 
 
 def _join(path: str, link: str) -> str:
-    """Resolve the text of a symbolic link at ``path``; one that leaves the tree names nothing."""
+    """Resolve a symbolic link at ``path``; return a link that leaves the tree as it is."""
     parts = path.split("/")[:-1]
     for part in link.split("/"):
         if part == "..":

@@ -1,4 +1,4 @@
-"""Integer expressions as C has them outside of ``#if``: every number has a type, and wraps."""
+"""Integer expressions of C outside of ``#if``: every number has a type, and wraps."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CInt:
-    """An integer with its type; 32 or 64 bits, as C promotes everything smaller."""
+    """An integer with its type, of 32 or 64 bits; C promotes smaller ones."""
 
     value: int
     bits: int = 32
     signed: bool = True
 
     def __bool__(self) -> bool:
-        """Return whether C takes it for true."""
+        """Return True unless the value is 0."""
         return self.value != 0
 
 
 def wrapped(value: int, bits: int, *, signed: bool) -> CInt:
-    """Return ``value`` in a type of so many bits; 8 and 16 bits are promoted to an int."""
+    """Return ``value`` converted to a type of ``bits`` bits; 8 and 16 are promoted to int."""
     value &= (1 << bits) - 1
     if signed and value >> (bits - 1):
         value -= 1 << bits
@@ -43,7 +43,7 @@ def number(match: re.Match[str]) -> tuple[int, str, str]:
 
 
 def literal(value: int, digits: str, suffix: str, measure: Callable[[str], int]) -> CInt:
-    """Return the value and type of a number as it is written."""
+    """Return the typed value of a literal that is written as ``digits`` and ``suffix``."""
     suffix = suffix.lower()
     decimal = not digits.startswith("0")
     if "l" not in suffix:
@@ -60,10 +60,10 @@ def literal(value: int, digits: str, suffix: str, measure: Callable[[str], int])
 
 
 class Values(Names, Protocol):
-    """The names that an expression may use."""
+    """The context in which expressions are evaluated."""
 
     def enumerator(self, name: str) -> CInt | None:
-        """Return the value of a name of an enum."""
+        """Return the value of an enumerator; None if ``name`` is none."""
 
 
 _CHARACTER = re.compile(r"'(?:[^'\\]|\\.[0-7x0-9a-fA-F]*)+'")
@@ -72,7 +72,7 @@ _ESCAPES = {"n": 10, "t": 9, "r": 13, "0": 0, "\\": 92, "'": 39, '"': 34, "a": 7
 
 
 class TypedExpression(ExpressionReader[CInt]):
-    """An expression whose tokens have no macros any more."""
+    """An expression whose macros are already expanded."""
 
     def __init__(self, tokens: Sequence[str], names: Values) -> None:
         super().__init__(tokens)
@@ -167,7 +167,7 @@ class TypedExpression(ExpressionReader[CInt]):
 
 
 def _common(one: CInt, other: CInt) -> tuple[int, bool]:
-    """Return bits and signedness of what C converts both operands to."""
+    """Return bits and signedness of the common type of two operands."""
     bits = max(one.bits, other.bits)
     unsigned = any(not each.signed and each.bits == bits for each in (one, other))
     return bits, not unsigned

@@ -1,9 +1,9 @@
 """Declarations of entry points that no header of the kernel declares.
 
-Facts are upstream's, each with its place in the kernel tree. They are written as C, in terms of
-upstream's types and macros, and read as headers are. They hold for the tags that have the entry
-point. Where a 64-bit value comes in two arguments, these are named as the kernel's macros name
-them: ``pos_lo`` and ``pos_hi``.
+Facts are upstream's, each with its source in the kernel tree. They are written in C, with
+upstream's types and macros, and parsed like headers. They apply to all tags that have the entry
+point. If a 64-bit value is passed in two arguments, these have the names that the kernel's macros
+give them: ``pos_lo`` and ``pos_hi``.
 """
 
 from __future__ import annotations
@@ -364,4 +364,4 @@ DECLARATIONS: Mapping[str, str] = {
         long xtensa_rt_sigreturn(void);
     """,
 }
-"""Declarations by architecture; those under the empty name count where it has none of its own."""
+"""Declarations by architecture; those under the empty name apply if it has none of its own."""

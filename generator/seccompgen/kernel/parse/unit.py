@@ -1,7 +1,8 @@
-"""All headers of constants as one program of an ABI sees them, and the values of their names.
+"""All headers of constants as a program of one ABI sees them, and the values of their names.
 
-Read leniently: a condition without a value does not hold, an include that is not there is empty,
-and the last definition of a name counts. What a name comes to is either a number, or a reason.
+Headers are read leniently: a condition without a value is false, a missing include is empty, and
+the last definition of a name applies. The outcome of a name is a number, or the reason why it has
+none.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _NEEDS_OWN = {"linux/kvm.h": "asm/kvm.h", "linux/kvm_para.h": "asm/kvm_para.h"}
 _EMPTY_HEADERS = frozenset({"asm/bitsperlong.h", "asm/byteorder.h", "asm/unistd.h"})
 
 Outcome: TypeAlias = CInt | str
-"""A value, or the reason why there is none."""
+"""A value, or the reason why a name has none."""
 _Made: TypeAlias = CInt | CType | str
 _Definition: TypeAlias = Macro | Enumerator | Record | Typedef
 _Kind: TypeAlias = Literal["macro", "enumerator", "record", "typedef"]
@@ -54,7 +55,7 @@ _Kind: TypeAlias = Literal["macro", "enumerator", "record", "typedef"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Known:
-    """An outcome, which holds wherever definitions are there and names are not."""
+    """An outcome that is valid for ABIs with the same definitions, and without certain names."""
 
     outcome: _Made
     present: frozenset[object]
@@ -63,13 +64,13 @@ class _Known:
 
 @dataclass(slots=True)
 class _Needs:
-    """The grounds of an outcome so far: definitions, and names that have none."""
+    """The dependencies of an outcome so far: definitions, and names without a definition."""
 
     present: set[object] = field(default_factory=set)
     absent: dict[_Kind, set[str]] = field(default_factory=dict)
 
     def add(self, known: _Known) -> None:
-        """Add what another outcome depends on."""
+        """Add the dependencies of another outcome."""
         self.present |= known.present
         for kind, names in known.absent:
             self.absent.setdefault(kind, set()).update(names)
@@ -77,20 +78,20 @@ class _Needs:
 
 @lru_cache(maxsize=1 << 16)
 def _number(text: str) -> tuple[int, str, str] | None:
-    """Return what `number` says of a text that is one number; None if it is not."""
+    """Return `number` of a text that is one number; None if it is not."""
     match = NUMBER.fullmatch(text)
     return number(match) if match else None
 
 
 @lru_cache(maxsize=1 << 12)
 def _measure(name: str, value: int) -> tuple[str, int]:
-    """Return a measure of a `Model`, the same object each time."""
+    """Return (name, value) of a field of `Model`, the same object each time."""
     return (name, value)
 
 
 @dataclass
 class Workshop:
-    """The work that units of one tree share, so that nothing is done twice for two ABIs."""
+    """A cache that the units of one tree share, so that no work is repeated for another ABI."""
 
     tree: Tree
     headers: dict[str, Header] = field(default_factory=dict)
@@ -98,20 +99,20 @@ class Workshop:
     known: dict[object, list[_Known]] = field(default_factory=dict)
 
     def header(self, path: str) -> Header:
-        """Return the header, taken apart."""
+        """Return the header at ``path``, split by `take_apart`."""
         if path not in self.headers:
             self.headers[path] = take_apart(self.tree.source(path))
         return self.headers[path]
 
     def declarations(self, runs: tuple[Run, ...]) -> Declarations:
-        """Return what the text of ``runs`` declares."""
+        """Return the declarations in the text of ``runs``."""
         if runs not in self.declared:
             self.declared[runs] = declarations("\n".join(run.text for run in runs))
         return self.declared[runs]
 
 
 class Unit(Reader):
-    """The headers that a program of one ABI reads, and what their names come to."""
+    """The headers that a program of one ABI reads, and the outcomes of their names."""
 
     def __init__(self, abi: str, workshop: Workshop) -> None:
         super().__init__(predefined(abi), self._resolve)
@@ -136,9 +137,10 @@ class Unit(Reader):
     # Reading
 
     def read_all(self, names: Iterable[str]) -> None:
-        """Read headers by the names under which programs include them; absent ones are empty.
+        """Read headers by the names under which programs include them; skip missing ones.
 
-        KVM's are not installed where the architecture has none of its own (include/uapi/Kbuild).
+        KVM's headers are not installed if the architecture has none of its own
+        (include/uapi/Kbuild).
         """
         for name in names:
             if name in _NEEDS_OWN and not self._resolve(_NEEDS_OWN[name], Position("")):
@@ -148,13 +150,13 @@ class Unit(Reader):
                 self.read(header, 0)
 
     def read_path(self, path: str) -> None:
-        """Read a header that is not for programs, if the tree has it."""
+        """Read a kernel-internal header, if the tree has it."""
         header = self._at(path)
         if header:
             self.read(header, 0)
 
     def read(self, header: Header, depth: int) -> None:
-        """Read ``header``, then what the text between its directives declares."""
+        """Read ``header``, then the declarations in the text between its directives."""
         outer, self._runs = self._runs, []
         super().read(header, depth)
         if self._runs:
@@ -212,13 +214,13 @@ class Unit(Reader):
     # Values
 
     def close(self) -> None:
-        """End reading: from here on, names have values."""
+        """Finish reading; only then do names have outcomes."""
         measures = (_measure(name, getattr(self._model, name)) for name in _MEASURES)
         definitions = (one for table in self._tables.values() for one in table.values())
         self._there = frozenset((*measures, *definitions))
 
     def outcome(self, name: str) -> Outcome | None:
-        """Return what ``name`` comes to; None if it is no constant at all."""
+        """Return the outcome of ``name``; None if it is no constant at all."""
         macro = self.macros.get(name)
         if macro is None or macro.body == name:
             one = self.enumerators.get(name)
@@ -248,7 +250,7 @@ class Unit(Reader):
         return made if isinstance(made, CInt) else str(made)
 
     def _once(self, key: object, make: Callable[[], _Made]) -> _Made:
-        """Return what another ABI made of the same definitions, or make it."""
+        """Return the cached outcome of another ABI with the same definitions, or compute it."""
         all_known = self._workshop.known.setdefault(key, [])
         for known in all_known:
             if known.present <= self._there and all(
@@ -281,13 +283,13 @@ class Unit(Reader):
         return found
 
     def measure(self, name: str) -> int:
-        """Return a measure of the ABI, by its name in `Model`."""
+        """Return the field ``name`` of the ABI's `Model`."""
         value: int = getattr(self._model, name)
         self._needs.present.add(_measure(name, value))
         return value
 
     def record(self, name: str, make: Callable[[Record], CType]) -> CType | None:
-        """Return the type of ``struct x`` or ``union x``; ``make`` makes one that is not known."""
+        """Return the type of ``struct x`` or ``union x``, computed by ``make`` if not yet known."""
         return self._type(self._look("record", name), make)
 
     def typedef(self, name: str) -> bool:
@@ -295,7 +297,7 @@ class Unit(Reader):
         return self._look("typedef", name) is not None
 
     def aliased(self, name: str, make: Callable[[Typedef], CType]) -> CType | None:
-        """Return the type that a typedef stands for, made by ``make`` where it is not known."""
+        """Return the type behind a typedef, computed by ``make`` if not yet known."""
         return self._type(self._look("typedef", name), make)
 
     def _type(self, found: Any, make: Callable[[Any], CType]) -> CType | None:
@@ -307,7 +309,7 @@ class Unit(Reader):
         raise NoValueError(str(made))
 
     def enumerator(self, name: str) -> CInt | None:
-        """Return the value of a name of an enum."""
+        """Return the value of an enumerator; None if ``name`` is none."""
         found = self._look("enumerator", name)
         if not isinstance(found, Enumerator):
             return None
@@ -317,7 +319,7 @@ class Unit(Reader):
         return outcome
 
     def expanded(self, tokens: Sequence[str]) -> list[str]:
-        """Return tokens without macros."""
+        """Return ``tokens`` with all macros expanded."""
         return expand(tokens, _Watched(self), c_tokens_of, _MOST_TOKENS)
 
     def integer(self, tokens: Sequence[str]) -> int:
@@ -327,7 +329,7 @@ class Unit(Reader):
         return TypedExpression(self.expanded(tokens), self).value().value
 
     def macro(self, name: str) -> Macro | None:
-        """Return the macro of a name."""
+        """Return the macro called ``name``; None if there is none."""
         if not (name[0].isalpha() or name[0] == "_"):
             return None
         found = self._look("macro", name)
@@ -335,7 +337,7 @@ class Unit(Reader):
 
 
 class _Watched(dict[str, Macro]):
-    """The macros of a unit, which notes what is asked for."""
+    """The macros of a unit; each access is recorded as a dependency."""
 
     def __init__(self, unit: Unit) -> None:
         super().__init__()
@@ -346,7 +348,7 @@ class _Watched(dict[str, Macro]):
 
 
 class _Condition(Expression):
-    """An expression of ``#if`` as C reads it: a name that is no macro is 0."""
+    """An expression of ``#if`` by the rules of C: a name that is no macro is 0."""
 
     def _named(self, _word: str) -> int:
         return 0
