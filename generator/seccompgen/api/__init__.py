@@ -1,5 +1,5 @@
-"""The library: policies as values, and what the command line does, as functions.
+"""The library: policies as values, and the commands as functions.
 
-`seccompgen` itself has these names (``seccompgen.Policy``, ``seccompgen.compile``), and imports the
-modules here when they are asked for.
+`seccompgen` itself exports these names (``seccompgen.Policy``, ``seccompgen.compile``), and imports
+the modules here on first access.
 """

@@ -1,4 +1,4 @@
-"""Put a filter in force in the running process, by the runtime that generated modules have."""
+"""Install a filter in the running process, by the runtime of generated modules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def install(wanted: Filter) -> int:
-    """Compile ``wanted`` for the running interpreter, and do as `Filter.install` says."""
+    """Compile ``wanted`` for the running interpreter, and install it: see `Filter.install`."""
     abi = _runtime.running_abi()
     program = compile(wanted, abi)
     number = default_tables().tables[abi].numbers["seccomp"]

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from seccompgen.policy.document import Source
 
 PolicyLike: TypeAlias = "Policy | Filter | Path | str"
-"""A policy: values, or as text the path of a file or the name of a stock policy."""
+"""A policy: values, a path, or as text a file's path or the name of a stock policy."""
 
 
 _JOINED = ("groups", "syscalls")
-"""The keys to which each file of a policy adds; of others, the outermost file's counts."""
+"""The keys whose values in all files of a policy add up; others are overridden."""
 
 
 @lru_cache(maxsize=1)
@@ -39,7 +39,7 @@ def default_tables() -> Tables:
 
 
 def source_of(policy: PolicyLike) -> Source:
-    """Return what a policy is read from. Raises InputError where text names none."""
+    """Return the file or document of a policy. Raises InputError if text names no policy."""
     if isinstance(policy, Policy | Filter):
         return document_of(policy)
     if isinstance(policy, Path):
@@ -50,10 +50,10 @@ def source_of(policy: PolicyLike) -> Source:
 
 
 def read_filter(policy: Path | str) -> Filter:
-    """Return what a policy file says, with all that it includes, as values.
+    """Return a policy file and its includes as values.
 
-    Raises InputError with every error of the files by themselves; whether their names and rules
-    mean something, `validate` checks.
+    Raises InputError with every error in the form of the files; `validate` checks names and rules
+    as well.
     """
     from seccompgen.formats import policy_files  # noqa: PLC0415 - takes what reads files
     from seccompgen.policy import layers  # noqa: PLC0415 - as above
@@ -74,10 +74,10 @@ def read_filter(policy: Path | str) -> Filter:
 
 
 def validate(policy: PolicyLike, *, tables: Tables | None = None) -> tuple[Diagnostic, ...]:
-    """Return everything that is wrong with a policy, as `compile` would raise it; () if nothing.
+    """Return the errors of a policy that `compile` would raise; () if there are none.
 
-    ``position`` has line and column in a file; in values it has ``position.place``,
-    such as ``syscalls[2].names[0]``. Raises InputError where text names no policy.
+    ``position`` has line and column in a file; for values it has ``position.place``, such as
+    ``syscalls[2].names[0]``. Raises InputError if text names no policy.
     """
     from seccompgen.formats import load_policy  # noqa: PLC0415 - takes what reads files
 
@@ -95,9 +95,9 @@ def validate(policy: PolicyLike, *, tables: Tables | None = None) -> tuple[Diagn
 
 
 def notes(policy: PolicyLike, *, tables: Tables | None = None) -> tuple[Diagnostic, ...]:
-    """Return what is worth knowing of a policy but no error, such as calls that some ABIs lack.
+    """Return remarks about a policy that are no errors, such as calls that some ABIs lack.
 
-    Raises InputError with everything that is wrong.
+    Raises InputError with every error.
     """
     from seccompgen.formats import load_policy  # noqa: PLC0415 - takes what reads files
 
@@ -130,13 +130,14 @@ def compile(  # noqa: A001 - see above
     tables: Tables | None = None,
     workers: int = 1,
 ) -> CompiledProgram | dict[str, CompiledProgram]:
-    """Return the program of a policy for ``abi``, or for all its ABIs, by their names.
+    """Return the program of a policy for ``abi``, or the programs for all its ABIs, by name.
 
-    Each is proved to be its policy, and accepted by the kernel. With more than one of ``workers``
-    as many processes compile; they import the main module, as `multiprocessing` does.
+    Each program is proved equivalent to its policy, and meets the kernel's rules for programs. If
+    ``workers`` is more than 1, as many processes compile; they import the main module, as
+    `multiprocessing` does.
 
-    Raises InputError with everything that is wrong, AnswerNo or UndecidedError should a program not
-    be proved.
+    Raises InputError with every error of the policy, and AnswerNo or UndecidedError if a proof
+    fails.
     """
     from seccompgen.pipeline.build import BuildOptions, build_policy  # noqa: PLC0415 - numpy
 
@@ -160,12 +161,12 @@ def build(
 ) -> tuple[Path, ...]:
     """Write policies as filters to ``directory``; return the files that changed.
 
-    This is ``seccompgen build``: ``form`` is one of its formats, ``arches`` narrows down what the
-    policies say. A module names the file of its policy, by which ``seccompgen verify`` finds it;
-    for values that is the text of `Filter.to_yaml`, as ``NAME.yml``.
+    This is ``seccompgen build``: ``form`` is one of its formats, ``arches`` limits the ABIs of the
+    policies. A module names the file of its policy, so that ``seccompgen verify`` can find it; for
+    values, it names ``NAME.yml``, which should contain the text of `Filter.to_yaml`.
 
-    Raises InputError with the errors of all policies, OutsideError where it cannot write. All files
-    are written in one step, or none.
+    Raises InputError with the errors of all policies, and OutsideError if a file cannot be written.
+    Either all files are written, in one step, or none.
     """
     from seccompgen.pipeline.build import BuildOptions, build_policies  # noqa: PLC0415
     from seccompgen.pipeline.files import (  # noqa: PLC0415
@@ -205,10 +206,10 @@ def vendor(
     """Put filters and their runtime into an application; return the files that changed.
 
     This is ``seccompgen vendor``. ``destination`` is a package, or with ``single_file`` a module.
-    Its manifest names the policies' files, so that values have to be written to one first. With
-    ``force``, files are overwritten that were edited.
+    Its manifest names the policies' files, so values must be written to files first. With
+    ``force``, edited files are overwritten.
 
-    Raises InputError with the errors of all policies, and for files that would be lost.
+    Raises InputError with the errors of all policies, and for edited files that would be lost.
     """
     from seccompgen.distribute import vendoring  # noqa: PLC0415
     from seccompgen.pipeline.build import BuildOptions  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Functions on programs: as text and back, proved to be a policy, proved equal, linted."""
+"""Functions on programs: assemble, disassemble, prove, compare and lint."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ if TYPE_CHECKING:
 
 _EVERYTHING_PERMITS = "up_to=KILL_PROCESS: then every answer permits; name a laxer action"
 FilterLike: TypeAlias = "Policy | Filter | Program | Path | str"
-"""A filter: values, a program, or as text what a command line calls FILTER."""
+"""A filter: values, a program, a path, or as text a FILTER as on the command line."""
 
 
 def assemble(
     text: str, abi: str | Abi | None = None, *, tables: Tables | None = None
 ) -> tuple[Program, ...]:
-    """Return the programs of assembly ``text``, or the one for ``abi``: ``seccompgen asm``.
+    """Return the programs in the assembly ``text``, or that for ``abi``: ``seccompgen asm``.
 
-    Raises InputError with everything that is wrong, by line and column.
+    Raises InputError with every error, by line and column.
     """
     only = require_abi(abi) if abi is not None else None
     return assembly.assemble(text, "assembly", tables or default_tables(), only)
 
 
 def disassemble(program: Program, *, tables: Tables | None = None) -> str:
-    """Return the assembly of a program; `assemble` makes the same bytes of it.
+    """Return a program as assembly, of which `assemble` makes the same bytes.
 
-    Raises InputError where the kernel would refuse the program.
+    Raises InputError if the kernel would refuse the program.
     """
     if objections := kernel_objections(program.instructions):
         raise InputError(*map(str, objections), kind=Problem.REFUSED_PROGRAM)
@@ -68,10 +68,10 @@ def disassemble(program: Program, *, tables: Tables | None = None) -> str:
 
 
 def dump(source: FilterLike, abi: str | Abi | None = None, *, tables: Tables | None = None) -> str:
-    """Return a filter as assembly, for ``abi`` or all that it has: ``seccompgen disasm``.
+    """Return a filter as assembly, for ``abi`` or all its ABIs: ``seccompgen disasm``.
 
-    With a policy, each line names the part that it comes from. Raises InputError for anything
-    that is no filter.
+    For a policy, each line names the part of the policy that it comes from. Raises InputError if
+    ``source`` is no filter.
     """
     only = require_abi(abi) if abi is not None else None
     known = tables or default_tables()
@@ -85,7 +85,7 @@ def programs_of(
     options: BuildOptions = PLAIN_OPTIONS,
     reading: Reading = PLAIN_READING,
 ) -> tuple[Program, ...]:
-    """Return the programs of a filter, a policy's compiled, for ABI ``only`` or all that it has."""
+    """Return the programs of a filter, for ABI ``only`` or all its ABIs; compile a policy."""
     if isinstance(source, Program):
         return (source,)
     if isinstance(source, Policy | Filter):
@@ -106,13 +106,13 @@ def verify(
     methods: tuple[Method, ...] | None = None,
     tables: Tables | None = None,
 ) -> tuple[Verdict, ...]:
-    """Prove for each ABI that programs do what their policy says: ``seccompgen verify``.
+    """Prove for each ABI that programs implement their policy: ``seccompgen verify``.
 
-    A ``source`` that is a policy is compiled; a generated module finds its own policy; any other
-    program needs ``policy``. Each of ``methods`` must find it so; default: all that are installed.
-    A verdict that is not ``proved`` has the call that differs, or why nobody knows.
+    If ``source`` is a policy, it is compiled; a generated module names its own policy; any other
+    program needs ``policy``. Each of ``methods``, by default all that are installed, must prove it.
+    A verdict that is not ``proved`` contains a call that differs, or why the proof is undecided.
 
-    Raises InputError where something is no filter, AnswerNo for a generated module that is stale.
+    Raises InputError if an argument is no filter, and AnswerNo for a stale generated module.
     """
     known, only = tables or default_tables(), require_abi(abi) if abi is not None else None
     asked = methods or available_methods()
@@ -139,8 +139,9 @@ def equiv(
 ) -> tuple[Verdict, ...]:
     """Prove for each ABI that two filters answer every call alike: ``seccompgen equiv``.
 
-    Policies are not compiled, and count by what they mean. ``methods`` and the verdicts are as of
-    `verify`. Raises InputError where something is no filter, AnswerNo where one has an ABI more.
+    Policies are compared by their meaning, without compilation. ``methods`` and the verdicts are
+    those of `verify`. Raises InputError if an argument is no filter, and AnswerNo if only one of
+    the two has an ABI.
     """
     known, only = tables or default_tables(), require_abi(abi) if abi is not None else None
     ours, its = (_sides(one, known, only) for one in (left, right))
@@ -155,10 +156,11 @@ def equiv(
 def lint(
     source: FilterLike, *, abi: str | Abi | None = None, tables: Tables | None = None
 ) -> tuple[Finding, ...]:
-    """Return what the author of a filter probably did not mean: ``seccompgen lint``.
+    """Return probable mistakes in a filter: ``seccompgen lint``.
 
-    A program is looked at by itself, a policy by its rules, without what comments in it silence.
-    Raises InputError where something is no filter, or has no program for ``abi``.
+    For a policy its rules are checked, and comments in it can silence findings; otherwise the
+    program itself is checked. Raises InputError if ``source`` is no filter, or has no program for
+    ``abi``.
     """
     known, only = tables or default_tables(), require_abi(abi) if abi is not None else None
     if isinstance(source, Path | str):
@@ -178,10 +180,11 @@ def subset(
     methods: tuple[Method, ...] | None = None,
     tables: Tables | None = None,
 ) -> tuple[Verdict, ...]:
-    """Prove for each ABI of ``left`` that ``right`` permits all it permits: ``seccompgen subset``.
+    """Prove for each ABI that ``right`` permits all that ``left`` permits: ``seccompgen subset``.
 
-    The actions from ALLOW down to ``up_to`` permit. On an ABI that ``right`` has no program for it
-    permits nothing. `Verdict.classes` has the calls that are looser. All else is as of `equiv`.
+    The actions from ALLOW down to ``up_to`` permit a call. On an ABI without a program in
+    ``right``, it permits nothing. `Verdict.classes` has the calls that only ``left`` permits. The
+    rest is as in `equiv`.
     """
     if up_to is ActionKind.KILL_PROCESS:
         raise InputError(_EVERYTHING_PERMITS, kind=Problem.WRONG_VALUE)
@@ -192,7 +195,7 @@ def subset(
 
 
 def _own_claims(source: FilterLike, tables: Tables, only: Abi | None) -> list[Claim]:
-    """Return what has to be proved of a filter that says itself what it should do."""
+    """Return the claims to prove about a policy, or about a module that names its policy."""
     if isinstance(source, Policy | Filter):
         meant, _ = load_policy(document_of(source), tables)
         made = programs_of(source, tables, only)
@@ -213,7 +216,7 @@ def _claim(name: str, program: Program, meant: FilterSemantics) -> Claim:
 
 
 def _sides(source: FilterLike, tables: Tables, only: Abi | None) -> Mapping[str, Meaning | Code]:
-    """Return what a filter answers, by the names of its ABIs."""
+    """Return the meaning or code of a filter, by the names of its ABIs."""
     if isinstance(source, Program):
         return {source.abi.name: Code(source.instructions, source.abi.byte_order)}
     if isinstance(source, Path | str):
@@ -223,7 +226,7 @@ def _sides(source: FilterLike, tables: Tables, only: Abi | None) -> Mapping[str,
 
 
 def _abis(policy: ResolvedPolicy, only: Abi | None) -> list[Abi]:
-    """Return the ABIs of a policy, or ``only`` that one. Raises InputError if it has it not."""
+    """Return the ABIs of a policy, or just ``only``. Raises InputError if the policy lacks it."""
     abis = [abi for abi in policy.arches if only in {None, abi}]
     if only and not abis:
         raise not_for(policy.name, policy, [only])

@@ -1,8 +1,8 @@
-"""Policies as values that a program makes, read from files and written to them.
+"""Policies as values in a program, read from files and written to files.
 
-They say what a policy file says, by the same names, and have no meaning of their own: `document_of`
-hands them to the checks that files go through. So a wrong value can be made, and is reported like
-a wrong file, with all other errors.
+They have the names and the meaning of the keys of a policy file: `document_of` passes them to the
+checks for files. So construction does not fail, and errors are reported like those of a file, all
+at once.
 """
 
 from __future__ import annotations
@@ -34,31 +34,32 @@ _Path: TypeAlias = "tuple[str | int, ...]"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Filter(InstallKeys):
-    """A policy and how it is installed: all that a policy file says.
+    """A policy and its settings for installation: the whole content of a policy file.
 
-    Without ``no_new_privs``, the kernel wants CAP_SYS_ADMIN. A module with ``install_on_import``
+    Without ``no_new_privs``, the kernel requires CAP_SYS_ADMIN. A module with ``install_on_import``
     needs no call of its install().
     """
 
     policy: Policy
 
     def install(self) -> int:
-        """Compile the filter, and put it in force for the calling thread; it cannot be taken back.
+        """Compile the filter and install it for the calling thread; it cannot be removed.
 
         With TSYNC every thread of the process is confined. Returns the listener's descriptor with
-        NEW_LISTENER, and -1 otherwise. For applications, build: docs/library.md says why.
+        NEW_LISTENER, and -1 otherwise. Applications should build instead: docs/library.md says why.
 
-        Raises InputError with everything that is wrong, SeccompError, with no filter in force,
-        where anything else is in the way.
+        Raises InputError with every error of the policy, and SeccompError if the filter cannot be
+        installed; then none is in force.
         """
         from seccompgen.api.install import install  # noqa: PLC0415 - the compiler, and the runtime
 
         return install(self)
 
     def to_yaml(self) -> str:
-        """Return the text of a policy file that says the same; equal values give equal text.
+        """Return the text of an equivalent policy file; equal values give equal text.
 
-        Raises InputError for what no file can say; other mistakes are in the text, too.
+        Raises InputError for values of a wrong form; other mistakes, such as unknown names, are
+        written as they are.
         """
         from seccompgen.policy.schema import validate  # noqa: PLC0415 - takes what reads files
 
@@ -68,9 +69,9 @@ class Filter(InstallKeys):
 
 
 def document_of(value: Policy | Filter) -> Document:
-    """Return ``value`` as the content of a policy file, positions being places in it.
+    """Return ``value`` as a document, whose positions are paths in ``value``.
 
-    Raises InputError, with the place, for text that no file holds.
+    Raises InputError, with the position, for text or groups that no file can contain.
     """
     from seccompgen.policy.document import Document  # noqa: PLC0415 - takes what reads files
 
@@ -97,12 +98,12 @@ def document_of(value: Policy | Filter) -> Document:
 
 
 def whole_of(value: Policy | Filter) -> Filter:
-    """Return ``value`` as a filter: a policy is installed as one without settings would be."""
+    """Return ``value`` as a filter; a policy gets the default settings for installation."""
     return value if isinstance(value, Filter) else Filter(value)
 
 
 def _data(whole: Filter) -> tuple[dict[str, Any], dict[_Path, _Path]]:
-    """Return what a file says for ``whole``, and the place in ``whole`` of each part of it."""
+    """Return the data of a file for ``whole``, and the path in ``whole`` of each part of it."""
     data: dict[str, Any] = {}
     places: dict[_Path, _Path] = {(): ()}
     for owner, where in ((whole.policy, ("policy",)), (whole, ())):
@@ -115,7 +116,7 @@ def _data(whole: Filter) -> tuple[dict[str, Any], dict[_Path, _Path]]:
 
 
 def _groups(groups: Any, where: _Path, places: dict[_Path, _Path]) -> Any:
-    """Return the groups as a file has them, and enter their places into ``places``."""
+    """Return the groups in the form of a file, and add their paths to ``places``."""
     if not all(isinstance(one, NamedGroup) for one in groups):
         return _plain(groups, ("groups",), where, places)
     places["groups",] = where
@@ -126,7 +127,7 @@ def _groups(groups: Any, where: _Path, places: dict[_Path, _Path]) -> Any:
 
 
 def _repeated(groups: Any) -> Iterator[tuple[int, str]]:
-    """Yield the groups, by index and name, whose names are taken: a file cannot say that."""
+    """Yield index and name of each group whose name an earlier one has; files cannot express it."""
     names = [one.name for one in groups if isinstance(one, NamedGroup)]
     yield from ((i, name) for i, name in enumerate(names) if name in names[:i])
 
@@ -140,11 +141,11 @@ def _said(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _plain(value: Any, path: _Path, where: _Path, places: dict[_Path, _Path]) -> Any:
-    """Return a part of a policy as a file has it, and enter its place into ``places``."""
+    """Return a part of a policy in the form of a file, and add its path to ``places``."""
     places[path] = where
     match value:
         case Action(kind=kind, data=data):
-            # What takes no data must not lose it on the way to who says so.
+            # Keep data that the action does not take, so that the check can report it.
             return f"{value}({data})" if data and not kind.takes_data else str(value)
         case Op():
             return str(value)
@@ -163,7 +164,7 @@ def _plain(value: Any, path: _Path, where: _Path, places: dict[_Path, _Path]) ->
 
 
 def _texts(data: Any, path: _Path) -> Iterator[tuple[_Path, str]]:
-    """Yield every text in ``data``, and the way to it."""
+    """Yield every text in ``data``, with the path to it."""
     if isinstance(data, str):
         yield path, data
     elif isinstance(data, dict | list):

@@ -1,4 +1,4 @@
-"""Write a policy file: allowed calls by ABI, as text that ``load_policy`` reads back."""
+"""Write a policy file from allowed calls by ABI, as text that ``load_policy`` can read."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
 
 AS_RUNTIMES = Action(ActionKind.KILL_THREAD)
-"""The answer to calls through other ABIs with which a policy can be written in every form.
+"""A ``bad_arch_action`` that every output format can express.
 
-It refuses as much as killing the process, which is the default: the call is not made.
+It refuses as much as the default, killing the process: the call is not executed.
 """
 _WIDTH = 96
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """A call to allow: where any of ``conditions`` holds, or always if there are none.
+    """A call to allow if any of ``conditions`` holds, or always if there are none.
 
-    ``comment`` is the reason for the rule, at most one line; it is written behind the name.
+    ``comment`` is the reason for the rule, at most one line; it is written after the name.
     """
 
     name: str
@@ -40,11 +40,11 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Rules of one ``action`` below a comment, ``heading``.
+    """Rules with one ``action`` below the comment ``heading``.
 
-    ``groups`` are mentions of groups of the language, with a comment behind all of them. ``calls``
-    are as in `write_policy`; with ``strict`` each is for those ABIs alone that need it. A section
-    that is ``offered`` is a comment itself: whoever takes out the marks before its rules has them.
+    ``groups`` are names of stock groups to mention; ``comment`` follows them. ``calls`` are as in
+    `write_policy`; with ``strict``, each rule is limited to the ABIs that need it. The rules of an
+    ``offered`` section are commented out, for people to enable.
     """
 
     heading: str
@@ -74,15 +74,15 @@ def write_policy(
     """Return a policy file that allows ``calls`` and answers ``default_action`` to all others.
 
     The ABIs of ``calls`` become its ``arches``, in that order, unless ``arches`` and
-    ``compat_arches`` say which are what. What one ABI needs is allowed on all that have a call of
-    that name; conditions are written in names, and are for some ABIs only where these need others,
-    or have no such names. A number in place of a name is for the ABIs alone that need it.
+    ``compat_arches`` divide them. A call that one ABI needs is allowed on all ABIs that have it.
+    Conditions are written with names; a rule is limited to some ABIs only if others need another
+    condition or lack these names. A number in place of a name is limited to the ABIs that need it.
     ``kernel`` is the release that the calls were chosen from. ``heading`` becomes a comment at the
-    top. The same values give the same text; names are sorted, one a line, so that differences read
-    well. ``sections`` follow in their order, each a few rules that name what belongs together; the
-    first rule that matches a call decides it.
+    top. The same values give the same text; names are sorted, one per line, for readable diffs.
+    ``sections`` follow in their order, each with a few rules of one topic; the first rule that
+    matches a call decides it.
 
-    Raises ValueError for no ABI, no call, and a name that the tables of none of the ABIs have.
+    Raises ValueError if there is no ABI, no call, or a name that none of the ABIs has.
     """
     merged = _merge(calls)
     if not calls or not (merged or sections):
@@ -136,9 +136,9 @@ def write_policy(
 
 @dataclass(frozen=True, slots=True)
 class _WrittenCall:
-    """A call as it is written: ``when`` is its condition, empty for none.
+    """A call as a rule writes it; ``when`` is its condition, empty for none.
 
-    ``abis`` are the names of those that it is for, none for all.
+    ``abis`` are the names of the ABIs that the rule is limited to, empty for all.
     """
 
     name: str
@@ -154,7 +154,7 @@ def _names(abis: Iterable[Abi]) -> str:
 def _merge(
     calls: Mapping[Abi, Iterable[Allowed]], *, sort: bool = True
 ) -> dict[str, dict[Abi, Allowed]]:
-    """Join what is said of each name on an ABI: alternatives add up, and no condition beats any."""
+    """Merge the entries of each name by ABI: conditions add up, and an unconditional one wins."""
     merged: dict[str, dict[Abi, Allowed]] = {}
     for abi, wanted in calls.items():
         for one in wanted:
@@ -174,7 +174,7 @@ def _entries(
     *,
     strict: bool = False,
 ) -> Iterator[_WrittenCall]:
-    """Yield what is written of a call: one entry, or one for each condition that some ABIs have."""
+    """Yield the entries for a call: one, or one for each condition that some ABIs need."""
     comment = next((one.comment for one in wanted.values() if one.comment), "")
     numbered = name.lstrip("-").isdecimal()
     if strict:
@@ -219,7 +219,7 @@ def _strict_entries(
 
 def _is_readable(text: str, call: str, abi: Abi, tables: Tables) -> bool:
     """Return True if ``abi`` has all names in a condition on ``call``."""
-    # Most recordings have no condition.
+    # Imported here because most recordings have no condition.
     from seccompgen.policy.conditions import Lookup  # noqa: PLC0415
     from seccompgen.policy.expressions import parse_condition  # noqa: PLC0415
 
@@ -227,7 +227,7 @@ def _is_readable(text: str, call: str, abi: Abi, tables: Tables) -> bool:
 
 
 def _lines(text: str) -> list[str]:
-    """Return printable lines of ``text``: YAML forbids control characters even in comments."""
+    """Return ``text`` as printable lines: YAML forbids control characters even in comments."""
     lines = []
     for line in text.strip().split("\n"):
         shown = printable(line.rstrip())
@@ -248,7 +248,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _is_unseen(name: str, when: str, tables: Tables, abis: Iterable[Abi]) -> bool:
-    """Return True if a call with a condition can also be made where that cannot be seen."""
+    """Return True if a call with a condition can also be made where a filter cannot check that."""
     way = entrance(name)
     return bool(when and way) and any(
         way is not None and way[0] in tables.tables[abi.name].numbers for abi in abis
@@ -256,7 +256,7 @@ def _is_unseen(name: str, when: str, tables: Tables, abis: Iterable[Abi]) -> boo
 
 
 def _groups(entries: Sequence[_WrittenCall], setting: str) -> Iterator[str]:
-    """Yield the groups of rules for ``entries``, first those without conditions."""
+    """Yield the lines of the rules for ``entries``, those without conditions first."""
     plain = [one for one in entries if not one.when]
     conditional = [one for one in entries if one.when]
     for group, key in ((plain, "names"), (conditional, "names_with_args")):
@@ -275,7 +275,7 @@ def _groups(entries: Sequence[_WrittenCall], setting: str) -> Iterator[str]:
 
 
 class _SectionWriter:
-    """A section, written for ABIs."""
+    """A writer of one section for the given ABIs."""
 
     def __init__(self, section: Section, abis: tuple[Abi, ...], tables: Tables) -> None:
         self._section = section
@@ -325,7 +325,7 @@ class _SectionWriter:
 
 
 class _SectionRule(NamedTuple):
-    """The settings that the calls of a rule share."""
+    """The settings that the calls of a section's rule share."""
 
     when: str
     abis: tuple[str, ...]
@@ -334,7 +334,7 @@ class _SectionRule(NamedTuple):
 
 
 def _wrapped(expression: str, first: str = "    when: ", rest: str = "      ") -> Iterator[str]:
-    """Yield the lines of an expression; YAML reads the break of a line as a blank."""
+    """Yield the lines of an expression; YAML reads a line break in it as a blank."""
     if len(first + expression) <= _WIDTH:
         yield first + expression
         return

@@ -21,9 +21,9 @@ _NAMES = {Problem.UNKNOWN_ARGUMENT, Problem.UNKNOWN_CONSTANT}
 
 
 class Lacking:
-    """The lacks and oddities of one rule for ``call``, which all of ``abis`` have.
+    """The errors and oddities of one rule for ``call``, which all of ``abis`` have.
 
-    Names that are lacking at ``skipped`` are no problem.
+    Missing names at the position ``skipped`` are no error.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Lacking:
         self._oddities: dict[Oddity, list[Abi]] = {}
 
     def add(self, lookup: Lookup, abi: Abi) -> None:
-        """Add what ``lookup`` found on ``abi``."""
+        """Add the findings of ``lookup`` on ``abi``."""
         for lack in dict.fromkeys(lookup.lacks):
             if lack.kind not in _NAMES or lack.at != self._skipped_at:
                 self._lacks.setdefault(lack, []).append(abi)
@@ -45,7 +45,7 @@ class Lacking:
             self._oddities.setdefault(oddity, []).append(abi)
 
     def notes(self, *, optional: bool) -> Iterator[Diagnostic]:
-        """Yield what is no error: ABIs that an optional rule is skipped on, and oddities."""
+        """Yield the notes: ABIs on which an optional rule is skipped, and oddities."""
         if optional:
             yield from self._skipped()
         yield from self._odd()
@@ -62,7 +62,7 @@ class Lacking:
             yield Diagnostic(text, lack.at, kind)
 
     def problems(self, *, optional: bool, hints: bool) -> Iterator[Diagnostic]:
-        """Yield what is wrong, with suggestions where ``hints``.
+        """Yield the errors, with suggestions if ``hints``.
 
         An ``optional`` rule may use names that only some ABIs have.
         """
@@ -101,7 +101,7 @@ class Lacking:
             yield Diagnostic(text, test.value_at, oddity.kind)
 
     def _is_nowhere(self, lack: Lack) -> bool:
-        """Return True if no ABI that has the call has the name: it is misspelt, say."""
+        """Return True if no ABI that has the call has the name, which is probably misspelt."""
         if lack.kind is Problem.UNKNOWN_CONSTANT:
             constant = self._facts.constants.get(lack.name)
             return constant is None or bool(constant.reason)
@@ -138,7 +138,7 @@ class Lacking:
         return Diagnostic(text, lack.at, Problem.ARGUMENT_MISSING)
 
     def _parameters(self, abis: Sequence[Abi]) -> list[str]:
-        """Return the names of the arguments on the first of ``abis`` that knows them."""
+        """Return the names of the arguments on the first of ``abis`` for which they are known."""
         for abi in abis:
             prototype = self._facts.prototype(self._call, abi)
             if prototype is not None:
@@ -147,9 +147,10 @@ class Lacking:
 
 
 def near_constant(name: str, constants: Mapping[str, object]) -> str:
-    """Return a suggestion among ``constants``, or an empty string.
+    """Return a suggestion from ``constants``, or an empty string.
 
-    There are thousands: only those of about the same length that begin or end alike are compared.
+    Because there are thousands, only constants of similar length with the same beginning or end are
+    compared.
     """
     first, last = name[:3], name[-4:]
     near = [

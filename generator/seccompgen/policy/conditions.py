@@ -1,11 +1,11 @@
 """Conditions in numbers, for one ABI.
 
 `Lookup` resolves names: arguments to indices and widths, constants to values. With these, a
-condition becomes alternatives, each a conjunction of comparisons (its disjunctive normal form).
-Where the kernel reads 8 or 16 bits, these are masked.
+condition becomes alternatives, each a conjunction of comparisons (its disjunctive normal form). If
+the kernel reads only 8 or 16 bits, the comparisons mask these.
 
-A negative number means its bits: ``dfd == AT_FDCWD`` holds for 0xffffff9c where the kernel reads 32
-bits. Only an ordering of such numbers needs ``i32()``.
+A negative number stands for its bits: ``dfd == AT_FDCWD`` holds for 0xffffff9c if the kernel reads
+32 bits. Only ordering such numbers needs ``i32()``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 MOST_ALTERNATIVES = 1024
 MOST_COMPARISONS = 16_384
-"""Limits of what one condition becomes; lists of hundreds of requests stay below."""
+"""Limits for the expansion of one condition; lists of hundreds of requests stay below."""
 
 _Conjunction: TypeAlias = "tuple[Comparison, ...]"
 _Alternatives: TypeAlias = "tuple[_Conjunction, ...]"
@@ -48,9 +48,9 @@ _ALWAYS: _Alternatives = ((),)
 
 
 class Lack(NamedTuple):
-    """An error in a condition on one ABI, of some ``kind``.
+    """An error in a condition on one ABI.
 
-    ``name`` is that of a constant or an argument, or the part of the condition that is wrong.
+    ``name`` is the missing constant or argument, or the part of the condition that is wrong.
     """
 
     kind: Problem
@@ -59,7 +59,7 @@ class Lack(NamedTuple):
 
 
 class Oddity(NamedTuple):
-    """A part of a condition that is no error but hardly intended, of some ``kind``."""
+    """A part of a condition that is no error, but probably not intended."""
 
     kind: Problem
     test: ArgumentTest
@@ -68,9 +68,9 @@ class Oddity(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NumericTest:
-    """A test in numbers: an argument, the bits of it that count, and the value to compare with.
+    """A test in numbers: an argument, how many of its bits are compared, and with which value.
 
-    ``signed`` is True for an order among numbers of 32 bits with a sign.
+    ``signed`` is True for an ordering of signed 32-bit numbers.
     """
 
     index: int
@@ -82,11 +82,11 @@ class NumericTest:
 
 
 class TooLargeError(Exception):
-    """A condition becomes more than `MOST_ALTERNATIVES` or `MOST_COMPARISONS`."""
+    """The error for a condition that exceeds `MOST_ALTERNATIVES` or `MOST_COMPARISONS`."""
 
 
 class Lookup:
-    """The names in conditions on one ABI; ``lacks`` and ``oddities`` are its findings."""
+    """A resolver of names in conditions on one ABI; ``lacks`` and ``oddities`` are its findings."""
 
     def __init__(self, facts: Facts, abi: Abi) -> None:
         self._facts = facts
@@ -95,7 +95,7 @@ class Lookup:
         self.oddities: list[Oddity] = []
 
     def numbers(self, expression: Expression, call: str) -> tuple[NumericTest, ...] | None:
-        """Return the tests of ``expression`` in numbers, None if something is lacking."""
+        """Return the tests of ``expression`` in numbers; None if any has an error."""
         found = [self._test(test, call) for test in tests_of(expression)]
         return None if None in found else tuple(one for one in found if one)
 
@@ -119,7 +119,7 @@ class Lookup:
         return self._fitted(NumericTest(index, bits, test.op, value, mask, signed), test)
 
     def _argument(self, test: ArgumentTest, call: str) -> tuple[int, int] | None:
-        """Return index and width of the argument of ``test``."""
+        """Return index and width of the argument of ``test``; None if its name is unknown."""
         prototype = self._facts.prototype(call, self._abi)
         argument = test.argument
         if isinstance(argument, int):
@@ -136,7 +136,7 @@ class Lookup:
         return index, prototype.parameters[index].bits or 64
 
     def value(self, value: ValueExpression) -> int | None:
-        """Return what ``value`` comes to, None if something is lacking."""
+        """Return ``value`` as a number; None if it has an error."""
         match value:
             case PlainValue(number):
                 return number
@@ -156,7 +156,7 @@ class Lookup:
                 return result
 
     def _fitted(self, test: NumericTest, written: ArgumentTest) -> NumericTest:
-        """Return ``test`` with negative numbers as their bits; note what the bits cannot hold."""
+        """Return ``test`` with negative numbers as their bits; report values that do not fit."""
         if min(test.value, test.mask or 0) < 0 and self._abi.argument_bits < test.bits:
             test = replace(test, bits=self._abi.argument_bits)
         full = (1 << test.bits) - 1
@@ -180,9 +180,9 @@ class Lookup:
 
 
 def _is_always_true(test: NumericTest, full: int) -> bool:
-    """Return True for a test that every value satisfies, but for ``0 <= argument``.
+    """Return True for a test that every value satisfies, except ``0 <= argument``.
 
-    People write that as a part of ``0 <= argument < 5``.
+    That one is common as a part of ``0 <= argument < 5``.
     """
     match test.op:
         case Op.LE:
@@ -195,7 +195,7 @@ def _is_always_true(test: NumericTest, full: int) -> bool:
 
 
 def _joined(operator: str, a: int, b: int) -> int | None:
-    """Return what ``operator`` makes of two numbers, None for a shift that is out of reason."""
+    """Return the result of ``operator`` on two numbers; None for a shift outside of 0 to 63."""
     match operator:
         case "|":
             return a | b
@@ -217,9 +217,9 @@ def _joined(operator: str, a: int, b: int) -> int | None:
 def alternatives(
     expression: Expression, tests: tuple[NumericTest, ...]
 ) -> tuple[Predicate | None, ...]:
-    """Return alternative conditions; none if ``expression`` never holds, (None,) if always.
+    """Return the alternatives of ``expression``: () if it never holds, (None,) if it always does.
 
-    ``tests`` are those of ``expression`` in their order. Raises TooLargeError.
+    ``tests`` are the tests of ``expression``, in order. Raises TooLargeError.
     """
     found = _normal(expression, iter(tests), positive=True)
     return tuple(_predicate(conjunction) for conjunction in found)
@@ -280,7 +280,7 @@ _OPPOSITE = {
 
 
 def _compared(test: NumericTest, *, positive: bool) -> _Alternatives:
-    """Return the comparisons that ``test``, or its opposite, comes to."""
+    """Return ``test`` as comparisons, or its negation unless ``positive``."""
     if not positive:
         op = _OPPOSITE[test.op]
         test = replace(test, op=Op.MASKED_EQ if op is Op.EQ and test.mask is not None else op)
@@ -310,9 +310,9 @@ def _compared(test: NumericTest, *, positive: bool) -> _Alternatives:
 
 
 def _one(test: NumericTest, op: Op, value: int, mask: int) -> _Alternatives:
-    """Return one comparison of the bits that count; of the low word, if no others do.
+    """Return one comparison, limited to the low word if it compares no higher bits.
 
-    So ABIs whose words differ in length have the same rule where that makes no difference.
+    So ABIs with different word lengths share a rule if the lengths make no difference.
     """
     looked_at = value if op in {Op.ANY_BITS, Op.NO_BITS} else mask
     width = 64 if test.bits == 64 and looked_at > U32 else 32
@@ -320,7 +320,7 @@ def _one(test: NumericTest, op: Op, value: int, mask: int) -> _Alternatives:
 
 
 def _signed(test: NumericTest) -> _Alternatives:
-    """Return what a comparison of 32 bits with a sign comes to: one or two ranges without."""
+    """Return a comparison of signed 32-bit numbers as alternatives, each an unsigned range."""
     half, value = 1 << 31, test.value
     ranges = {
         Op.EQ: [(value, value)],
@@ -344,7 +344,7 @@ def _signed(test: NumericTest) -> _Alternatives:
 
 
 def _range(index: int, first: int, last: int) -> _Conjunction:
-    """Return the comparisons that hold for the 32-bit numbers from ``first`` to ``last``."""
+    """Return comparisons that together hold for the 32-bit numbers from ``first`` to ``last``."""
     if first == last:
         return (Comparison(index, Op.EQ, first, U64, 32),)
     lower = (Comparison(index, Op.GE, first, U64, 32),) if first else ()

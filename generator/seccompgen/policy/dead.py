@@ -30,11 +30,11 @@ def check_dead(
     problems: list[Diagnostic],
     notes: list[Diagnostic],
 ) -> None:
-    """Report rules that match nothing on any ABI that has the call.
+    """Report rules that can match nothing on any ABI that has the call.
 
-    Naming a call again with one action changes nothing, as happens when a file lists what it
-    also includes: worth a note. So is a condition that is never true on some ABIs only, since
-    their arguments are too short for it, and one whose mask lacks bits of its value.
+    Two cases are only notes: a rule that repeats others with the same action, for example those of
+    an included file, and a condition that is never true on some ABIs only, because their arguments
+    are too short. A condition whose mask lacks bits of its value has a note already.
     """
     said = {(note.kind, note.position): note.message for note in notes}
     verdicts = _verdicts(ground, answered)
@@ -75,10 +75,10 @@ def _check_mentions(
     problems: list[Diagnostic],
     notes: list[Diagnostic],
 ) -> None:
-    """Report groups without a live call, and calls that a group should refuse and does not.
+    """Report groups without a live call, and calls of a refusing group that earlier rules permit.
 
-    Groups overlap, and an earlier rule is an exception from a group: a call that it refuses, or
-    answers alike, is not reported.
+    Groups overlap, and earlier rules serve as exceptions from groups: calls that they refuse, or
+    answer alike, are not reported.
     """
     mentions: dict[Position, list[tuple[WrittenRule, _Verdicts]]] = {}
     for one, found in zip(written, verdicts, strict=True):
@@ -116,9 +116,9 @@ def _hiders(found: _Verdicts) -> _Hiders:
 
 
 def _verdicts(ground: Ground, answered: Sequence[Table]) -> list[_Verdicts]:
-    """Return for each written rule, and each ABI on which it says something, what hides it.
+    """Return the rules that hide each written rule, by each ABI that it applies to.
 
-    None where some call reaches it; nothing hides a rule that is never true.
+    The hiders are None if some call reaches the rule, and empty if its condition is never true.
     """
     found: list[_Verdicts] = [dict.fromkeys(abis, ()) for abis in ground.abis]
     for table in answered:
@@ -147,7 +147,7 @@ def _verdicts(ground: Ground, answered: Sequence[Table]) -> list[_Verdicts]:
 
 
 def _note_never(one: WrittenRule, found: _Verdicts, notes: list[Diagnostic]) -> None:
-    """Report ABIs on which the condition of a rule is never true, though it is on others."""
+    """Report ABIs on which the condition of a live rule is never true."""
     never = [abi for abi, hiders in found.items() if hiders == ()]
     if never and not one.optional:
         short = ", where arguments have 32 bits" if never[0].argument_bits == 32 else ""
@@ -157,15 +157,15 @@ def _note_never(one: WrittenRule, found: _Verdicts, notes: list[Diagnostic]) -> 
 
 
 def _lives_in_64_bits(own: Sequence[Rule], hiders: _Hiders) -> bool:
-    """Return True if some of ``own`` rules could match if arguments had 64 bits."""
+    """Return True if any of the rules ``own`` could match if arguments had 64 bits."""
     dead = [one for one in reach((*hiders, *own)).dead if one.index >= len(hiders)]
     return len(dead) < len(own)
 
 
 def _explain(one: WrittenRule, hiders: _Hiders, wide: Sequence[str], *, narrow: bool) -> str:
-    """Say why a rule is dead: ``narrow`` if only because arguments have 32 bits.
+    """Return why a rule is dead; ``narrow`` if only because arguments have 32 bits.
 
-    ``wide`` says of its values which do not fit into what the kernel reads.
+    ``wide`` are messages about values that do not fit into the bits that the kernel reads.
     """
     where = " where arguments have 32 bits" if narrow else ""
     if not hiders:

@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 Path: TypeAlias = tuple[str | int, ...]
-"""The way to a value from the top of a document: keys and list indices."""
+"""The path to a value from the top of a document: keys and list indices."""
 
 Source: TypeAlias = "pathlib.Path | Document"
 """The source of a policy: a file, or a document in memory, named by its ``file``."""
 
 POLICY_SUFFIXES = frozenset({".yml", ".yaml", ".json", ".toml"})
-"""The endings of policy files' names."""
+"""The suffixes of policy files."""
 MAX_POLICY = 1 << 20
-"""Bytes of a policy file; the longest that we know has 60 KiB."""
+"""The limit for a policy file, in bytes; the longest that we know has 60 KiB."""
 _MAX_NODES = 50_000
 _MAX_DEPTH = 50
 _MAX_DIGITS = 30
 _MAX_BITS = 100
-"""The bits of a number with the most decimal digits."""
+"""The bits that the permitted decimal digits of a number can need."""
 
 
 class Document(NamedTuple):
     """A file's data (dicts, lists, str, int, float, bool, None) and its positions.
 
-    ``text`` is what the file says; there is none in memory.
+    ``text`` is the text of the file, empty for a document in memory.
     """
 
     file: str
@@ -47,19 +47,20 @@ class Document(NamedTuple):
     text: str = ""
 
     def position(self, path: Path) -> Position:
-        """Return the position of the value at ``path``, or of the nearest thing around it."""
+        """Return the position of the value at ``path``, or of the nearest known one around it."""
         while path and path not in self.values:
             path = path[:-1]
         return self.values.get(path, Position(self.file, 1, 1))
 
     def key_position(self, path: Path) -> Position:
-        """Return the position of the key that ends ``path``."""
+        """Return the position of the last key of ``path``."""
         return self.keys.get(path) or self.position(path)
 
     def places(self, path: Path, value: str) -> Callable[[int], Position]:
-        """Return a function from an index in the text ``value`` at ``path`` to its position.
+        """Return a function that maps an index in the text ``value`` at ``path`` to its position.
 
-        For escaped text, and wherever else it is unknown, that is where the text begins.
+        If the position is unknown, as in escaped text, the function returns the beginning of the
+        text.
         """
         where = self.position(path)
         if where.path:
@@ -86,8 +87,9 @@ def _line_starts(text: str) -> tuple[int, ...]:
 def _aligned(source: str, where: Position, value: str) -> tuple[int, ...]:
     """Return the index in ``source`` of each character of ``value``, which starts at ``where``.
 
-    The last index is that of what follows. Empty if ``value`` is not there literally, except for
-    blanks, which YAML and TOML change between lines.
+    The last index is that of the character after it. The result is empty if ``source`` does not
+    contain ``value`` literally; differences in blanks, which YAML and TOML change between lines,
+    are ignored.
     """
     starts = _line_starts(source)
     if not 0 < where.line <= len(starts):
@@ -112,16 +114,16 @@ def _aligned(source: str, where: Position, value: str) -> tuple[int, ...]:
 
 
 def name_of(source: Source) -> str:
-    """Return what messages call a policy: its file, or the name of the document."""
+    """Return the name of a policy for messages: its file, or the name of the document."""
     return source.file if isinstance(source, Document) else str(source)
 
 
 def read_document(content: bytes, file: str) -> Document:
-    """Read ``content`` by the ending of ``file``: ``.toml``, else YAML, of which JSON is a part.
+    """Read ``content`` by the suffix of ``file``: TOML for ``.toml``, else YAML, including JSON.
 
-    Raises InputError, with a position, for what is not well-formed: a duplicate key, a tag,
-    nesting deeper than 50, more than 50,000 values, a number of more than 30 digits or one that
-    YAML 1.1 and 1.2 read differently.
+    Raises InputError, with a position, for malformed content, a duplicate key, a tag, nesting
+    deeper than 50, more than 50,000 values, and a number of more than 30 digits or one that YAML
+    1.1 and 1.2 read differently.
     """
     if len(content) > MAX_POLICY:
         raise _too_large("larger than 1 MiB, which no policy is", Position(file))
@@ -164,7 +166,7 @@ def _read_yaml(text: str, file: str) -> Document:
 def _loader() -> Any:
     """Return a loader of YAML 1.2.
 
-    PyYAML's own parser reads some texts otherwise than libyaml, so it is no substitute.
+    PyYAML's own parser is no substitute: it reads some texts differently from libyaml.
     """
     try:
         from yaml import AliasEvent, CBaseLoader  # noqa: PLC0415 - as above
@@ -174,7 +176,7 @@ def _loader() -> Any:
         raise OutsideError(text, kind=Problem.UNREADABLE_FILE) from None
 
     class Loader(Composer, CBaseLoader):  # type: ignore[misc] # it has no types
-        """Stops as soon as there is too much, before all of it was read."""
+        """A loader that stops as soon as a document has too many values or levels."""
 
         def __init__(self, text: str, file: str) -> None:
             CBaseLoader.__init__(self, text)
@@ -201,13 +203,13 @@ def _loader() -> Any:
 
 
 def _joined(found: re.Match[str]) -> str:
-    """Return two halves of a character, as JSON escapes them, as YAML does."""
+    """Return two surrogate halves, as JSON escapes a character, as one escape of YAML."""
     high, low = (int(half, 16) for half in found.groups())
     return f"\\U{0x10000 + (high - 0xD800 << 10) + low - 0xDC00:08x}"
 
 
 def _not_yaml(text: str, file: str, error: Any) -> InputError:
-    """Return what to write instead, or else what the reader says."""
+    """Return the error with advice on a common mistake, or else with the parser's message."""
     from seccompgen.policy.yaml_mistakes import Place, mistake  # noqa: PLC0415 - few have one
 
     if error.problem == "exceeded maximum nesting depth":
@@ -240,7 +242,7 @@ _CORE_SCHEMA = (
     ("float", r"[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$", "-+."),
     ("null", r"(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
 )
-"""YAML 1.2's plain scalars that are no text, each with the characters that it begins with."""
+"""The plain scalars of YAML 1.2 that are not text, each with its possible first characters."""
 _TAGS = {
     "sequence": {f"{_CORE}seq"},
     "mapping": {f"{_CORE}map"},
@@ -249,7 +251,7 @@ _TAGS = {
 
 
 class _YamlBuilder:
-    """Turns a tree of nodes into data, and keeps every position."""
+    """A converter of a tree of nodes to data; it records every position."""
 
     def __init__(self, file: str) -> None:
         self._file = file
@@ -268,7 +270,7 @@ class _YamlBuilder:
 
     def _value(self, node: Any, path: Path) -> Any:
         self._values[path] = self._at(node)
-        # Aliases make the tree a graph, in which the two limits stop a bomb and a cycle.
+        # Aliases make the tree a graph; the two limits stop exponential growth and cycles.
         if len(self._values) > _MAX_NODES or len(path) > _MAX_DEPTH:
             what = _TOO_DEEP if len(path) > _MAX_DEPTH else _TOO_MANY
             raise _too_large(what, self._at(node))
@@ -349,7 +351,7 @@ def _read_toml(text: str, file: str) -> Document:
 def _plain(
     value: Any, path: Path, document: Document, count: Iterator[int], errors: list[Diagnostic]
 ) -> Any:
-    """Return ``value`` as YAML has it, within the same bounds: a float or a date is its text."""
+    """Return a TOML value as YAML would have it, within the same limits: a float as text."""
     if len(path) > _MAX_DEPTH:
         raise _too_large(_TOO_DEEP, document.position(path))
     if next(count) >= _MAX_NODES:
@@ -373,10 +375,10 @@ def _plain(
 
 
 def _toml_positions(text: str, file: str) -> tuple[dict[Path, Position], dict[Path, Position]]:
-    """Find the lines of headers and assignments.
+    """Return the positions of keys and of values, by the lines of headers and assignments.
 
-    The standard library's reader gives no positions. A value in an inline array or table, or
-    behind a dotted key, is reported at its assignment.
+    The standard library's parser reports no positions. A value in an inline array or table, or
+    after a dotted key, has the position of its assignment.
     """
     keys: dict[Path, Position] = {}
     values: dict[Path, Position] = {(): Position(file, 1, 1)}

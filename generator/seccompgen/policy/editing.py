@@ -1,7 +1,7 @@
-"""Edits of a policy's text in YAML: a rule put in, a name taken out, a setting added.
+"""Edits of a policy's YAML text: insert a rule, remove a name, change a setting.
 
-Lines that are not touched stay as they are, comments too. What comes out may be no policy: who
-edits reads it again.
+All other lines stay unchanged, including comments. The result may be no valid policy: callers must
+read it again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WORD = r"""(?:"[^"]*"|'[^']*'|[^\s,\[\]{}#]+)"""
 
 
 class PolicyText:
-    """The text of one policy file, as lines without their ends."""
+    """The text of one policy file, as lines without line ends."""
 
     def __init__(self, file: str, lines: Sequence[str]) -> None:
         self.file = file
@@ -34,9 +34,10 @@ class PolicyText:
         return "".join(f"{line}\n" for line in self.lines).encode()
 
     def with_rule(self, rule: Sequence[str], before: Position | None) -> PolicyText | None:
-        """Return the text with a rule above the group that is at ``before``; None: behind all.
+        """Return the text with a rule above the group at ``before``, or at the end for None.
 
-        ``rule`` are its lines. None if the text has no list of rules with one in each line.
+        ``rule`` are its lines. Returns None if the text has no list with each group on lines of its
+        own.
         """
         groups = self._groups
         if not groups:
@@ -55,9 +56,10 @@ class PolicyText:
         return PolicyText(self.file, [*self.lines[:at], *put, *self.lines[at:]])
 
     def without_name(self, name: Position) -> PolicyText | None:
-        """Return the text without the name at a position, or its entry; None if it cannot.
+        """Return the text without the name at a position, or without its entry.
 
-        A group that has no other goes as a whole.
+        A group without other names is removed as a whole. Returns None if the text has another
+        form.
         """
         group = self._group_of(name)
         if group is None or group.column < 3 or not 0 < name.line <= len(self.lines):
@@ -78,12 +80,15 @@ class PolicyText:
             return self._with_line(name.line, head[: before.start()] + rest)
         if re.search(r"\[\s*$", head) and re.match(r"\s*\]", rest):
             return self._without_group(group)
-        if not head.strip():  # the last of a list over several lines, which may end in a comma
+        if not head.strip():  # the last of a list over several lines; the comma before it may stay
             return self._with_line(name.line, head + rest.lstrip())
         return None
 
     def with_setting(self, key: str, value: str) -> PolicyText | None:
-        """Return the text with a setting: its line replaced, or put above the rules."""
+        """Return the text with a setting: its line is replaced, or inserted above the rules.
+
+        Returns None if the text has another form.
+        """
         own = self._document.keys.get((*self._base, key))
         if own:
             indent = " " * (own.column - 1)
@@ -121,7 +126,7 @@ class PolicyText:
         return found if all(map(self._is_item, found)) else []
 
     def _is_item(self, group: Position) -> bool:
-        """Return whether a group is an item of a list with a dash in a line of its own."""
+        """Return True if a group begins its own line, after the dash of a list item."""
         before = self.lines[group.line - 1][: group.column - 1]
         return re.fullmatch(r" *- ", before) is not None
 
@@ -132,7 +137,7 @@ class PolicyText:
         return before[-1] if before else None
 
     def _end(self, group: Position) -> int:
-        """Return how many lines there are up to the last of a group."""
+        """Return the number of the last line of a group, from 1."""
         indent = group.column - 3
         end = group.line
         for n in range(group.line, len(self.lines)):
@@ -160,7 +165,7 @@ class PolicyText:
         return text
 
     def _without_entry(self, line: int, group: Position) -> PolicyText | None:
-        """Return the text without the entry of ``names_with_args`` that has its name in a line."""
+        """Return the text without the entry of ``names_with_args`` whose name is on ``line``."""
         own = self.lines[line - 1]
         match = re.match(r"( *)- ", own)
         if not match:

@@ -1,16 +1,16 @@
 """Conditions in source form: ``when`` expressions, and values with names.
 
-Python's own parser reads the text (`ast`), and nothing is evaluated. What is understood:
+Python's own parser (`ast`) reads the text, and nothing is evaluated. The language:
 
     condition   a comparison; ``not``, ``and``, ``or`` of conditions
     comparison  ``side == value``, ``!= < <= > >=``, chained as in ``2 <= arg0 < 5``;
                 ``side in {value, ...}``, ``side in range(first, end)``, ``not in``;
-                ``side`` alone is true where any bit of it is set
+                ``side`` alone is true if any bit of it is set
     side        an argument; ``u32()``, ``u64()`` or ``i32()`` of one; ``side & value``
-    argument    ``arg0`` to ``arg5``, or a name in small letters, such as ``flags``
+    argument    ``arg0`` to ``arg5``, or a name in lower case, such as ``flags``
     value       a number, a constant in capitals; ``| & ^ ~ + - << >>`` of values
 
-The meaning of names depends on call and ABI: `conditions` looks it up.
+The meaning of names depends on call and ABI: `conditions` resolves them.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 MOST_CHARACTERS = 8192
 MOST_NESTED = 100
-"""Limits of an expression; the longest in use have a hundred characters. `str` gives Python."""
+"""Limits of an expression; the longest in use have a hundred characters."""
 
 Place: TypeAlias = "Callable[[int], Position]"
-"""The position of a character of a text, by its index."""
+"""A function that maps the index of a character in a text to its position."""
 
 
 class Cast(Enum):
-    """The bits of an argument that a comparison covers: the kernel's, or a number of its own."""
+    """The bits of an argument that a comparison covers: those that the kernel reads, or a cast."""
 
     KERNEL = "{}"
     U32 = "u32({})"
@@ -68,7 +68,7 @@ class NamedValue:
 
 @dataclass(frozen=True, slots=True)
 class JoinedValue:
-    """``operator`` between two values; ``~`` has no left one."""
+    """Two values joined by ``operator``; ``left`` is None for ``~``."""
 
     operator: str
     left: ValueExpression | None
@@ -81,7 +81,7 @@ class JoinedValue:
 
     @property
     def operands(self) -> tuple[ValueExpression, ...]:
-        """The parts that are joined."""
+        """The operands, from left to right."""
         return (self.right,) if self.left is None else (self.left, self.right)
 
 
@@ -115,7 +115,7 @@ class ArgumentTest:
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
-    """True where every part is."""
+    """A condition that holds if every part holds."""
 
     parts: tuple[Expression, ...]
 
@@ -125,7 +125,7 @@ class AllOf:
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """True where some part is."""
+    """A condition that holds if any part holds."""
 
     parts: tuple[Expression, ...]
 
@@ -135,7 +135,7 @@ class AnyOf:
 
 @dataclass(frozen=True, slots=True)
 class Negated:
-    """True where ``part`` is not."""
+    """A condition that holds if ``part`` does not hold."""
 
     part: Expression
 
@@ -163,7 +163,7 @@ def tests_of(expression: Expression) -> Iterator[ArgumentTest]:
 
 
 class ExpressionError(ValueError):
-    """An expression that is not understood: (what to write instead, index of the character)."""
+    """The error for an invalid expression; ``faults`` are (message, index of the character)."""
 
     def __init__(self, faults: Sequence[tuple[str, int]]) -> None:
         super().__init__("; ".join(message for message, _ in faults))
@@ -175,7 +175,7 @@ def _nowhere(_: int) -> Position:
 
 
 def parse_condition(text: str, place: Place = _nowhere) -> Expression:
-    """Read a ``when`` expression. Raises ExpressionError with all that is wrong with it."""
+    """Read a ``when`` expression. Raises ExpressionError with every fault in it."""
     reader = _ExpressionReader(text, place)
     tree = reader.tree()
     found = reader.condition(tree) if tree else None
@@ -195,11 +195,11 @@ def parse_value(text: str, place: Place = _nowhere) -> ValueExpression:
 
 
 def argument_of(name: str) -> int | str:
-    """Return the index in ``arg0`` to ``arg5``; another name as it is."""
+    """Return the index for ``arg0`` to ``arg5``, or any other name unchanged."""
     return int(name[3]) if re.fullmatch("arg[0-5]", name) else name
 
 
-# What other languages write, and what is written here.
+# Syntax of other languages, each with the advice what to write here.
 _FOREIGN = [
     (re.compile(r"&&"), "write 'and' for '&&'"),
     (re.compile(r"\|\|"), "write 'or' for '||'"),
@@ -237,7 +237,7 @@ _EXAMPLE = "write a comparison, such as flags & O_CREAT or arg1 == 3"
 
 
 class _Side(NamedTuple):
-    """The side of a comparison that has the argument."""
+    """The side of a comparison that contains the argument."""
 
     argument: int | str
     at: int
@@ -247,7 +247,7 @@ class _Side(NamedTuple):
 
 
 class _ExpressionReader:
-    """Reads one text; ``faults`` are what is wrong with it."""
+    """A reader of one text; ``faults`` are its errors."""
 
     def __init__(self, text: str, place: Place) -> None:
         self._text = text
@@ -255,7 +255,7 @@ class _ExpressionReader:
         self.faults: list[tuple[str, int]] = []
 
     def raise_faults(self) -> None:
-        """Raise ExpressionError if anything is wrong."""
+        """Raise ExpressionError if there are faults."""
         if self.faults:
             raise ExpressionError(sorted(self.faults, key=lambda fault: fault[1]))
 
@@ -267,11 +267,11 @@ class _ExpressionReader:
 
     @property
     def _skipped(self) -> int:
-        """Blanks before the first character, which Python would take for an indentation."""
+        """The number of leading blanks, which Python would treat as an indentation."""
         return len(self._text) - len(self._text.lstrip())
 
     def tree(self) -> ast.expr | None:
-        """Return the syntax tree; None, with faults, for text that has none."""
+        """Return the syntax tree; add faults and return None if the text has none."""
         text = re.sub(r"\s", " ", self._text)
         if len(text) > MOST_CHARACTERS:
             self._fault(f"longer than {MOST_CHARACTERS} characters: split it", 0)
@@ -293,7 +293,7 @@ class _ExpressionReader:
             return None
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("error")  # such as for 5in, which would go to stderr
+                warnings.simplefilter("error")  # such as for 5in; it would go to stderr
                 tree = ast.parse(text.strip(), mode="eval").body
         except SyntaxError as error:
             end = len(text.rstrip())
@@ -319,7 +319,7 @@ class _ExpressionReader:
             self._fault("nested too deeply: split it", found.start())
 
     def _is_flat(self, tree: ast.expr) -> bool:
-        """Return False, with a fault, for what would take too deep a recursion to read."""
+        """Return True unless the tree is too deep for recursion; then add a fault."""
         waiting: list[tuple[ast.AST, int]] = [(tree, 0)]
         while waiting:
             node, depth = waiting.pop()
@@ -332,7 +332,7 @@ class _ExpressionReader:
     # --- conditions --------------------------------------------------------------------------
 
     def condition(self, node: ast.expr) -> Expression | None:
-        """Return the condition at ``node``; None, with a fault, for anything else."""
+        """Return the condition at ``node``; add a fault and return None for anything else."""
         match node:
             case ast.BoolOp(op, values):
                 parts = [self.condition(one) for one in values]
@@ -356,7 +356,7 @@ class _ExpressionReader:
         return self._truth(side, node) if side else None
 
     def _truth(self, side: _Side, node: ast.expr) -> Expression:
-        """Return the condition of a side alone: some bit of it is set."""
+        """Return the condition that a side by itself means: some bit of it is set."""
         if side.mask is not None:
             return self._test(side, Op.ANY_BITS, side.mask, side.mask_at)
         return self._test(side, Op.NE, PlainValue(0), self._start(node))
@@ -463,7 +463,7 @@ class _ExpressionReader:
         return _Side(side.argument, side.at, side.reading, mask, at)
 
     def value(self, node: ast.expr) -> ValueExpression | None:
-        """Return the value at ``node``; None, with a fault, for anything else."""
+        """Return the value at ``node``; add a fault and return None for anything else."""
         match node:
             case ast.Constant(int(number)) if not isinstance(number, bool):
                 if number.bit_length() <= 64:

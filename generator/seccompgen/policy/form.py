@@ -1,7 +1,7 @@
-"""Forms of values, lists and mappings in a document; a check finds all errors at once.
+"""Forms of values, lists and mappings in a document; a check reports all errors at once.
 
-A check takes a value, its path, and a list to which it adds faults. It returns what the value
-means, or anything if it found a fault. Types are strict: nothing is converted.
+A check takes a value, its path, and a list to which it adds faults. It returns the parsed value;
+the result is undefined if it added a fault. Types are strict: nothing is converted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from seccompgen.policy.document import Path
 
 _SHOWN = 40
-"""Characters of a wrong value that are shown."""
+"""The most characters of a wrong value that a message shows."""
 
 
 _T = TypeVar("_T")
@@ -29,7 +29,7 @@ NO_SCHEMA: Mapping[str, Any] = MappingProxyType({})
 class Fault(NamedTuple):
     """An error in the value at ``path``, or in its key if ``of_key``.
 
-    ``error`` is what a parser raised.
+    ``error`` is the error that a parser raised, if any.
     """
 
     path: Path
@@ -44,7 +44,7 @@ Check: TypeAlias = "Callable[[object, Path, list[Fault]], Any]"
 
 
 class ValueForm(NamedTuple):
-    """The form of a value: its check, and the JSON Schema that says the same to editors."""
+    """The form of a value: its check, and the equivalent JSON Schema for editors."""
 
     check: Check
     schema: Mapping[str, Any] = NO_SCHEMA
@@ -53,8 +53,8 @@ class ValueForm(NamedTuple):
 class Key(NamedTuple):
     """The declaration of a key: the form of its value, and a sentence that explains it.
 
-    ``otherwise`` explains what counts without the key. ``absent`` is the value in a file that lacks
-    it, where Python has no default.
+    ``otherwise`` explains the default. ``absent`` is the value for a file without the key, if the
+    Python field has no default.
     """
 
     form: ValueForm
@@ -72,14 +72,14 @@ def key(
     default: Any = dataclasses.MISSING,
     kw_only: bool = True,
 ) -> Any:
-    """Return a field of a class `with_keys`; the names are those of `Key` and of a dataclass."""
+    """Return a field of a class `with_keys`; the parameters are those of `Key` and of a field."""
     metadata = {"key": Key(form, help, otherwise, absent)}
     return dataclasses.field(default=default, kw_only=kw_only, metadata=metadata)
 
 
 @dataclass_transform(field_specifiers=(key,), kw_only_default=True, frozen_default=True)
 def with_keys(kind: type[_T]) -> type[_T]:
-    """Make ``kind`` a frozen dataclass of keys; it inherits its representation."""
+    """Make ``kind`` a frozen dataclass of keys, with the ``__repr__`` of its base class."""
     return dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False)(kind)
 
 
@@ -90,7 +90,7 @@ def keys_of(section: type) -> dict[str, Key]:
 
 
 def needed_keys(section: type) -> list[str]:
-    """Return the keys that must be there."""
+    """Return the required keys of a class."""
     return [
         one.name
         for one in dataclasses.fields(section)
@@ -103,7 +103,7 @@ def parsed(
     schema: Mapping[str, Any] = NO_SCHEMA,
     then: ValueForm | None = None,
 ) -> ValueForm:
-    """Return a form that ``parse`` reads, which raises ValueError; ``then`` checks its result."""
+    """Return a form that ``parse`` reads or refuses by ValueError; ``then`` checks the result."""
 
     def check(value: object, path: Path, faults: list[Fault]) -> Any:
         try:
@@ -135,7 +135,7 @@ boolean = ValueForm(_check_boolean, {"type": "boolean"})
 
 
 def maybe(form: ValueForm) -> ValueForm:
-    """Return a form that also takes nothing."""
+    """Return a form that accepts None as well."""
 
     def check(value: object, path: Path, faults: list[Fault]) -> Any:
         return None if value is None else form.check(value, path, faults)
@@ -164,9 +164,9 @@ def list_of(item: ValueForm, least: int = 0) -> ValueForm:
 def mapping_of(
     parse: Callable[[str], object], item: ValueForm, schema: Mapping[str, Any] = NO_SCHEMA
 ) -> ValueForm:
-    """Return the form of a mapping whose keys ``parse`` reads, which raises ValueError.
+    """Return the form of a mapping whose keys ``parse`` reads or refuses by ValueError.
 
-    ``schema`` is that of a key.
+    ``schema`` is the JSON Schema of a key.
     """
 
     def check(value: object, path: Path, faults: list[Fault]) -> Any:
@@ -190,7 +190,7 @@ def mapping_of(
 
 
 def keyed(keys: Mapping[str, Key], needed: Sequence[str] = ()) -> Check:
-    """Return the check of a mapping with these keys; what it gives lacks those that say nothing."""
+    """Return the check of a mapping with these keys; it drops optional keys without a value."""
     known = ", ".join(keys)
     absent = {name: one.absent for name, one in keys.items() if one.absent is not None}
 
@@ -220,7 +220,7 @@ def keyed(keys: Mapping[str, Key], needed: Sequence[str] = ()) -> Check:
 
 
 def section(form: type, schema: Mapping[str, Any] = NO_SCHEMA) -> ValueForm:
-    """Return the form of a mapping that becomes a ``form``, a dataclass with keys."""
+    """Return the form of a mapping that becomes an instance of ``form``, a dataclass of keys."""
     read = keyed(keys_of(form), needed_keys(form))
 
     def check(value: object, path: Path, faults: list[Fault]) -> Any:

@@ -1,8 +1,8 @@
-"""Rules as numbers: written rules, with names in them, become rules that the compiler reads.
+"""Rules in numbers: rules with names, as written, become rules for the compiler.
 
-A rule whose numbers differ by ABI becomes several at its place, each for some ABIs. A condition
-with alternatives becomes several, too. And what calls can be made through ``socketcall`` and
-``ipc`` is decided at the place of the rule for the call itself.
+A rule whose numbers differ by ABI becomes several consecutive ones, each for some ABIs. So does a
+condition with alternatives. Rules for calls that can also be made through ``socketcall`` and
+``ipc`` are followed by rules for these.
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ if TYPE_CHECKING:
     from seccompgen.policy.horizon import Horizon
 
 _MOST_RULES = 100_000
-"""The most rules of a policy in numbers: a few lists of names and values multiply fast."""
+"""The most rules of a policy in numbers; lists of names and values multiply fast."""
 
 _Alternatives: TypeAlias = "tuple[Predicate | None, ...]"
 _MINUS_ONE = "-1"
 
 
 class WrittenRule(NamedTuple):
-    """A call by name, or by a number as text, and what is said of it.
+    """A rule for a call by name, or by a number as text, as a policy writes it.
 
-    ``arches`` are the ABIs, by canonical name, that its group is for, None for all.
-    ``multiplexed`` is what happens where its condition cannot be seen. ``mention`` is the group
-    that the name comes from, such as ``@basic-io``, empty for a name that is written; ``spelled``
-    says that it is a policy's own group, which has the name itself.
+    ``arches`` are the canonical names of the ABIs that its group is for, None for all.
+    ``multiplexed`` is the action if the condition cannot be checked in a multiplexed call.
+    ``mention`` is the group that the name comes from, such as ``@basic-io``, empty for a name in
+    the rule itself; ``spelled`` is True if that is a policy's own group which lists the name
+    itself.
     """
 
     name: str
@@ -60,14 +61,15 @@ class WrittenRule(NamedTuple):
     spelled: bool = False
 
     def concerns(self, abi: Abi) -> bool:
-        """Return True if its group is for ``abi``."""
+        """Return True if the rule's group is for ``abi``."""
         return self.arches is None or abi.name in self.arches
 
 
 class GroundRule(NamedTuple):
-    """A rule in numbers, and the written one that it was made of, by its place among them.
+    """A rule in numbers; ``source`` is the index of the written rule that it comes from.
 
-    ``source`` is None for what a written rule says of another call than its own.
+    ``source`` is None if the rule is for a multiplexed call, not for the one that the written rule
+    names.
     """
 
     rule: Rule
@@ -75,14 +77,14 @@ class GroundRule(NamedTuple):
 
 
 class Ground(NamedTuple):
-    """The rules of a policy in numbers, and the ABIs for which each written rule says something."""
+    """The rules of a policy in numbers, and the ABIs that each written rule applies to."""
 
     rules: tuple[GroundRule, ...]
     abis: tuple[tuple[Abi, ...], ...]
 
 
 class _Asked(NamedTuple):
-    """The conditions of a written rule on each ABI; ``has`` is how many have the call."""
+    """The conditions of a written rule by ABI; ``has`` is the number of ABIs with the call."""
 
     has: int
     conditions: dict[Abi, _Alternatives]
@@ -93,7 +95,7 @@ _MOST_HINTS = 50
 
 
 class Grounding:
-    """Makes the rules of one policy; ``problems`` and ``notes`` get what it finds."""
+    """A translator of one policy's rules; it adds findings to ``problems`` and ``notes``."""
 
     def __init__(
         self,
@@ -113,7 +115,7 @@ class Grounding:
         self._made = 0
 
     def ground(self, lists: Iterable[Sequence[WrittenRule]]) -> Ground:
-        """Return the rules that ``lists`` say, in order; the rules of one list commute."""
+        """Return the rules of ``lists`` in numbers, in order; the rules of one list commute."""
         listed = [list(one) for one in lists]
         written = [one for rules in listed for one in rules]
         asked = [self._asked(one) for one in written]
@@ -136,7 +138,7 @@ class Grounding:
     # --- the calls themselves ----------------------------------------------------------------
 
     def _asked(self, written: WrittenRule) -> _Asked:
-        """Return the alternatives for each ABI that has the call."""
+        """Return the alternatives of the rule's condition for each ABI that has the call."""
         here = [table for table in self._answered if written.concerns(table.abi)]
         has = [table for table in here if table.number_of(written.name) is not None]
         if written.name.lstrip("-").isdecimal():
@@ -151,9 +153,9 @@ class Grounding:
     def _conditional(
         self, written: WrittenRule, expression: Expression, has: Sequence[Table]
     ) -> dict[Abi, _Alternatives]:
-        """Return the alternatives of ``expression`` for each ABI that has all that it names."""
-        # A group may allow less where its own condition has no meaning, which is reported at the
-        # mention. It must not refuse less.
+        """Return the alternatives of ``expression`` for each ABI that has all names in it."""
+        # A group may permit less if names in its own condition are missing, which is reported at
+        # the mention. It must not refuse less.
         narrower = written.mention and written.action.kind.lets_through
         skipped = written.position if narrower else None
         abis = [table.abi for table in has]
@@ -189,7 +191,7 @@ class Grounding:
     def _own(
         self, written: Sequence[WrittenRule], asked: Sequence[_Asked], place: int
     ) -> list[GroundRule]:
-        """Return the rules that the written one at ``place`` says of its own call."""
+        """Return the written rule at ``place`` as rules in numbers for the call that it names."""
         one, found = written[place], asked[place].conditions
         where: dict[Predicate | None, list[str]] = {}
         for abi, conditions in found.items():
@@ -214,7 +216,7 @@ class Grounding:
         ]
 
     def _is_own_number(self, written: WrittenRule, table: Table) -> bool:
-        """Return False, with a problem, for a number that is another ABI's, or may be many's."""
+        """Return True if the rule's number is ``table``'s; otherwise report a problem."""
         if written.name == _MINUS_ONE:
             return True
         if written.arches is None and len(self._answered) > 1:
@@ -237,7 +239,7 @@ class Grounding:
     def _said_of_entrances(
         self, written: Sequence[WrittenRule], asked: Sequence[_Asked]
     ) -> dict[tuple[str, str], list[_Alternatives]]:
-        """Return what rules for socketcall and ipc themselves ask, by ABI and name."""
+        """Return the conditions of all rules, by ABI and name of the call."""
         found: dict[tuple[str, str], list[_Alternatives]] = {}
         for one, of_one in zip(written, asked, strict=True):
             for abi, own in of_one.conditions.items():
@@ -250,7 +252,7 @@ class Grounding:
         asked: _Asked,
         said: dict[tuple[str, str], list[_Alternatives]],
     ) -> list[Rule]:
-        """Return what ``written`` says of the call through which its own can be made, too."""
+        """Return the rules of ``written`` for the multiplexed call that can make its call, too."""
         way = entrance(written.name)
         if way is None:
             return []
@@ -312,7 +314,7 @@ def _rule(written: WrittenRule, condition: Predicate | None, abis: frozenset[str
 
 
 def _alike_together(rules: Sequence[GroundRule]) -> list[GroundRule]:
-    """Return ``rules``, of one list, such that those with one condition follow each other."""
+    """Return the rules of one list, reordered so that equal conditions are adjacent."""
     alike: dict[object, list[GroundRule]] = {}
     for one in rules:
         key = one.rule.condition, one.rule.abis, one.rule.action
@@ -321,7 +323,7 @@ def _alike_together(rules: Sequence[GroundRule]) -> list[GroundRule]:
 
 
 def _is_foreign(number: int, table: Table, tables: Tables) -> bool:
-    """Return True if a kernel takes ``number``, under the audit value of ``table``, for another."""
+    """Return True if a kernel dispatches ``number`` to another ABI than that of ``table``."""
     if table.abi.audit_arch_name == "AUDIT_ARCH_X86_64":
         return number != U32 and bool(number & X32_SYSCALL_BIT) != (table.abi.name == "x32")
     others = (other.numbers.values() for other in tables.dispatched_with(table.abi))

@@ -1,8 +1,8 @@
-"""Groups of calls by name: those that come with seccompgen, and those that a policy defines.
+"""Named groups of calls: those that come with seccompgen, and those that a policy defines.
 
-``'@basic-io'`` in a rule's ``names`` is a mention; it means the members of the group: calls, calls
-with a condition, or other groups. Groups of ours have calls that belong
-together from the table of powers.
+``'@basic-io'`` in a rule's ``names`` is a mention; it stands for the members of the group: calls,
+calls with a condition, or other groups. Stock groups contain calls that the table of powers puts
+together.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MARK = "@"
 """The first character of a mention."""
 _SAME = "="
-"""The first character of a member of ours that means all calls on its line of the table."""
+"""The first character of a stock group's member that means all calls on its line of the table."""
 _FILE = Path(__file__).with_name("groups.toml")
 _FIRST = ".v1"
 _VERSIONED = re.compile(r"(?P<base>[a-z][a-z0-9-]*)(\.v(?P<version>[1-9][0-9]{0,2}))?")
@@ -35,9 +35,9 @@ _MOST_HINTS = 50
 
 
 class Member(NamedTuple):
-    """A member of a group: a call or a mention, and the condition on it, empty for always.
+    """A member of a group: a call or a mention, and its condition, empty for always.
 
-    ``spelled`` is True for a call that a policy's own group names itself.
+    ``spelled`` is True for a call that a policy's own group lists itself.
     """
 
     name: str
@@ -46,9 +46,9 @@ class Member(NamedTuple):
 
 
 class StockGroup(NamedTuple):
-    """A group that comes with seccompgen; ``promise`` says in a sentence what its calls do.
+    """A group that comes with seccompgen; ``promise`` is a sentence about what its calls do.
 
-    It has the calls of the ``kinds`` of the table of powers but ``without`` some, and ``members``.
+    It contains the calls of the powers ``kinds``, except those in ``without``, and ``members``.
     """
 
     name: str
@@ -59,31 +59,31 @@ class StockGroup(NamedTuple):
 
     @property
     def base(self) -> str:
-        """The name without its version."""
+        """The name without the version."""
         return self.name.partition(".")[0]
 
 
 class Definition(NamedTuple):
-    """A group that a policy defines: where, and its members with their places."""
+    """A group that a policy defines: its position, and its members with their positions."""
 
     position: Position
     members: tuple[tuple[str, Position], ...]
 
 
 class _Meaning(NamedTuple):
-    """The calls of a group that a policy defines, and how many groups deep it is nested."""
+    """The calls of a group that a policy defines, and the depth of groups within it."""
 
     calls: tuple[Member, ...]
     depth: int = 0
 
 
 def is_mention(text: str) -> bool:
-    """Return whether an item of ``names`` means a group."""
+    """Return True if an item of ``names`` is a mention of a group."""
     return text.startswith(MARK)
 
 
 def check_own_name(name: object) -> object:
-    """Return ``name``, that of a policy's own group; raise ValueError for one that cannot be."""
+    """Return ``name`` if a policy's own group may be called so; raise ValueError if not."""
     if isinstance(name, str) and not _OWN_NAME.fullmatch(name):
         hint = ": write it without '@' where it is defined" if is_mention(name) else ""
         raise ValueError(f"{name!r} is not the name of a group{hint}")
@@ -94,7 +94,7 @@ def check_own_name(name: object) -> object:
 def stock_groups() -> dict[str, StockGroup]:
     """Return the groups that come with seccompgen, by name, sorted.
 
-    A group of a later version has it in its name, ``basic-io.v2``.
+    The name of a group includes its version from the second on: ``basic-io.v2``.
     """
     import tomllib  # noqa: PLC0415 - few policies name a group that comes with us
 
@@ -127,7 +127,8 @@ def find_stock_group(name: str) -> StockGroup | None:
 def calls_of(group: StockGroup) -> tuple[Member, ...]:
     """Return the calls of a group and of the groups in it, each once with each condition.
 
-    Those of the groups in it come first, then its own without a condition, by name.
+    The calls of inner groups come first, then the group's own: without conditions by name, then
+    those with conditions.
     """
     calls: list[Member] = []
     own = [
@@ -151,7 +152,10 @@ def calls_of(group: StockGroup) -> tuple[Member, ...]:
 
 
 def _without_repeats(calls: Iterable[Member]) -> tuple[Member, ...]:
-    """Return ``calls`` without what others have, too: no condition on a call covers each."""
+    """Return ``calls`` without repetitions, and without conditions on calls that are unconditional.
+
+    A call that a policy's own group lists itself replaces all other entries of its name.
+    """
     listed = dict.fromkeys(calls)
     always = {one.name for one in listed if not one.when}
     spelled = {one.name for one in listed if one.spelled}
@@ -165,9 +169,9 @@ def _without_repeats(calls: Iterable[Member]) -> tuple[Member, ...]:
 class Groups:
     """The groups that a policy can mention: those that come with seccompgen and its own.
 
-    A file sees those of the files that come before it, which it includes, and its own, in any
-    order. Problems are added to ``problems``, each once; a group that has one has no calls.
-    ``known_calls`` is asked for the names of all calls where a file defines a group.
+    A file can mention the groups of earlier files, which it includes, and its own, in any order.
+    Errors are added to ``problems``, each once; faulty members contribute no calls. ``known_calls``
+    returns the names of all calls; it is called only if a file defines a group.
     """
 
     def __init__(
@@ -200,7 +204,7 @@ class Groups:
             self._of_own(name, definition.position, ())
 
     def calls(self, mention: str, position: Position) -> tuple[Member, ...]:
-        """Return the calls that ``mention`` at ``position`` means."""
+        """Return the calls that ``mention`` at ``position`` stands for."""
         return self._mentioned(mention, position, ()).calls
 
     def _mentioned(self, mention: str, position: Position, chain: tuple[str, ...]) -> _Meaning:
@@ -221,7 +225,7 @@ class Groups:
         return _Meaning(())
 
     def _of_own(self, name: str, position: Position, chain: tuple[str, ...]) -> _Meaning:
-        """Return what a policy's own group means; ``chain`` are the groups that led to it."""
+        """Return the calls of a policy's own group; ``chain`` are the groups that led to it."""
         if name in self._meanings:
             return self._meanings[name]
         if name in chain:
@@ -231,7 +235,7 @@ class Groups:
             return _Meaning(())
         calls: list[Member] = []
         depth = 0
-        # A chain as long as this is reported by the group that it begins with.
+        # A longer chain is reported for the group at its beginning.
         members = self._own[name].members if len(chain) <= _MOST_NESTED else ()
         for member, where in members:
             if is_mention(member):

@@ -1,8 +1,8 @@
-"""The horizon of a policy: the release that its author knew, and the calls that came later.
+"""The horizon of a policy: the release that its author considered, and the calls that are newer.
 
-``kernel: v6.1`` sets it. A call that is newer on an ABI is named there only by a rule that spells
-it out. What nothing names gets ``unknown_action``, as if the tables did not have it, so that new
-tables change no answer but those of calls that the policy names.
+``kernel: v6.1`` sets it. A rule applies to a newer call only if it names the call itself. Newer
+calls that no rule names get ``unknown_action``, as if the tables did not have them. So new tables
+change answers only for calls that the policy names.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KEY = "kernel"
 
 
 class Horizon(NamedTuple):
-    """The last release that an author knew; ``newer`` are the calls that it lacks, by ABI."""
+    """The latest release that an author considered; ``newer`` has the newer calls, by ABI."""
 
     release: Release
     newer: Mapping[str, frozenset[str]]
@@ -42,7 +42,7 @@ class Horizon(NamedTuple):
 
 
 NO_LIMIT = Horizon(Release(0, 0), {})
-"""The horizon of a policy that sets none: it knows what the tables know."""
+"""The horizon of a policy that sets none: no call is newer."""
 
 
 def horizon_of(
@@ -52,9 +52,9 @@ def horizon_of(
     problems: list[Diagnostic],
     notes: list[Diagnostic],
 ) -> Horizon | None:
-    """Return the horizon of a policy, None if no layer sets one.
+    """Return the horizon of a policy; None if no layer sets one.
 
-    That of the policy's own file counts, else that on which the files that it includes agree.
+    The policy's own file takes precedence; without it, the included files must agree.
     """
     layer = holder(layers, KEY)
     if layer is None:
@@ -92,7 +92,7 @@ def unnamed_rules(
 ) -> tuple[Rule, ...]:
     """Return the rules that answer ``action`` to newer calls that none of ``rules`` names.
 
-    They come after all others, and have ``said``, the horizon's place, as their origin.
+    They belong after all other rules; their origin is ``said``, where the horizon is set.
     """
     listed = list(rules)
     where: dict[str, list[str]] = {}
@@ -112,9 +112,9 @@ def unnamed_rules(
 def newer_groups(
     horizon: Horizon, written: Sequence[WrittenRule], abis: Sequence[Sequence[Abi]]
 ) -> Iterator[Diagnostic]:
-    """Yield a note for each group that names no call, since all of its calls are newer.
+    """Yield a note for each group that has no effect because all of its calls are newer.
 
-    ``abis`` are those for which each of ``written`` says something.
+    ``abis`` are the ABIs that each of ``written`` applies to.
     """
     mentions: dict[Position, list[tuple[WrittenRule, Sequence[Abi]]]] = {}
     for one, said in zip(written, abis, strict=True):

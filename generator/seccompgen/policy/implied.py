@@ -1,19 +1,20 @@
-"""Calls that a run needs though it need not show them: to wait, to be signalled and to end.
+"""Calls that a program needs but a recording may miss: to wait, to handle signals and to end.
 
-A recording that ends by a signal shows no end, and whether a lock is contended or a child is still
-running when its parent waits is a matter of time. Each rule says what brings a call with it, and
-why. They act on the process itself, its threads and its children. kill and tgkill could do more, so
-that they are implied where a runtime is known to make them, or for a signal that the run catches
-and that does little to others: SIGCHLD nothing, unless they wait for it. SIGPIPE ends those that
-leave it at its default, so docs/record.md says what the rule costs.
+A recording that ends by a signal shows no end, and timing decides whether a lock is contended, or a
+child still runs when its parent waits. Each rule states which calls imply another one, and why. The
+implied calls affect only the process itself, its threads and its children. kill and tgkill could do
+more, so they are implied only if a runtime is known to make them, or for a signal that the program
+catches and that does little harm to others: SIGCHLD has no effect on a process unless it waits for
+that signal. SIGPIPE ends processes that leave it at its default; docs/record.md describes this
+cost.
 
 Sources: signal(7), sigreturn(2), restart_syscall(2), futex(2). The kernel: ``set_restart_fn`` is
-called in kernel/futex/waitwake.c, kernel/time/{hrtimer,alarmtimer,posix-cpu-timers}.c, and for
-poll in fs/select.c; arch/*/kernel/signal*.c choose between sigreturn and rt_sigreturn by
-SA_SIGINFO. glibc: sysdeps/unix/sysv/linux/_exit.c,
-nptl/pthread_create.c (start_thread: madvise, exit), nptl/futex-internal.c (futex_time64), and
-raise. dash: waitproc in src/jobs.c. mksh: held_sigchld in jobs.c. coreutils: sighandler in
-src/sort.c. Go: runtime/os_linux.go (signalM) and runtime/lock_futex.go (osyield).
+called in kernel/futex/waitwake.c, kernel/time/{hrtimer,alarmtimer,posix-cpu-timers}.c, and for poll
+in fs/select.c; arch/*/kernel/signal*.c choose between sigreturn and rt_sigreturn by SA_SIGINFO.
+glibc: sysdeps/unix/sysv/linux/_exit.c, nptl/pthread_create.c (start_thread: madvise, exit),
+nptl/futex-internal.c (futex_time64), and raise. dash: waitproc in src/jobs.c. mksh: held_sigchld in
+jobs.c. coreutils: sighandler in src/sort.c. Go: runtime/os_linux.go (signalM) and
+runtime/lock_futex.go (osyield).
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
 
 
 class RunFacts(NamedTuple):
-    """The facts of a run on one ABI.
+    """The facts of a recorded run on one ABI.
 
-    ``called`` are names of calls, those of a startup that is left out among them. ``threads`` and
-    ``processes`` say whether a process started a thread, or a process. ``late`` is True where the
-    beginning is left out, ``unseen`` where nobody saw it, so that it may have called anything.
-    ``catches`` are the numbers of signals that some process has a handler for.
+    ``called`` are the names of calls, including those of a startup that the policy leaves out.
+    ``threads`` and ``processes`` are True if a process started a thread, or another process.
+    ``late`` is True if the beginning is left out, ``unseen`` if it was not recorded and may have
+    made any call. ``catches`` are the numbers of signals for which some process has a handler.
     """
 
     called: AbstractSet[str]
@@ -45,7 +46,7 @@ class RunFacts(NamedTuple):
 
 
 class NeededCall(NamedTuple):
-    """A call that is needed, and why: where any of ``conditions`` holds, or always."""
+    """A call that is needed, and why; if it has ``conditions``, one of them must hold."""
 
     name: str
     why: str
@@ -53,10 +54,11 @@ class NeededCall(NamedTuple):
 
 
 class _Rule(NamedTuple):
-    """``name`` is needed where, of each set in ``beside``, something was called.
+    """A rule: ``name`` is needed if of each set in ``beside`` at least one call was made.
 
-    ``threads``, ``processes`` and ``late`` are what else has to be true. With ``sends`` it is
-    needed where that signal is caught; ``argument`` is the signal's, None if the call has none.
+    ``threads``, ``processes`` and ``late`` are facts that must hold as well. With ``sends``, that
+    signal must be caught; ``argument`` is the index of the signal's argument, None if the call has
+    none.
     """
 
     name: str
@@ -70,7 +72,7 @@ class _Rule(NamedTuple):
 
     @property
     def conditions(self) -> tuple[Comparison, ...]:
-        """The condition that the signal is the one to send."""
+        """The condition that the call sends the signal ``sends``; empty without ``argument``."""
         if self.argument is None:
             return ()
         return (Comparison(self.argument, Op.EQ, self.sends, width=32),)
@@ -86,9 +88,9 @@ class _Rule(NamedTuple):
 
 
 SIGPIPE, SIGCHLD = 13, 17
-"""Numbers of signals, as all ABIs have them but MIPS and parisc, whose SIGCHLD is 18."""
+"""Numbers of signals on all ABIs, except that SIGCHLD is 18 on MIPS and parisc."""
 CAUGHT = frozenset({SIGPIPE, SIGCHLD})
-"""Signals of which it matters whether they are caught."""
+"""Signals for which some rule depends on a handler."""
 
 
 def _any(*names: str) -> frozenset[str]:
@@ -97,7 +99,7 @@ def _any(*names: str) -> frozenset[str]:
 
 _HANDLES = _any("rt_sigaction", "sigaction", "signal")
 _THREADED = _any("clone", "clone3", "set_robust_list", "set_tid_address")
-"""The C library's start is among them: a library may start a thread at any moment."""
+"""Calls of threads and of the C library's start: a library may start a thread at any moment."""
 _LOCKS = "locks wait by it when they are contended"
 _RETURNS = "signal handlers return by it"
 _WAITS = "a shell's wait sleeps by it while children run"
@@ -105,7 +107,7 @@ _COLLECTS = "a parent learns by it how a child ended"
 _INTERRUPTS = "among others, by runtimes that interrupt their own threads, as Go's does"
 _CLEANS = "sort, for one, ends by SIGPIPE itself when it has removed its files"
 _RUNTIME = tuple(map(_any, ("gettid", "sigaltstack", "rt_sigaction", "sched_getaffinity")))
-"""Calls that Go's runtime makes as it starts, and few other programs make."""
+"""Calls that Go's runtime makes as it starts; few other programs make all of them."""
 
 _RULES = (
     _Rule("exit_group", "processes end by it"),
@@ -142,17 +144,17 @@ _RULES = (
     _Rule("gettid", _CLEANS, sends=SIGPIPE),
     _Rule("tgkill", _CLEANS, sends=SIGPIPE, argument=2),
     _Rule("tkill", _CLEANS, sends=SIGPIPE, argument=1),
-    # Otherwise its first use is seen: then there is no key yet.
+    # If the beginning is recorded, so is the first use: there is no key before it.
     _Rule("getrandom", "the vDSO makes it, too, when the kernel has a new key", late=True),
 )
-"""In an order in which each may bring the next."""
+"""The rules, in an order in which each may imply the conditions of later ones."""
 
 REASONS = frozenset(rule.why for rule in _RULES)
 _WHY = {rule.name: rule.why for rule in _RULES if not rule.sends}
 
 
 def implied(facts: RunFacts, has: Iterable[str]) -> list[NeededCall]:
-    """Return the calls that ``facts`` bring with them, of those that an ABI has."""
+    """Return the calls that ``facts`` imply, limited to those in ``has``, the calls of an ABI."""
     numbered, called = {*has}, {*facts.called}
     found: dict[str, NeededCall] = {}
     for rule in _RULES:
@@ -164,5 +166,5 @@ def implied(facts: RunFacts, has: Iterable[str]) -> list[NeededCall]:
 
 
 def why(name: str) -> str:
-    """Return what a call is for that is often there though nobody sees it called; "" if none."""
+    """Return why a call may be needed although it was not recorded; "" if no rule implies it."""
     return _WHY.get(name, "")

@@ -1,7 +1,7 @@
-"""The JSON Schema of the policy language, by which editors complete, explain and mark mistakes.
+"""The JSON Schema of the policy language, for completion, help and errors in editors.
 
-It has the declarations of `keys`, and what `resolve` knows without the whole file: the names of
-calls, constants and arguments. A test compares it with the checks.
+It contains the declarations of `keys`, and the checks of `resolve` that do not need the whole file:
+the names of calls, constants and arguments. A test compares it with the checks.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ _EXAMPLES = [
 
 
 def _mapping(keys: Mapping[str, Key], needed: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the schema of a mapping with these keys only, each explained."""
+    """Return the schema of a mapping with only these keys, each with a description."""
     properties = {
         name: {"description": _help(one), **one.form.schema} for name, one in keys.items()
     }
@@ -122,13 +122,13 @@ def _mapping(keys: Mapping[str, Key], needed: Sequence[str] = ()) -> dict[str, A
 
 
 def _help(one: Key) -> str:
-    """Return the sentences of a key without their Markdown."""
+    """Return the help of a key without Markdown."""
     text = f"{one.help} Default: {one.otherwise}." if one.otherwise else one.help
     return re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", text).replace("`", "")
 
 
 def _section(form: type, **rules: Any) -> dict[str, Any]:
-    """Return the schema of a section, with ``rules`` for keys that need or exclude each other."""
+    """Return the schema of a section; ``rules`` state which keys need or exclude each other."""
     return _mapping(keys_of(form), needed_keys(form)) | rules
 
 
@@ -150,7 +150,7 @@ _MENTION = defined("mention")
 
 
 def _named(calls: list[Mapping[str, str]]) -> dict[str, Any]:
-    """Return the rule for a group each of whose calls is one of ``calls``."""
+    """Return the schema of a group of which each call matches one of the schemas ``calls``."""
     entries = {"items": {"properties": {"name": {"anyOf": [c for c in calls if c != _MENTION]}}}}
     return {"properties": {"names": {"items": {"anyOf": calls}}, "names_with_args": entries}}
 
@@ -174,7 +174,7 @@ def _argument() -> dict[str, Any]:
 
 
 def _value(conditions: CallConditions) -> dict[str, Any]:
-    """Return the schema of a number as a policy writes it, with constants that are known."""
+    """Return the schema of a number in a policy, including known constants."""
     named = {"type": "string", "pattern": f"^{NAME}$"}
     return {
         "anyOf": [
@@ -186,7 +186,7 @@ def _value(conditions: CallConditions) -> dict[str, Any]:
 
 
 def _in_any_case(described: Mapping[str, str], what: str) -> dict[str, Any]:
-    """Return the schema of one of several words, in any case and with spaces around."""
+    """Return the schema of one of several words, in any case, with optional spaces around it."""
     pattern = f"^\\s*{any_of(described, folded)}\\s*$"
     return offer(described) | {"pattern": pattern, "patternErrorMessage": f"no {what}"}
 
@@ -197,7 +197,7 @@ def _call(tables: Tables) -> dict[str, Any]:
 
 
 def _abi() -> dict[str, Any]:
-    """Return the schema of an ABI: an editor offers our names, and takes every other."""
+    """Return the schema of an ABI: an editor offers canonical names, and accepts all aliases."""
     known = [abi for abi in ABIS.values() if abi.filters_since]
     shown = {abi.name: f"{abi.bits} bits, {abi.byte_order}-endian" for abi in known}
     names = [alias for alias, name in sorted(ALIASES.items()) if name in shown]
@@ -225,7 +225,7 @@ def _action() -> dict[str, Any]:
 
 
 def _up_to(most: int) -> str:
-    """Return a pattern for the numbers from 0 to ``most``, which is all ones in hexadecimal."""
+    """Return a pattern for the numbers from 0 to ``most``, which must be 16**n - 1."""
     digits = len(f"{most:x}")
     assert most == 16**digits - 1
     hexadecimal = f"0[xX]0{{0,{16 - digits}}}[0-9a-fA-F]{{1,{digits}}}"
@@ -240,7 +240,7 @@ def _up_to(most: int) -> str:
 
 
 def schema_text(tables: Tables) -> str:
-    """Return the JSON Schema as the text of a file: what fits into one line is on one line."""
+    """Return the JSON Schema as the text of a file; a value that fits into one line is on one."""
     return "\n".join(_lines(policy_schema(tables))) + "\n"
 
 

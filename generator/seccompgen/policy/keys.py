@@ -1,9 +1,9 @@
-"""The keys of the policy language, each declared once: the values that a program makes of them.
+"""The keys of the policy language, each declared once, as dataclasses for programs.
 
-A key is a field that is made by `form.key`; a file is written in the order of the fields. The
-checks of files, the JSON Schema, the writer, the values of a program and the tables of the
-documentation come from these declarations. The values are unchecked: a wrong one can be made, and
-is reported like a wrong file.
+A key is a field declared by `form.key`; files are written in the order of the fields. The checks of
+files, the JSON Schema, the writer, and the tables of the documentation derive from these
+declarations. Values that a program builds are not checked at construction; errors in them are
+reported like those in files.
 
 The language is a superset of go-seccomp-bpf's ``seccomp:`` section.
 """
@@ -46,7 +46,7 @@ _FIRST_FILTERS = Release(3, 5)
 
 
 def _parse_name(text: object) -> object:
-    """Return the name or the number of a call."""
+    """Return ``text`` if it is the name or the number of a call; raise ValueError if not."""
     if isinstance(text, int) and not isinstance(text, bool):
         if not -1 <= text <= U32:
             raise ValueError(f"{text} is not the number of a system call: -1 to 2**32-1")
@@ -68,8 +68,8 @@ def _parse_name(text: object) -> object:
 def _parse_kernel(text: object) -> str:
     """Return ``text``, a mainline release such as ``v6.1``; raise ValueError for anything else.
 
-    The letter keeps 6.10 from being read as the number 6.1. Stable releases are refused: calls
-    come with mainline ones.
+    The ``v`` keeps YAML from reading 6.10 as the number 6.1. Stable releases are refused: only
+    mainline releases add calls.
     """
     if not isinstance(text, str) or not re.fullmatch(_KERNEL, text, re.ASCII):
         raise ValueError(f"'kernel' must be a mainline release such as v6.1, not {text!r}")
@@ -79,7 +79,7 @@ def _parse_kernel(text: object) -> str:
 
 
 def _parse_argument(value: object) -> object:
-    """Return an index, or the name of an argument."""
+    """Return ``value`` if it is an argument's index or name; raise ValueError if not."""
     if isinstance(value, str):
         if not _NAME.fullmatch(value) or value != value.lower():
             raise ValueError(f"{value!r} is not the name of an argument, such as flags or arg1")
@@ -127,7 +127,7 @@ def _check_number(value: object, path: Path, faults: list[Fault]) -> object:
 
 
 def _check_flags(value: object, path: Path, faults: list[Fault]) -> object:
-    """Check a list of flags, which are one value together."""
+    """Check a list of flags; return them as one value."""
     flags = FilterFlag(0)
     for one in _flag_list.check(value, path, faults) or ():
         flags |= one or 0
@@ -135,13 +135,13 @@ def _check_flags(value: object, path: Path, faults: list[Fault]) -> object:
 
 
 def _check_groups(value: object, path: Path, faults: list[Fault]) -> object:
-    """Check the groups that a policy defines, a mapping in its file."""
+    """Check the mapping of the groups that a policy defines; return a tuple of NamedGroup."""
     found = _group_lists.check(value, path, faults) or {}
     return tuple(NamedGroup(name, members) for name, members in found.items())
 
 
 def defined(name: str) -> Mapping[str, str]:
-    """Return a reference to a definition of the JSON Schema, which `json_schema` makes."""
+    """Return a reference to a definition in the JSON Schema, as built by `json_schema`."""
     return {"$ref": f"#/$defs/{name}"}
 
 
@@ -168,7 +168,7 @@ _place = parsed(
 
 
 class PolicyValue:
-    """A part of a policy; it keeps lists as tuples, and prints as Python without defaults."""
+    """A part of a policy; it stores lists as tuples, and its repr omits defaults."""
 
     __slots__ = ()
 
@@ -179,7 +179,7 @@ class PolicyValue:
                 object.__setattr__(self, one.name, tuple(value))
 
     def __repr__(self) -> str:
-        """Render as Python that makes the value again."""
+        """Render as a Python expression for an equal value."""
         shown = []
         for one in sorted(fields(self), key=lambda one: one.kw_only is True):  # type: ignore[arg-type] # as above
             value = getattr(self, one.name)
@@ -191,7 +191,7 @@ class PolicyValue:
 
 @with_keys
 class Condition(PolicyValue):
-    """One test of an argument; all of a call's must hold."""
+    """One test of an argument; all conditions of an entry must hold."""
 
     argument: int | str = key(
         _place, "The argument: its name, or its place from 0 to 5.", "0", absent=0, kw_only=False
@@ -216,7 +216,7 @@ _WHEN = "An expression that must hold, such as `not prot & PROT_EXEC`."
 
 @with_keys
 class NameWithConditions(PolicyValue):
-    """A system call whose arguments meet all conditions; it needs at least one."""
+    """An entry for a system call whose arguments meet all conditions; it needs at least one."""
 
     name: str | int = key(_call, "The call.", kw_only=False)
     when: str | None = key(_when, _WHEN, default=None)
@@ -232,8 +232,8 @@ class NameWithConditions(PolicyValue):
 class SyscallGroup(PolicyValue):
     """System calls that are answered with one action.
 
-    A call matches if it is one of ``names``, or meets an entry of ``names_with_args``, several of
-    which may have the same name.
+    A call matches if it is one of ``names``, or meets an entry of ``names_with_args``; several
+    entries may have the same name.
     """
 
     action: Action = key(
@@ -269,9 +269,9 @@ class SyscallGroup(PolicyValue):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NamedGroup(PolicyValue):
-    """A name for calls, ``mine``, that `SyscallGroup.names` mentions as ``"@mine"``.
+    """A named group of calls; `SyscallGroup.names` mentions a group ``mine`` as ``"@mine"``.
 
-    ``members`` are names of calls, and of other groups with their ``@``.
+    ``members`` are names of calls, and names of other groups with ``@``.
     """
 
     name: str
@@ -282,7 +282,7 @@ class NamedGroup(PolicyValue):
 class Policy(PolicyValue):
     """A policy: the first group that matches a call decides, from top to bottom.
 
-    ``name`` is that of its file and module.
+    ``name`` is the name of its file and module.
     """
 
     name: str = "policy"
@@ -336,7 +336,7 @@ class Policy(PolicyValue):
 
 @with_keys
 class InstallKeys(PolicyValue):
-    """The keys that say how a filter is installed."""
+    """The keys for installing a filter."""
 
     no_new_privs: bool = key(
         maybe(boolean), "Whether `install()` sets the bit first.", "`true`", default=True
@@ -374,7 +374,7 @@ POLICY_KEYS: Mapping[str, Key] = _policy_keys()
 
 
 def argument_faults(argument: Condition) -> list[str]:
-    """Return what is wrong with a condition whose keys are right by themselves."""
+    """Return the errors of a condition whose keys are valid separately but not together."""
     problems = []
     masked = argument.operation is Op.MASKED_EQ
     if masked and argument.mask is None:

@@ -28,11 +28,11 @@ _MAX_INCLUDES = 32
 
 
 class Layer(NamedTuple):
-    """One document, checked for itself.
+    """One document, checked by itself.
 
-    ``related`` are further files that it was made from, with their sha256: what a foreign policy
-    includes. ``reading`` are the choices that it was translated with, None for a file of ours;
-    ``notes`` are what is worth knowing of a translation.
+    ``related`` are other files that it was made from, with their sha256: those that a foreign
+    policy includes. ``reading`` are the choices for its translation, None for a file in our format;
+    ``notes`` are remarks about the translation.
     """
 
     document: Document
@@ -46,18 +46,18 @@ class Layer(NamedTuple):
 
     @classmethod
     def of(cls, document: Document, content: bytes) -> Layer:
-        """Check ``document``, which ``content`` says. Raises InputError with every error."""
+        """Check ``document``, read from ``content``; raise InputError with every error."""
         checked, base = validate(document)
         return cls(document, base, checked, hashlib.sha256(content).hexdigest())
 
     @property
     def file(self) -> str:
-        """The name of the file; of a document in memory, of the file that would say the same."""
+        """The name of the file; for a document in memory, that of an equivalent file."""
         return f"{self.document.file}.yml" if self.in_memory else self.document.file
 
     @property
     def sources(self) -> tuple[tuple[str, str], ...]:
-        """The files that it was made from, itself last, each with its sha256."""
+        """The files that the layer was made from, its own last, each with its sha256."""
         return (*self.related, (self.file, self.sha256))
 
     def position(self, *path: str | int) -> Position:
@@ -65,7 +65,7 @@ class Layer(NamedTuple):
         return self.document.position((*self.base, *path))
 
     def places(self, text: str, *path: str | int) -> Callable[[int], Position]:
-        """Return a function from an index in ``text``, a part of the policy, to its position."""
+        """Return a function that maps an index in ``text``, at ``path``, to its position."""
         return self.document.places((*self.base, *path), text)
 
     @property
@@ -85,16 +85,16 @@ class Layer(NamedTuple):
 
     @property
     def rules(self) -> Sequence[SyscallGroup]:
-        """The groups of rules that the file has."""
+        """The groups of rules in the file."""
         found: Sequence[SyscallGroup] = self.content.get("syscalls", ())
         return found
 
 
 class PolicyFiles(NamedTuple):
-    """How the files of a policy are read: ``read`` makes a layer of the content of one.
+    """How to read the files of a policy: ``read`` parses the content of one to a layer.
 
-    ``outside`` are directories below which files may lie as well (`io.reach`); ``instead`` are
-    texts that count for those of files, by their names.
+    ``outside`` are additional directories whose files may be included (`io.file_reach`);
+    ``instead`` has, by path, contents that replace those of files.
     """
 
     read: Callable[[bytes, str], Layer]
@@ -103,7 +103,7 @@ class PolicyFiles(NamedTuple):
 
 
 def layers_of(source: Source, notes: list[Diagnostic], files: PolicyFiles) -> list[Layer]:
-    """Return the layers of a policy, itself last; raise InputError with the errors of all."""
+    """Return the layers of a policy, its own last; raise InputError with the errors of all."""
     if not isinstance(source, pathlib.Path):
         return [_layer_in_memory(source)]
     done: dict[pathlib.Path, Layer] = {}
@@ -121,20 +121,20 @@ def _layer_in_memory(document: Document) -> Layer:
         raise InputError(Diagnostic(text, kind=Problem.UNPRINTABLE_NAME))
     from seccompgen.policy.yaml_text import policy_text  # noqa: PLC0415 - files have a text
 
-    # The text is there once the data has been checked.
+    # Unchecked data may have no text.
     layer = Layer.of(document, b"")
     digest = hashlib.sha256(policy_text(document.data).encode()).hexdigest()
     return layer._replace(sha256=digest, in_memory=True)
 
 
 def setting(layers: list[Layer], key: str, default: _T) -> _T:
-    """Return what the outermost layer that sets ``key`` says, or ``default``."""
+    """Return the value of ``key`` in the outermost layer that sets it, or ``default``."""
     layer = holder(layers, key)
     return layer.content[key] if layer else default
 
 
 def holder(layers: list[Layer], key: str) -> Layer | None:
-    """Return the layer whose ``key`` counts: the outermost that sets it."""
+    """Return the layer whose ``key`` takes effect: the outermost that sets it; None without one."""
     return next((one for one in reversed(layers) if key in one.content), None)
 
 
@@ -157,12 +157,12 @@ def _read_layer(
     files: PolicyFiles,
     named: pathlib.Path,
 ) -> None:
-    """Read the file at ``path``, and what it includes; ``named`` is the one that includes all."""
+    """Read the file at ``path`` and its includes; ``named`` is the policy's own file."""
     if not str(path).isprintable():
         text = f"unprintable characters in {str(path)!r}: rename it"
         problems.append(Diagnostic(text, included_at, Problem.UNPRINTABLE_NAME))
         return
-    # Not resolve(), which raises RuntimeError for a loop of links; reading says it better.
+    # Not resolve(), which raises RuntimeError for a loop of links; read_file reports it better.
     identity = pathlib.Path(os.path.realpath(path))
     if identity in chain:
         names = " includes ".join(p.name for p in (*chain[chain.index(identity) :], identity))
@@ -178,7 +178,7 @@ def _read_layer(
     try:
         if chain:
             require_reach(path, named, (*files.outside, stock_directory()))
-        # Only what is named on the command line may be a pipe of the shell.
+        # Only a file that the command line names may be a pipe from the shell.
         content = files.instead.get(str(path)) or read_file(path, MAX_POLICY, pipes=not chain)
     except OSError as error:
         near = ""
@@ -202,16 +202,17 @@ def _read_layer(
 
 @lru_cache(maxsize=16)
 def own_layer(content: bytes, file: str) -> Layer:
-    """Return what a file of our own format says: several policies may include it."""
+    """Return the layer of a file in our own format; cached, since many policies may include it."""
     return Layer.of(read_document(content, file), content)
 
 
 def _included(
     directory: pathlib.Path, name: str, where: Position, notes: list[Diagnostic]
 ) -> pathlib.Path:
-    """Return the file that a policy in ``directory`` includes: a stock policy, by its name, or one.
+    """Return the path of an include: that of the stock policy ``name``, or of a file.
 
-    As on a command line (`locate`), a stock policy's name is that policy whatever lies there.
+    As on a command line (`locate`), the name of a stock policy always means that policy, even if a
+    file of that name exists.
     """
     stock = stock_policies().get(name)
     if stock and os.path.lexists(directory / name):
@@ -221,4 +222,4 @@ def _included(
 
 
 OWN_FILES = PolicyFiles(own_layer)
-"""Files in our own language alone."""
+"""The setting to read only files in our own format."""

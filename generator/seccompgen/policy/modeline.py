@@ -1,4 +1,4 @@
-"""The line at the top of a policy that leads editors to the JSON Schema of policies."""
+"""The line at the top of a policy that tells editors its JSON Schema."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA_NAME = "_policy.schema.json"
-"""The schema in a directory of policies; a file with such a name is no policy."""
+"""The name of the schema in a directory of policies; a file of this name is no policy."""
 MODELINE = f"# yaml-language-server: $schema={SCHEMA_NAME}\n"
 
 
 def modeline(directory: Path) -> str:
-    """Return the first line of a policy in ``directory``; empty where no schema lies there."""
+    """Return the first line of a policy in ``directory``; empty if that contains no schema."""
     return MODELINE if (directory / SCHEMA_NAME).is_file() else ""

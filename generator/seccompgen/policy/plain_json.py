@@ -1,4 +1,4 @@
-"""The check that a file is JSON, where a reader of YAML would take more."""
+"""The check that a file is JSON, because the YAML parser accepts more."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _TRAILING = re.compile(r'"(?:[^"\\]|\\.)*"|(,)\s*[\]}]')
 
 
 def require_json(text: str, file: str) -> None:
-    """Raise InputError for what is YAML and no JSON, which JSON's own readers refuse.
+    """Raise InputError if ``text`` is YAML but not JSON.
 
-    ``text`` was read already, so that it is not nested deeper than may be.
+    ``text`` must have passed the YAML parser, which limits its nesting.
     """
     try:
         json.loads(text)

@@ -1,8 +1,8 @@
-"""Read how often a program makes each system call: strace's summary, or a file of counts.
+"""Read the frequencies of a program's system calls: strace's summary, or a file of counts.
 
 Two forms, recognised by the content:
 
-- what ``strace -c`` writes: tables with a line of titles, in the order that ``-U`` gives them;
+- the output of ``strace -c``: tables with a line of titles, in the order that ``-U`` sets;
   several tables (``strace -f`` of two ABIs, files put together) add up;
 - lines ``name: count``, with ``#`` comments: minijail's ``@frequency`` files, and our own.
 """
@@ -27,19 +27,19 @@ _MOST_HINTS = 50
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _COUNT = re.compile(r"0|[1-9][0-9]{0,18}")
 _RULE = re.compile(r"-+( -+)*")
-# Titles as strace's count.c has them; "% time" is one title of two words.
+# Titles from strace's count.c; "% time" is one title of two words.
 _TITLES = frozenset(
     {"%time", "seconds", "shortest", "longest", "usecs/call", "calls", "errors", "syscall"}
 )
-# What strace writes between and around its tables, into the same file.
+# Lines that strace writes between and around its tables, into the same file.
 _CHATTER = re.compile(r"System call usage summary for .* mode:|strace: Process \d+ (at|de)tached")
 
 
 def read_profile(path: Path) -> Profile:
     """Return the counts in the file at ``path``.
 
-    Raises InputError with every error of the file, at its place: a count that is no whole
-    number, a line of neither form, a name that is counted twice, no counts at all.
+    Raises InputError with every error of the file and its position: a count that is no whole
+    number, a line of neither form, a name that is counted twice, or no counts at all.
     """
     file = str(path)
     if not file.isprintable():
@@ -60,14 +60,14 @@ def read_profile(path: Path) -> Profile:
 def unknown_calls(profile: Profile, tables: Tables) -> tuple[Diagnostic, ...]:
     """Return a note for each name in ``profile`` that no ABI of ``tables`` has, in file order.
 
-    That is no error: programs are traced on kernels newer than the tables, and with ABIs that
-    name a call in another way.
+    That is no error: programs are traced on kernels newer than the tables, and on ABIs with other
+    names of a call.
     """
     known = tables.calls
     unknown = [name for name in profile.counts if name not in known]
     notes = []
     for i, name in enumerate(unknown):
-        # Each hint compares with every known name; a file without any real one gets no hints.
+        # Each hint compares with every known name, so their number is limited.
         hint = did_you_mean(name, known) if i < _MOST_HINTS else ""
         message = f"no ABI of Linux {tables.tag} has {name!r}{hint}: its count is not used"
         notes.append(
@@ -81,7 +81,7 @@ def unknown_calls(profile: Profile, tables: Tables) -> tuple[Diagnostic, ...]:
 
 
 def _titles(line: str) -> list[str] | None:
-    """Return the titles in ``line`` if it is the first line of a table of strace's."""
+    """Return the titles in ``line`` if it is the first line of a table from strace; else None."""
     words = line.replace("% time", "%time").split()
     return words if "syscall" in words and _TITLES.issuperset(words) else None
 
@@ -96,7 +96,7 @@ class _ProfileReader:
         self._errors: list[Diagnostic] = []
 
     def profile(self, sha256: str) -> Profile:
-        """Return what was read; raise InputError if anything was wrong with it."""
+        """Return the profile; raise InputError if there was any error."""
         if not self._errors and not any(self._counts.values()):
             message = "no calls are counted here: write lines 'name: count', or trace the program"
             self._fail(f"{message} with strace -c -f -o FILE", 1, 1)
@@ -124,7 +124,7 @@ class _ProfileReader:
             self._add(name, count, number, len(before) - len(before.lstrip()), content.rfind(count))
 
     def read_tables(self, lines: list[str]) -> None:
-        """Read strace's tables; a row has a word for each title, but that no errors leave a gap."""
+        """Read strace's tables; a row has a word per title, but may leave out 'errors'."""
         titles: list[str] | None = None
         rules = 0
         foreign = -1

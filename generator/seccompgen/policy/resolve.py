@@ -1,4 +1,4 @@
-"""Give a policy its meaning: names looked up, ABIs chosen, dead rules refused."""
+"""Resolve a policy: look up names, choose ABIs, refuse dead rules."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ _ACTIONS = ("default_action", "unknown_action", "bad_arch_action")
 def resolve_policy(
     source: Source, tables: Tables, files: PolicyFiles = OWN_FILES
 ) -> tuple[ResolvedPolicy, tuple[Diagnostic, ...]]:
-    """Return the policy of ``source``, with notes that are worth telling but no errors.
+    """Return the resolved policy of ``source``, and notes about it that are no errors.
 
-    Rules of included files come before a file's own, in the order in which they are included;
-    of a setting, the including file's own value counts. Raises InputError with every error.
+    Rules of included files come before a file's own, in the order in which they are included; a
+    setting of the including file overrides included ones. Raises InputError with every error.
     """
     problems: list[Diagnostic] = []
     notes: list[Diagnostic] = []
@@ -133,7 +133,7 @@ def _action(
 
 
 def _origin(layers: list[Layer], key: str) -> Origin:
-    """Return where ``key`` is set, or the top of the file whose defaults count."""
+    """Return where ``key`` is set, or the first position of the policy's own file."""
     layer = holder(layers, key)
     return Origin(key, layer.position(key) if layer else layers[-1].position())
 
@@ -145,10 +145,10 @@ def _abis(
     problems: list[Diagnostic],
     notes: list[Diagnostic],
 ) -> list[Abi] | None:
-    """Return the ABIs listed under ``key``, or None if it is not there.
+    """Return the ABIs listed under ``key``; None if no layer sets it.
 
-    What other tags have is left out with a note, so that a policy serves many tags; install()
-    refuses where no program fits.
+    ABIs that the tag lacks are left out with a note, so that one policy suits many tags; install()
+    refuses if no program fits.
     """
     layer = holder(layers, key)
     if layer is None:
@@ -214,7 +214,7 @@ def _flags(layers: list[Layer], problems: list[Diagnostic]) -> FilterFlag:
 
 
 def _without_flags(layers: list[Layer]) -> Position | None:
-    """Return the top of a file of ours if no layer says ``flags``."""
+    """Return the first position of a file in our format if no layer sets ``flags``; else None."""
     main = layers[-1]
     if holder(layers, "flags") or main.in_memory or main.reading:
         return None
@@ -222,7 +222,7 @@ def _without_flags(layers: list[Layer]) -> Position | None:
 
 
 def _unheard(policy: ResolvedPolicy) -> list[Diagnostic]:
-    """Report user_notif without a listener: each such call would fail with ENOSYS."""
+    """Return an error for each user_notif without a listener: such calls fail with ENOSYS."""
     if policy.flags & FilterFlag.NEW_LISTENER:
         return []
     answers = [(rule.action, rule.position) for rule in policy.own_rules]

@@ -1,6 +1,6 @@
 """The check of a policy file's form: types, ranges and spellings, all errors at once.
 
-`keys` declares what may be there. Meaning that needs tables or other files is `resolve`'s part.
+`keys` declares the form. Checks that need tables or other files are in `resolve`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from seccompgen.policy.keys import SyscallGroup
 
 _MOST_ERRORS = 200
-"""The most errors of one file that are explained."""
+"""The most errors of one file that are reported."""
 _TOML = re.compile(r"^[ \t]*\w+[ \t]*=", re.M)
 _check = keyed(POLICY_KEYS)
 
 
 def validate(document: Document) -> tuple[dict[str, Any], Path]:
-    """Check ``document``; return what its keys say, and the path of the section that has them.
+    """Check ``document``; return the values of its keys, and the path of the section with them.
 
     Raises InputError with every error of the file.
     """
@@ -60,7 +60,7 @@ def validate(document: Document) -> tuple[dict[str, Any], Path]:
 
 
 def _explained(faults: list[Fault], document: Document) -> list[Diagnostic]:
-    """Return the errors by position; beyond a limit, only their number."""
+    """Return the errors sorted by position; beyond a limit, only their number."""
     found = {one for fault in faults[:_MOST_ERRORS] for one in _explain(fault, document)}
     shown = sorted(found, key=_by_position)
     if len(faults) > _MOST_ERRORS:
@@ -75,7 +75,7 @@ def _by_position(diagnostic: Diagnostic) -> tuple[int, int, str]:
 
 
 def _explain(fault: Fault, document: Document) -> list[Diagnostic]:
-    """Return the error, or every error of an expression, each at its own place."""
+    """Return the error, or all errors of an expression, each with its position."""
     if isinstance(fault.error, ExpressionError):
         place = document.places(fault.path, str(fault.value))
         kind = Problem.WRONG_EXPRESSION

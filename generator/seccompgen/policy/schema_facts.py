@@ -23,23 +23,23 @@ _ESCAPE = re.compile(r"[][$()*+.?\\^{|}]")
 
 
 def escaped(text: str) -> str:
-    """Return a pattern for ``text``; `re.escape` escapes more than ECMAScript's mode "u" takes."""
+    """Return a pattern for ``text``; ECMAScript's mode "u" refuses some escapes of `re.escape`."""
     return _ESCAPE.sub(r"\\\g<0>", text)
 
 
 def offer(described: Mapping[str, str]) -> dict[str, Any]:
-    """Return a schema of all texts, by which an editor offers these with their descriptions."""
+    """Return a schema that accepts any text, but lets editors offer these with descriptions."""
     words = [{"const": word, "description": text} for word, text in described.items()]
     return {"type": "string", "anyOf": [*words, {"type": "string"}]}
 
 
 def one_of(words: Iterable[str], otherwise: str) -> dict[str, str]:
-    """Return the schema of a text that is one of ``words``, with a message for any other."""
+    """Return the schema of a text that is one of ``words``; ``otherwise`` is the error message."""
     return {"pattern": f"^{any_of(words)}$", "patternErrorMessage": otherwise}
 
 
 def any_of(words: Iterable[str], spell: Callable[[str], str] = escaped) -> str:
-    """Return a pattern for these words, which has what several begin with once.
+    """Return a pattern for these words, with common prefixes factored out.
 
     ``spell`` returns the pattern for a part of a word.
     """
@@ -55,12 +55,12 @@ def any_of(words: Iterable[str], spell: Callable[[str], str] = escaped) -> str:
 
 
 def folded(word: str) -> str:
-    """Return a pattern for ``word`` in any case; JSON Schema's have no flag for that."""
+    """Return a pattern for ``word`` in any case; patterns of JSON Schema have no flag for that."""
     return "".join(f"[{c.upper()}{c.lower()}]" if c.isalpha() else escaped(c) for c in word)
 
 
 def call_descriptions(tables: Tables) -> dict[str, str]:
-    """Return every call with its C prototype, and its ABIs if not all have it."""
+    """Return a description of each call: its C prototype, and its ABIs unless all have it."""
     described = {}
     for name in sorted(tables.calls):
         abis = [table.abi.name for table in tables.tables.values() if name in table.numbers]
@@ -73,10 +73,10 @@ def call_descriptions(tables: Tables) -> dict[str, str]:
 
 
 class CallConditions:
-    """The conditions that are possible on each call: names of arguments, and their constants.
+    """The schemas of the conditions on each call: names of arguments, and their constants.
 
-    ``rules`` are for ``allOf`` of an entry, one for each list of arguments that calls have.
-    ``definitions`` are what they refer to.
+    ``rules`` are for ``allOf`` of an entry, one per list of arguments that calls share.
+    ``definitions`` are the definitions that the rules refer to.
     """
 
     def __init__(self, facts: Facts) -> None:
@@ -97,9 +97,10 @@ class CallConditions:
         ]
 
     def constant(self) -> dict[str, str]:
-        """Return the schema of a constant's name; those of well-known kinds must be right.
+        """Return the schema of a constant's name.
 
-        There are more than twenty thousand; most belong to no argument of a call.
+        A name with the prefix of some argument's constants must be known. There are more than
+        twenty thousand constants, most of which belong to no argument.
         """
         prefixes = sorted(self._prefixes - {""})
         if not prefixes:
@@ -119,7 +120,7 @@ class CallConditions:
     def _arguments(self, call: str) -> dict[str, str]:
         """Return the arguments of ``call`` on any ABI, each with the definition of its constants.
 
-        That is empty where none are known.
+        The definition is empty if no constants are known.
         """
         prototypes = _prototypes(self._facts, call)
         names = dict.fromkeys(one.name for each in prototypes for one in each.parameters)
@@ -131,7 +132,7 @@ class CallConditions:
             return ""
         if call != "ioctl":
             self._prefixes |= {name.partition("_")[0] for name in names if "_" in name[1:]}
-        if call == "ioctl":  # its requests encode what they are; they are too many to describe
+        if call == "ioctl":  # its requests are too many to describe
             words: list[Any] = [{"enum": sorted(names)}]
         else:
             words = [
@@ -148,7 +149,7 @@ class CallConditions:
 
 
 def _value_of(constant: Constant) -> str:
-    """Return the value of a constant, and where it has another one."""
+    """Return the value of a constant, and the ABIs on which it differs."""
     others = [name for name in constant.elsewhere if ABIS[name].filters_since]
     but = f"{some(others)} differ{'s' * (len(others) == 1)}" if others else ""
     value = "" if constant.value is None else _number(constant.value)
@@ -174,7 +175,7 @@ def _declared(name: str, prototype: Prototype) -> str:
 
 
 def _conditions(arguments: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a condition on one of ``arguments`` may say."""
+    """Return the schema of a condition on one of ``arguments``."""
     offered = []
     for name, definition in arguments.items():
         if definition:

@@ -49,10 +49,10 @@ def written_rules(
     problems: list[Diagnostic],
     notes: list[Diagnostic],
 ) -> list[list[WrittenRule]]:
-    """Return the rules of ``layers``, included files first, in lists whose order is free.
+    """Return the rules of ``layers``, included files first, as lists of rules that commute.
 
-    A list of names is one list, each entry of ``names_with_args`` another. Of a group ``@name``,
-    those are there that one of the ``answered`` has.
+    All ``names`` of a group form one list, each entry of ``names_with_args`` another. Calls of a
+    mentioned group ``@name`` are left out if none of ``answered`` has them.
     """
     groups = Groups(lambda: _can_be_made(tables.calls), problems)
     multiplexed = setting(layers, "multiplexed", None)
@@ -81,7 +81,7 @@ def written_rules(
 
 
 def _can_be_made(calls: frozenset[str]) -> frozenset[str]:
-    """Return ``calls``, and those that are made through one of them."""
+    """Return ``calls``, and the calls that can be made through multiplexed ones among them."""
     return calls | {call for through in calls & MULTIPLEXED.keys() for call in _through(through)}
 
 
@@ -92,7 +92,7 @@ def _through(name: str) -> list[str]:
 def _group_rules(
     layer: Layer, number: int, group: SyscallGroup, groups: Groups
 ) -> Iterator[list[WrittenRule]]:
-    """Yield the lists of rules of one group of a file."""
+    """Yield the lists of rules of one group in a file."""
     label, here = f"rule {number + 1}", ("syscalls", number)
     when = _expression(layer, group.when, *here, "when")
     listed = Origin(label, layer.position(*here))
@@ -129,7 +129,7 @@ def _group_rules(
 
 
 def _of_member(call: Member, mention: Position) -> Expression | None:
-    """Return the condition on a call of a group; its oddities are reported at the mention."""
+    """Return the condition on a call of a group, with the position of the mention."""
     return parse_condition(call.when, lambda _: mention) if call.when else None
 
 
@@ -145,7 +145,7 @@ def _arches(
     problems: list[Diagnostic],
     notes: list[Diagnostic],
 ) -> frozenset[str] | None:
-    """Return the ABIs that ``group`` is for, by canonical name; None for all."""
+    """Return the canonical names of the ABIs that ``group`` is for; None for all."""
     if not group.arches:
         return None
     names = []
@@ -167,7 +167,7 @@ def _expression(layer: Layer, text: str | None, *path: str | int) -> Expression 
 
 
 def _test(layer: Layer, argument: Condition, path: tuple[str | int, ...]) -> ArgumentTest:
-    """Return the test for one of ``arguments``."""
+    """Return the test for one item of ``arguments``."""
     named = argument.argument
     op = argument.operation
     mask = None
@@ -197,7 +197,7 @@ def check_names(
     problems: list[Diagnostic],
     notes: list[Diagnostic],
 ) -> None:
-    """Report names that no ABI has, and ABIs that lack some."""
+    """Report names that no ABI has, and names that only some ABIs lack."""
     if not answered:
         return
     known = sorted(set().union(*(table.numbers for table in answered)))
@@ -220,7 +220,7 @@ def check_names(
 
 
 def _has(table: Table, one: WrittenRule) -> bool:
-    """Return True if a call that ``one`` is about can be made, itself or through another."""
+    """Return True if the call of ``one`` can be made, directly or through a multiplexed call."""
     if table.number_of(one.name) is not None:
         return True
     way = entrance(one.name)

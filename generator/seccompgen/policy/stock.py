@@ -6,14 +6,14 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
 _PLACES = (_PACKAGE / "policies", _PACKAGE.parents[1] / "policies")
-"""Beside the package in a wheel, at the top in a checkout."""
+"""The directory inside the package in a wheel, or at the top of a checkout."""
 
 
 def stock_policies() -> dict[str, Path]:
-    """Return the file of each stock policy, by the name that it goes by, sorted."""
+    """Return the file of each stock policy, by its name, sorted."""
     return {path.stem: path for path in sorted(stock_directory().glob("*.yml"))}
 
 
 def stock_directory() -> Path:
-    """Return the directory that they lie in."""
+    """Return the directory of the stock policies."""
     return next(place for place in _PLACES if place.is_dir())

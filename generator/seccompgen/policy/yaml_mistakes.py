@@ -1,7 +1,7 @@
-"""Common mistakes in YAML: what to write, found by the text around the place of an error.
+"""Advice on common mistakes in YAML, derived from the text around an error.
 
-The reader says what it expected ("mapping values are not allowed here"). What the author has to
-change is mostly elsewhere, such as on the line before.
+The parser reports what it did not expect ("mapping values are not allowed here"). The mistake is
+often elsewhere, such as on the line before.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _JSON_COMMENT = re.compile(r'^(?:[^"\n]|"(?:[^"\\\n]|\\.)*")*?(?P<comment>//|/\*
 
 
 class Place(NamedTuple):
-    """A line and a column, from 0 on."""
+    """A line and a column, counted from 0."""
 
     line: int
     column: int
 
 
 def mistake(text: str, at: Place, since: Place | None) -> tuple[str, Place] | None:
-    """Return what to write, and where; None for an error that shows no common mistake.
+    """Return the advice, and its place; None for an error that is no common mistake.
 
-    ``at`` is where ``text`` stops being YAML, and ``since`` where that begins which the reader was
-    in the middle of, if it says so.
+    ``at`` is where ``text`` stops being YAML; ``since`` is where the construct around it begins, if
+    the parser reports that.
     """
     lines = text.splitlines()
     comment = _JSON_COMMENT.search(text) if _JSON.match(text) else None
@@ -50,7 +50,7 @@ def _character(lines: Sequence[str], place: Place) -> str:
 
 
 def _at_character(lines: Sequence[str], at: Place) -> str | None:
-    """Return what to write for a character that begins nothing in YAML, or not what was meant."""
+    """Return advice on a character that YAML does not allow there, or that has another meaning."""
     line = lines[at.line] if at.line < len(lines) else ""
     found = re.match(r"[^\s,\[\]{}]+", line[at.column :])
     word = found[0] if found else ""
@@ -71,7 +71,7 @@ def _at_character(lines: Sequence[str], at: Place) -> str | None:
 
 
 def _unclosed(lines: Sequence[str], at: Place, since: Place | None) -> str | None:
-    """Return what to close, if the reader is in the middle of brackets or of quotes."""
+    """Return advice on a bracket or quote that is not closed; None if all are."""
     opening = _character(lines, since) if since else ""
     if opening == "-" and since == at:
         before = "\n".join(lines[: at.line])
@@ -87,7 +87,7 @@ def _unclosed(lines: Sequence[str], at: Place, since: Place | None) -> str | Non
 
 
 def _colon(lines: Sequence[str], at: Place) -> str | None:
-    """Return what to write where a key begins in the middle of another's value."""
+    """Return advice on a key that begins inside the value of another key."""
     line = lines[at.line]
     if ": " in line[: at.column]:
         return "put text in quotes that has a colon and a space in it"
@@ -103,7 +103,7 @@ def _colon(lines: Sequence[str], at: Place) -> str | None:
 
 
 def _indented(lines: Sequence[str], at: Place, since: Place) -> str | None:
-    """Return what to write where a line is outside of what it should be part of."""
+    """Return advice on a line that is outside of the construct that it should be part of."""
     if lines[since.line].strip().isidentifier():
         return f"write a colon on line {since.line + 1}, and a value"
     if at.line >= len(lines) or not lines[at.line].strip():
@@ -113,7 +113,7 @@ def _indented(lines: Sequence[str], at: Place, since: Place) -> str | None:
 
 
 def _unlike(lines: Sequence[str], line: int, before: int) -> str | None:
-    """Return what to write where two lines do not begin in one column; None where they do."""
+    """Return advice on two lines that should begin in the same column; None if they do."""
     own, other = lines[line], lines[before]
     if own.lstrip().startswith("- ") and other.lstrip().startswith("- "):
         what, columns = "items of one list", [len(one) - len(one.lstrip()) for one in (own, other)]
@@ -128,7 +128,7 @@ def _unlike(lines: Sequence[str], line: int, before: int) -> str | None:
 
 
 def _key_column(line: str) -> int:
-    """Return where a line begins behind spaces and the dashes of items."""
+    """Return the column, from 0, after spaces and the dashes of list items."""
     return len(line) - len(line.lstrip(" -"))
 
 

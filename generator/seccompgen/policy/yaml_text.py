@@ -1,4 +1,4 @@
-"""Write what a policy file says, as data, as the text of one."""
+"""Write the data of a policy as the text of a policy file."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 _WIDTH = 96
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\([A-Za-z0-9]+\))?|v[0-9]+\.[0-9]+")
 _WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
-"""Plain text that some YAML takes for another value, in any case."""
+"""Words that some YAML parsers read as another value than text, in any case."""
 
 
 def policy_text(data: dict[str, Any], comments: Mapping[int, Iterable[str]] | None = None) -> str:
-    """Return the text of a policy file that says ``data``, which has passed `schema.validate`.
+    """Return the text of a policy file with ``data``, which must have passed `schema.validate`.
 
-    ``comments`` are lines of printable text that go above a group of rules, by its index.
+    ``comments`` are printable lines to write above a group of rules, by the group's index.
     """
     return "".join(f"{line}\n" for line in _lines(data, comments or {}))
 
@@ -46,7 +46,7 @@ def _lines(data: dict[str, Any], comments: Mapping[int, Iterable[str]]) -> Itera
 
 
 def _section(form: type, data: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines of a group or of an entry, each key at its place."""
+    """Yield the lines of a group or an entry, in the order of the declared keys."""
     for key in (key for key in keys_of(form) if key in data):
         if key == "names":
             names = [name if isinstance(name, int) else _flow(name) for name in data[key]]
@@ -68,14 +68,14 @@ def _item(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _listed(text: str) -> list[str]:
-    """Return a key with a list, below another key, in lines that are not too long."""
+    """Return the wrapped lines of a key with a list, which is nested below another key."""
     return textwrap.wrap(
         text, _WIDTH - 2, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
     )
 
 
 def _is_block(text: str) -> bool:
-    """Return whether a block of YAML holds ``text`` as it is: plain lines, the last not empty."""
+    """Return True if a YAML block scalar preserves ``text``: printable lines without odd blanks."""
     lines = text.removesuffix("\n").split("\n")
     ends = bool(lines[0] and lines[-1]) and lines[0][0] != " "
     return ends and all(line.isprintable() and line == line.rstrip() for line in lines)
