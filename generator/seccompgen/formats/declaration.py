@@ -14,8 +14,8 @@ class Format(NamedTuple):
     ``title`` and ``meaning`` fill its row in docs/formats.md: its common name with a link to its
     section, and the program that defines what its files mean. ``signs`` are patterns that only
     texts of this format match, except that a text of a lower ``precedence`` may quote one of a
-    higher. ``names_abis`` is a pattern that matches files which name their ABIs; by default all
-    files do. With ``several``, a file may hold more than one filter, and the reader has
+    higher precedence. ``names_abis`` is a pattern that matches files which name their ABIs; by
+    default all files do. With ``several``, a file may hold more than one filter, and the reader has
     ``filter_names``.
     """
 

@@ -59,7 +59,7 @@ def writer(name: str) -> Writer:
 def write_files(name: str, one: Built, tables: Tables, release: int | None) -> dict[str, bytes]:
     """Return the files of a policy in a format, by their names.
 
-    Raises one InputError with all that the format cannot say.
+    Raises one InputError with all that the format cannot express.
     """
     how = writer(name)
     fit = [program for program in one.programs if how.fits(program.abi)]

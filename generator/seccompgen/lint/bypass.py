@@ -41,12 +41,12 @@ class Bypass:
     """Calls ``others`` that do the same as ``calls``; by default, all other ``calls``.
 
     ``reason`` ends the message. ``severity``, if given, replaces the rule's. With ``cleared``, an
-    argument and a bit, the bypass needs a call that is permitted once the bit is cleared. With
-    ``unpermitted``, an argument, only values of it that no permitted call has are compared. If
-    there are ``needs``, one of them must be permitted as well, and all of ``refused`` must be
-    refused. With ``by_default``, the default of an allowlist and the decisions of a supervisor are
-    refusals too, because no rule can examine ``others``. With ``two_forms``, the calls are forms of
-    one call, and no other rule reports such a pair.
+    argument and a bit, a refused call counts only if it is permitted once the bit is cleared. With
+    ``unpermitted``, an argument, it counts only if no permitted call has its value of that
+    argument. If there are ``needs``, one of them must be permitted as well, and all of ``refused``
+    must be refused. With ``by_default``, the default of an allowlist and the decisions of a
+    supervisor are refusals too, because no rule can examine ``others``. With ``two_forms``, the
+    calls are forms of one call, and no other rule reports such a pair.
     """
 
     reason: str

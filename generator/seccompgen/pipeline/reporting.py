@@ -32,7 +32,7 @@ def report_only_filters(
     """Return the report-only filters of policies that were built, to be written in ``form``.
 
     Each lets every call through, and logs exactly what the policy refuses, with the exceptions in
-    its notes. Raises one InputError with all that is impossible.
+    its notes. Raises one InputError with every reason why a filter cannot do so.
     """
     found: list[Built] = []
     problems: list[Diagnostic] = []

@@ -87,7 +87,7 @@ class _StageText:
                     self._name_plans(plan, *self._calls[function])
 
     def _name_plans(self, plan: Plan, call: str, abi: Abi) -> None:
-        """Name ``plan`` and those below it."""
+        """Name ``plan`` and the plans below it."""
         if plan not in self._plans and (plan.ways or plan.chain is not None):
             self._plans[plan] = f"P{len(self._plans) + 1}"
             self._calls[plan] = call, abi

@@ -11,7 +11,7 @@
     comparison side (== != < <= > >=) side, each numbers and arguments with & and |
 
 Names of calls and of their arguments are kafel's own, not the kernel's (`kafel_calls`). The first
-rule that matches a call decides it; the rules of a used policy count where it is used. A call that
+rule that matches a call decides it; the rules of a used policy apply at its USE. A call that
 no rule matches gets DEFAULT, or KILL (of the thread) without one. Other architectures get KILL.
 
 Source: src/{parser.y,kafel.c,policy.c,range_rules.c,codegen.c} of google/kafel.

@@ -1,4 +1,4 @@
-"""The grammar of minijail's policies: statements of a text, each with its places.
+"""The grammar of minijail's policies: statements of a text, with positions.
 
     statement   ``@include path``, ``@frequency path``, ``@default action``, ``@denylist``, or
                 ``calls: filter``
@@ -11,8 +11,8 @@
     action      ``allow``, ``1``, ``kill``, ``kill-process``, ``kill-thread``, ``trap``, ``trace``,
                 ``log``, ``user-notify``, ``return constant``
 
-A statement ends with its line, if no backslash does. Written from minijail0(5) and the behaviour
-of compile_seccomp_policy.py.
+A statement ends with its line, unless that ends in a backslash. Written from minijail0(5) and the
+behaviour of compile_seccomp_policy.py.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     )
 
 _USUAL = ("x86_64", "aarch64")
-"""The ABIs of a policy that names none: those of these that have all its calls."""
+"""The ABIs of a policy that names none: those of the two that have all its calls."""
 _MOST_INCLUDES = 10
 _MOST_FILES = 200
 _ORDERS = {"<", "<=", ">", ">="}

@@ -8,11 +8,11 @@
     action     allow trap log kill_thread kill_process, {"errno": number}, {"trace": number}
 
 A call gets ``match_action`` if all args of one of its rules hold, and ``mismatch_action`` if not.
-``dword`` compares the low word alone. If a call has rules with args, its rules without say nothing.
+``dword`` compares the low word alone. If a call has rules with args, its rules without are ignored.
 Calls through other ABIs end the process; those of x32 are numbers without a rule.
 
 Newer Firecrackers compile the same files with libseccomp (``--runtime libseccomp``). There all
-comparisons are of 64 bits but ``eq`` of a ``dword``; a rule without args decides its call alone;
+comparisons have 64 bits except ``eq`` of a ``dword``; a rule without args decides its call alone;
 calls that the machine lacks are skipped; other ABIs get kill_thread.
 
 Sources: rust-vmm/seccompiler; Firecracker's src/seccompiler since its pull request 4926.

@@ -182,7 +182,7 @@ def _notes(near: NearestPolicy, settings: Sequence[str], release: int | None) ->
 
 
 def _candidates(near: NearestPolicy, abis: Sequence[Abi], tables: Tables) -> Iterator[str]:
-    """Yield settings that refuse part of what calls can do that are now permitted whole."""
+    """Yield settings that refuse part of what the wholly permitted calls can do."""
     whole = {*near.whole}
     if whole & {"clone", "unshare"}:
         yield "RestrictNamespaces=yes"

@@ -477,8 +477,8 @@ def _severest(answers: Iterable[tuple[str, Position]]) -> tuple[str, Position]:
 def _rules(draft: Draft, named: dict[str, tuple[str, Position]]) -> None:
     """Add a rule for each word of the file.
 
-    libseccomp answers socketcall and ipc by their own rule if there is one, whatever the others:
-    such a rule comes first.
+    libseccomp answers socketcall and ipc by their own rule if there is one, whatever other rules
+    say: such a rule comes first.
     """
     by_origin: dict[tuple[bool, Position, str], list[str]] = {}
     for call, (action, where) in named.items():

@@ -1,4 +1,4 @@
-"""The calls that systemd's settings with filters on arguments refuse.
+"""The calls refused by those settings of systemd whose filters compare arguments.
 
 Each setting makes a filter of its own, which permits all other calls. systemd installs it before
 that of SystemCallFilter, on the ABIs that its source names for the setting.

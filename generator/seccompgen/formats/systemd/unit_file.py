@@ -1,4 +1,4 @@
-"""Unit files and drop-ins of systemd as assignments, every word with its place."""
+"""Unit files and drop-ins of systemd as assignments, every word with its position."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEY = re.compile(r"[ \t]*([A-Za-z0-9_-]+)[ \t]*=")
 
 @dataclass(frozen=True, slots=True)
 class UnitWord:
-    """A word of a value, with its place."""
+    """A word of a value, and its position."""
 
     text: str
     position: Position
