@@ -19,6 +19,6 @@ class CompilerStage(Enum):
     DIAGRAM = "diagram"
     """All tests as one graph, including those of the call number."""
     REJOINED = "rejoined"
-    """The same graph after paths with equal ends were joined."""
+    """The same graph, with paths joined again where they can be."""
     PROGRAM = "program"
     """The instructions."""

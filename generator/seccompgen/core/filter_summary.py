@@ -116,7 +116,7 @@ class FilterSummary:
 
 
 class Permission(Enum):
-    """A filter's answer to an ability: whether it permits it."""
+    """The extent to which a filter permits an ability."""
 
     YES = "yes"
     PARTLY = "partly"
@@ -137,7 +137,7 @@ class PermissionCondition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AbilityCall:
-    """A call that an ability needs, and the conditions under which each route permits it."""
+    """A call that provides an ability, and the conditions under which each route permits it."""
 
     name: str
     conditions: tuple[tuple[PermissionCondition, tuple[CallRoute, ...]], ...]

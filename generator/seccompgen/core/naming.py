@@ -119,7 +119,7 @@ class Naming:
     def family(
         self, call: str, index: int, abi: Abi, others: Mapping[int, int]
     ) -> ConstantFamily | None:
-        """Return the constants of an argument, by the values of ``others``, or None."""
+        """Return an argument's family of constants, given the values of ``others``, or None."""
         prototype, parameter = self._facts.prototype(call, abi), self.parameter(call, index, abi)
         if prototype is None or parameter is None:
             return None
@@ -238,7 +238,7 @@ class _ConditionText:
         return self._naming.argument(self._call, test.argument, self._abi)
 
     def family_of(self, test: Comparison) -> ConstantFamily | None:
-        """Return the constants that the value of ``test`` may be one of."""
+        """Return the family of the constants that ``test`` may name; None if unknown."""
         return self._naming.family(self._call, test.argument, self._abi, self._known)
 
     def spelling_of(self, test: Comparison, bits: int) -> Spelling:
@@ -331,7 +331,7 @@ def _alike(
 def _only_difference(a: tuple[Comparison, ...], b: tuple[Comparison, ...]) -> int | None:
     """Return the index of the only comparison that differs between ``a`` and ``b``.
 
-    None unless both are equalities that differ only in the value.
+    None unless exactly one differs, and only in the value of an equality.
     """
     if len(a) != len(b):
         return None

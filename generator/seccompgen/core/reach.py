@@ -84,7 +84,7 @@ def reach(rules: tuple[Rule, ...], argument_bits: int = 64) -> Reach:
 
 
 def _is_ever_true(rule: Rule, argument_bits: int) -> bool:
-    """Return True if some arguments satisfy the condition of ``rule``, with no other rules."""
+    """Return True if some arguments satisfy the condition of ``rule`` on its own."""
     try:
         return NOTHING not in Sets().box(condition_for(rule.condition, argument_bits))
     except UndecidedError:

@@ -1,7 +1,7 @@
 """Report-only filters: the kernel permits and logs the calls that the policy refuses.
 
 The program is that of the enforced filter, except that each answer that refuses a call is
-SECCOMP_RET_LOG. So the kernel logs exactly the calls that would be refused.
+SECCOMP_RET_LOG. So the kernel logs every call that would be refused.
 """
 
 from __future__ import annotations

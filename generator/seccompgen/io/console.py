@@ -46,7 +46,7 @@ def say(*lines: object, err: bool = False) -> None:
 
 
 def write_lines(stream: TextIO, lines: Iterable[object]) -> None:
-    """Write ``lines`` to ``stream``, safe to show on a terminal now or later."""
+    """Write ``lines`` to ``stream`` in a form that is safe to show on a terminal."""
     show = _coloured if _shows_colours(stream) else _plain
     stream.write("".join(f"{show(line)}\n" for line in lines))
     stream.flush()

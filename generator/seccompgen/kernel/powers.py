@@ -80,7 +80,7 @@ class Powers(NamedTuple):
         return self.of(call)[-1].calls
 
     def given(self, kind: str) -> Iterator[tuple[str, str]]:
-        """Yield the calls that give the power ``kind``, each with the condition for that.
+        """Yield the calls that give the power ``kind``, each with its condition, empty for always.
 
         The condition of a line without one excludes the call's cases with other powers.
         """

@@ -59,8 +59,8 @@ class Document(NamedTuple):
     def places(self, path: Path, value: str) -> Callable[[int], Position]:
         """Return a function that maps an index in the text ``value`` at ``path`` to its position.
 
-        If the position is unknown, as in escaped text, the function returns the beginning of the
-        text.
+        If the position is unknown, as in escaped text, the function returns that of the beginning
+        of the text.
         """
         where = self.position(path)
         if where.path:
