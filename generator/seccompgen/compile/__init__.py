@@ -4,18 +4,18 @@
 
     policy, tables
       | lower      number lines: each seccomp_data.nr with a function of the arguments (functions)
-      | weights    how often each is asked for, with which arguments
+      | weights    the assumed frequency of each call, and its likely arguments
       | arguments  for each function the order of its words, a tree on each (word_search, words,
       |              linefacts, decisionlist, bittrees), or its rules one after the other (chain);
-      |              as much of that as the work allows (budget); cofactors divide functions;
-      |              plans keeps what was found out, for all ABIs
-      | dispatch   a tree on the number, that leads to the functions
+      |              budget limits the work; cofactors divide functions;
+      |              plans caches the results for all ABIs
+      | dispatch   a tree on the number that leads to the functions
       |              both trees by dynamic programming: search, patterns, shapes, tree,
       |              prices
       | diagram    all tests as one graph, equal parts once
       | rejoin     tests at several places that can be one (ranges)
       | assemble   instructions
-      | bounds     what they cost, and what the best program could
+      | bounds     the program's cost, and a lower bound for any program
     program
 """
 
@@ -81,13 +81,13 @@ def compile_policy(
     *,
     in_order: bool = False,
 ) -> CompiledProgram:
-    """Compile ``policy`` for ``abi``, one of its ``arches``, to be good at ``objective``.
+    """Compile ``policy`` for ``abi``, one of its ``arches``, optimized for ``objective``.
 
-    With ``in_order`` the rules of a call that has many are tested as they are written in the
-    policy, which makes the longest program, and the easiest to prove.
+    With ``in_order`` the rules of a call that has many are tested in the order of the policy;
+    such a program is the longest, and the easiest to prove.
 
-    Raises InputError if the program would be longer than the kernel takes, naming the rules
-    that cost most.
+    Raises InputError, naming the rules that cost most, if the program is longer than the
+    kernel accepts.
     """
     program = compilation(policy, abi, tables, objective, in_order=in_order).program
     if len(program.instructions) > BPF_MAXINSNS:
@@ -103,7 +103,7 @@ def compilation(
     *,
     in_order: bool = False,
 ) -> Compilation:
-    """Return what each pass makes of ``policy``; the program may be longer than a kernel takes."""
+    """Return the result of each pass over ``policy``; the program may exceed the kernel's limit."""
     builder = ProgramBuilder(abi, policy.compat_of(abi), objective, in_order=in_order)
     lines = number_lines(policy, abi, tables, builder.functions)
     bad_arch = policy.bad_arch_action.ret(abi), policy.bad_arch_origin
@@ -111,10 +111,10 @@ def compilation(
 
 
 class Compilation(NamedTuple):
-    """The values that the passes hand on for one program, in the order of the passes.
+    """The values passed from pass to pass for one program, in the order of the passes.
 
-    There is one of ``plans`` for each span of a line. ``trees`` and ``rejoined`` are the roots of
-    the diagram before and after `rejoin`; the second is what the program was made of.
+    ``plans`` has a tuple for each line, with a plan for each span. ``trees`` and ``rejoined`` are
+    the roots of the diagram before and after `rejoin`; the program is made from the second.
     """
 
     functions: Functions
@@ -127,9 +127,9 @@ class Compilation(NamedTuple):
 
 
 class ProgramBuilder:
-    """State that the parts of one program share while it is made.
+    """State that the parts of one program share while it is built.
 
-    The boxes and functions of ``lines`` given to it must be those of its ``functions``.
+    The boxes and functions of its ``lines`` must come from its ``functions``.
     """
 
     def __init__(
@@ -154,11 +154,11 @@ class ProgramBuilder:
         source: Origin,
         constants: Constants,
     ) -> Compilation:
-        """Make the program that answers by ``lines``, and ``otherwise`` other audit values.
+        """Build the program for ``lines``; other audit values get the answer ``otherwise``.
 
-        ``source`` is where it says which audit values these are. The program may be longer than
-        a kernel takes. Raises TooManyError where the functions cannot be taken apart, and have no
-        rules that could be tested one after the other.
+        ``source`` is the policy's list of architectures. The program may exceed the kernel's
+        limit. Raises TooManyError if a function can neither be taken apart nor be tested rule by
+        rule.
         """
         graph, paid = Diagram(), prices(self._objective)
         arguments = Arguments(
@@ -210,10 +210,10 @@ class ProgramBuilder:
         )
 
     def _asked(self, weighted: WeightedLine) -> Iterator[tuple[Answer, Sequence[Sample]]]:
-        """Yield each answer with the arguments that its calls are taken to come with.
+        """Yield each answer with the sample arguments that its plan is optimized for.
 
-        That is the least values, since small programs and short paths for them are so for others
-        as well, but several where speed alone counts.
+        These are the least values: a program that is small and fast for them is so for others as
+        well. If speed alone counts, they are several values.
         """
         several = self._objective.optimize is Optimize.SPEED
         for span, seen in zip(weighted.line.spans, weighted.samples, strict=True):
@@ -221,10 +221,10 @@ class ProgramBuilder:
 
 
 def _pays(new: Cost, old: Cost, price: float | None) -> bool:
-    """Return True if ``new`` is shorter than ``old``, has no longer path, and runs at that price.
+    """Return True if ``new`` is shorter than ``old``, has no longer path, and is not too slow.
 
-    `rejoin` sees to all of this but for jumps over more instructions than a jump can; what is
-    executed may differ in rounding.
+    `rejoin` ensures all of this, except where a jump does not reach its target and needs a copy;
+    the expected cost may also differ by rounding.
     """
     saved = old.length - new.length
     dearer = new.expected - old.expected
@@ -233,7 +233,7 @@ def _pays(new: Cost, old: Cost, price: float | None) -> bool:
 
 
 def _too_long(policy: ResolvedPolicy, program: CompiledProgram) -> list[Diagnostic]:
-    """Say which rules cost most; an instruction that several share counts for each."""
+    """Return the error and the costliest rules; a shared instruction counts for each rule."""
     length = len(program.instructions)
     cost: Counter[tuple[str, str]] = Counter()
     first: dict[tuple[str, str], Position] = {}

@@ -1,15 +1,14 @@
-"""From functions of the arguments to decision diagrams: which word is looked at first, and how.
+"""From functions of the arguments to decision diagrams: the order of words, the tests on each.
 
-A function is taken apart by one of its words: what is left for each value is another function,
+A function is taken apart by one of its words: each value of the word leaves another function,
 and a tree of tests on the word leads there. A path thus loads each word at most once (again
-only behind a test under a mask, which destroys it). Functions are canonical and planned once a
-program, so calls that ask the same questions share code.
+only behind a test under a mask, which destroys it). Functions are canonical and planned once per
+program, so calls with the same conditions share code.
 
-Which word comes first is searched: the order of least cost, where what is equally good goes to the
-one that adds the fewest instructions to what the program has already. How many orders are tried
-is a matter of the `budget`. Where it is used up, rules are tested one after the other, which is
-linear in their size (``chain``). The same is done where that comes out shorter by two thirds, or by
-a quarter if length is what counts.
+The order of words with the least cost is searched for; of equal orders, the one that adds the
+fewest instructions to the program wins. The `budget` limits how many orders are tried. Once it is
+used up, rules are tested one after the other, which is linear in their size (``chain``). The same
+is done if the chain is about two thirds shorter, or a quarter shorter if length is what counts.
 """
 
 from __future__ import annotations
@@ -55,16 +54,16 @@ if TYPE_CHECKING:
 
 
 Constants: TypeAlias = "Mapping[Word, Mapping[int, list[Origin]]]"
-"""The rules that compare a word with a number."""
+"""For each word and number, the rules that compare the two."""
 
 _FEW_CASES = 8
-"""So many rules of a call are planned even where rules are to be tested in their order."""
+"""A call with up to so many rules is planned even if rules are to be tested in their order."""
 
 
 class Arguments:
     """The plans of all functions of one program.
 
-    ``constants`` say who asked for a test.
+    ``constants`` attribute tests to rules.
     """
 
     def __init__(
@@ -96,10 +95,10 @@ class Arguments:
         self._built: dict[tuple[Plan, int], tuple[NodeId, list[NodeId], list[TreeEnd]]] = {}
 
     def plans(self, asked: Sequence[tuple[Answer, Sequence[Sample]]]) -> list[Plan]:
-        """Return the plan for each answer where arguments come as its samples say.
+        """Return the plan for each answer, optimized for its samples.
 
-        The simplest are planned first: larger ones then lead to them where they can. That makes
-        shorter programs than the order of the numbers does, and on every ABI the same plans.
+        The simplest are planned first, so that larger plans lead to them where they can. Programs
+        are shorter than if planned in the order of numbers, and plans are equal on every ABI.
         """
         self._of_bits = _asked_for_bits(answer for answer, _ in asked)
         rank = self._plans.functions.rank
@@ -130,7 +129,7 @@ class Arguments:
     # --- planning ---------------------------------------------------------------------------
 
     def _longest(self, answer: Answer) -> int:
-        """Return the length from which on rules are better tested one after the other."""
+        """Return the length above which it is better to test the rules one after the other."""
         if self._short or self._budget.hasty:
             alone = Diagram()
             length = len(assemble(alone, self._chained(alone, answer))[0])
@@ -223,7 +222,7 @@ class Arguments:
         return root, tests, list(dict.fromkeys(ends))
 
     def credit(self, plan: Plan, budget: int, answer: Answer) -> None:
-        """Note on every node of the plan which parts of the policy asked for it there."""
+        """Record on every node of the plan the parts of the policy that asked for it."""
         seen: set[tuple[Plan, int, tuple[Origins, ...], Origins]] = set()
         stack = [(plan, budget, answer.rule_origins, answer.default_origins)]
         while stack:
@@ -247,7 +246,7 @@ class Arguments:
                 stack.append((way.labels[end.label], end.budget, rest, left))
 
     def _who_asked(self, word: Word, number: NodeId, rules: dict[Origin, None]) -> Iterable[Origin]:
-        """Return those of ``rules`` that have the constant of a test of ``word``, else all."""
+        """Return the ``rules`` that compare ``word`` with the test's constant; if none, all."""
         node = self._graph.nodes[number]
         assert isinstance(node, TestNode)
         there = self._constants.get(word, {})
@@ -256,7 +255,7 @@ class Arguments:
 
 
 def constants_of(rules: Iterable[Rule]) -> dict[Word, dict[int, list[Origin]]]:
-    """Return which of ``rules`` compare a word with a number."""
+    """Return, for each word and number, the ``rules`` that compare the two."""
     found: dict[Word, dict[int, list[Origin]]] = {}
     for rule in rules:
         for test in comparisons(rule.condition):
@@ -267,7 +266,7 @@ def constants_of(rules: Iterable[Rule]) -> dict[Word, dict[int, list[Origin]]]:
 
 
 def _asked_for_bits(answers: Iterable[Answer]) -> set[Word]:
-    """Return the words that are compared under several masks; a narrow type's does not count."""
+    """Return the words compared under several masks; the mask of a narrow type does not count."""
     masks: dict[Word, set[tuple[int, int]]] = {}
     for answer in answers:
         for word, own in answer.masks.items():

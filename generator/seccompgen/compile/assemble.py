@@ -2,10 +2,10 @@
 
 Classic BPF jumps forwards only, so emitting backwards means that every target has its place
 before a jump to it is written, and that a node emitted once serves all its parents. A node
-becomes a unit of up to three instructions: load the word, and it with the mask, test. A jump
-that comes with the accumulator already holding the word enters the unit behind the load.
+becomes a unit of up to three instructions: load the word, mask it, test it. A jump enters the
+unit behind the load if the accumulator already holds the word.
 
-A conditional jump reaches 255 instructions. What is out of reach gets a copy nearby: an answer
+A conditional jump reaches 255 instructions. A target out of reach gets a copy nearby: an answer
 is repeated, any other target is reached through a ``ja`` (whose offset has 32 bits), and later
 jumps use that copy while it is in reach. Copies lie between units, where nothing falls into
 them, because each unit ends in a jump or an answer. The order is that of a depth-first walk,
@@ -90,7 +90,7 @@ def _children_first(graph: Diagram, root: NodeId) -> Iterable[NodeId]:
 
 
 def _entries(graph: Diagram, order: Iterable[NodeId]) -> Iterable[_Entry]:
-    """Yield every entry that some test jumps to; a load that nobody enters is left out."""
+    """Yield every entry that some test jumps to; a load without an entry is not emitted."""
     for number in order:
         node = graph.nodes[number]
         if isinstance(node, TestNode):
@@ -118,7 +118,7 @@ class _Emitter:
         self._entries = entries
         self._out: list[_Emitted] = []
         self._places: dict[_Entry, int] = {}
-        """The nearest place that does what entering a unit there does."""
+        """For each entry, the nearest place with its effect: the entry itself or a copy."""
 
     def emit(self, number: NodeId) -> None:
         node = self._graph.nodes[number]

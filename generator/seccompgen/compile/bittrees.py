@@ -1,19 +1,18 @@
 """The best tests of bits for a word in which few bits matter, by exact search.
 
-Bits that only matter together, in that any of them is set, count as one. What is left are up to
-``_MOST_BITS`` bits, and each state of the search is what the tests so far have left: for each label
-a set of combinations of these. Tests are ``jset`` and the masks of the policy, as far as the
-bits decide them.
+Bits of which it only matters whether any is set count as one. That leaves up to ``_MOST_BITS``
+bits. A state of the search is the set of their combinations that the tests so far leave for each
+label. Tests are ``jset``, and masked comparisons that these bits decide.
 
 What is optimal
-    Best among all trees whose tests look at one bit, or lead to one label on one side. Of those
-    with several bits the best are few: where some bit is to mean a label, all bits that nothing
-    else has; where none is, those that the largest combinations of that label lack.
+    Best among all trees whose tests look at one bit, or lead to a single label on one side. Few
+    tests of several bits need trying: if any set bit is to decide for a label, all bits that no
+    other label has; if no set bit is to, the bits that the label's largest combinations lack.
 
 What is not
-    Past ``_FEW_STATES`` states only the test is tried that takes most to one label, and past
-    ``_MOST_STATES`` the search gives up. Other masks than the policy's are not compared with
-    numbers.
+    Past ``_FEW_STATES`` states only the test that takes most weight to one label is tried; past
+    ``_MOST_STATES`` the search gives up. Masked comparisons are the policy's, and for each label
+    the narrowest that holds for all of it.
 """
 
 from __future__ import annotations
@@ -39,18 +38,18 @@ _FEW_STATES, _MOST_STATES = 500, 3_000
 _MOST_LACKING = 3
 """So many of the largest combinations of a label are tried."""
 _MOST_CACHED = 32
-"""So many questions are kept with all that was found out about them."""
+"""The number of questions, and of their results, that are cached."""
 
 _Points: TypeAlias = int
-"""Combinations of bits: bit p for the combination p."""
+"""A set of combinations of bits: bit p for the combination p."""
 _Bits: TypeAlias = int
-"""Some of the bits that matter: bit n for the n-th of them."""
+"""A set of the bits that matter: bit n for the n-th of them."""
 
 
 def bits_together(words: WordDiagrams, line: WordId) -> list[int] | None:
-    """Return masks of the bits that matter, each of bits that matter only in that any is set.
+    """Return masks of the bits that matter; of each mask it matters only whether any bit is set.
 
-    Return None if these are too many.
+    Return None if there are too many masks.
     """
     if words.size(line) > _MOST_NODES:
         return None
@@ -59,7 +58,7 @@ def bits_together(words: WordDiagrams, line: WordId) -> list[int] | None:
     while support:
         bit = support & -support
         support ^= bit
-        # If what is left of the function is the same for two bits, it asks for neither of them.
+        # Two bits that leave the same function when set count as one.
         left = words.restricted(line, words.masked(bit, bit), YES)
         alike[left] = alike.get(left, 0) | bit
         if len(alike) > _MOST_BITS:
@@ -68,9 +67,9 @@ def bits_together(words: WordDiagrams, line: WordId) -> list[int] | None:
 
 
 class BitQuestions(NamedTuple):
-    """A function of bits that count ``together``, as masks; its ``labels``, and what may be asked.
+    """A function of few bits: masks of bits that count ``together``, ``labels``, possible tests.
 
-    It says nothing of what the labels lead to, or how often.
+    It does not depend on what the labels lead to, or how often.
     """
 
     together: Sequence[int]
@@ -81,7 +80,7 @@ class BitQuestions(NamedTuple):
 def bit_questions(
     words: WordDiagrams, line: WordId, masks: Sequence[tuple[int, int]]
 ) -> BitQuestions | None:
-    """Return ``line`` as a function of few bits, where it is one; ``masks`` as in WordSearch."""
+    """Return ``line`` as a function of few bits, or None; ``masks`` as in LineFacts."""
     together = bits_together(words, line)
     if together is None:
         return None
@@ -93,7 +92,10 @@ def bit_questions(
 
 
 def _cube(together: Sequence[int], mask: int, k: int) -> _Cube | None:
-    """Return what a test asks of the bits that matter; None where that is not about these."""
+    """Return ``word & mask == k`` as a test of the bits that matter; None if they do not decide it.
+
+    Also return None if no bit must be set, since ``jset`` does that.
+    """
     asked = wanted = 0
     if k & ~mask:
         return None
@@ -114,10 +116,10 @@ class _TooManyStatesError(Exception):
 
 
 class _Best:
-    """The best tests from each state on, where combinations of bits are seen as ``weights`` say.
+    """The best tests from each state on, for combinations of bits that come with ``weights``.
 
-    Every tree brings each combination to its own label. So what follows at the ends costs the same
-    with all of them, but for rounding, and tests alone decide, whatever a word is asked for.
+    Every tree leads a combination to the same label. So what follows at the ends costs the same
+    for all trees, but for rounding; only the tests differ, whatever the labels mean.
     """
 
     def __init__(
@@ -142,7 +144,7 @@ class _Best:
         return len(self._costs)
 
     def weight(self, state: _BitState) -> int:
-        """Return how much comes to ``state``."""
+        """Return the weight of the values that reach ``state``."""
         found = self._weights.get(state)
         if found is None:
             care = state.care
@@ -154,7 +156,10 @@ class _Best:
         return found
 
     def _least(self, state: _BitState) -> int:
-        """Return what the tests from ``state`` on cost at least: one for each label but one."""
+        """Return a lower bound on the cost of the tests from ``state`` on.
+
+        n labels need at least n - 1 tests.
+        """
         found = self._costs.get(state)
         if found is not None:
             return found
@@ -162,7 +167,7 @@ class _Best:
         return tests and self.weight(state) * SCALE + tests * self._price
 
     def _cost(self, state: _BitState) -> int:
-        """Return what the best tests from ``state`` on cost, and note the first of them."""
+        """Return the cost of the best tests from ``state`` on, and record the first of them."""
         found = self._costs.get(state)
         if found is not None:
             return found
@@ -197,7 +202,7 @@ class _Best:
         return least
 
     def _rating(self, choice: _Choice) -> tuple[bool, int]:
-        """Return a key by which the only test to try is chosen."""
+        """Return the rating of ``choice``, where only the best rated test is tried."""
         fewer = min(choice.equal, choice.rest, key=lambda side: len(side.labels))
         return len(fewer.labels) == 1, self.weight(fewer) >> (choice.cube.wanted > 0)
 
@@ -206,9 +211,9 @@ _best = lru_cache(maxsize=_MOST_CACHED)(_Best)
 
 
 class BitSearch:
-    """The search for a function of few bits, where values come as ``seen``.
+    """The search for a function of few bits, with the values and weights ``seen``.
 
-    All others come ``rest`` times; ``price`` is as in WordSearch.
+    ``rest`` is the weight of all other values; ``price`` is as in LineFacts.
     """
 
     def __init__(
@@ -234,7 +239,7 @@ class BitSearch:
         return self._best.states
 
     def best(self, ends: Costs) -> WordTrees:
-        """Return the best trees where labels end as ``ends`` say."""
+        """Return the best trees; ``ends`` are the costs of what follows each label."""
         return self._trees(self._start, ends)
 
     def _trees(self, state: _BitState, ends: Costs) -> WordTrees:
@@ -253,7 +258,7 @@ class BitSearch:
 def _table(words: WordDiagrams, line: WordId, together: Sequence[int]) -> dict[int, _Points]:
     """Return the combinations of ``together`` for each label of ``line``, in their order."""
     all_points, each = _having(len(together))
-    # The lowest bit speaks for those that count as one.
+    # The lowest bit represents those that count as one.
     having = {bits & -bits: points for bits, points in zip(together, each, strict=True)}
     known: dict[WordId, dict[int, _Points]] = {}
 
@@ -277,7 +282,7 @@ def _table(words: WordDiagrams, line: WordId, together: Sequence[int]) -> dict[i
 
 @lru_cache(maxsize=16)
 def _having(count: int) -> tuple[_Points, tuple[_Points, ...]]:
-    """Return all combinations of ``count`` bits, and for each bit those that have it."""
+    """Return all combinations of ``count`` bits, and for each bit the combinations with it."""
     every = (1 << (1 << count)) - 1
     return every, tuple(
         every // ((1 << (2 << bit)) - 1) * ((1 << (1 << bit)) - 1) << (1 << bit)
@@ -286,16 +291,16 @@ def _having(count: int) -> tuple[_Points, tuple[_Points, ...]]:
 
 
 class _Cube(NamedTuple):
-    """A test: of the bits ``asked``, just those ``wanted`` are set."""
+    """The test that, of the bits ``asked``, exactly those ``wanted`` are set."""
 
     asked: _Bits
     wanted: _Bits
 
 
 class _BitState:
-    """The combinations that earlier tests have left, for each label, in ``points``.
+    """The combinations that earlier tests leave for each label: ``points``.
 
-    ``care`` are all of them, ``count`` how many these are, ``labels`` those that are left.
+    ``care`` is their union, ``count`` their number, ``labels`` the labels that have any.
     """
 
     __slots__ = ("care", "choices", "count", "labels", "points")
@@ -309,7 +314,7 @@ class _BitState:
 
 
 class _Choice(NamedTuple):
-    """A test, and the states where it holds and where not."""
+    """A test, the state where it holds (``equal``), and the state where it fails (``rest``)."""
 
     cube: _Cube
     equal: _BitState
@@ -317,10 +322,9 @@ class _Choice(NamedTuple):
 
 
 class _Questions:
-    """The tests worth trying in each state, whatever they cost.
+    """The tests worth trying in each state, whatever their cost.
 
-    Kept from search to search, since one function of a word is searched with many weights, and on
-    every ABI.
+    They are cached: one function of a word is searched with many weights, and on every ABI.
     """
 
     def __init__(
@@ -355,9 +359,9 @@ class _Questions:
         return found
 
     def choices(self, state: _BitState) -> list[_Choice]:
-        """Return the tests for ``state``; of those that part it alike, the first.
+        """Return the tests for ``state``; of tests that divide it alike, the first.
 
-        Where one instruction separates two labels, nothing is better.
+        If a single instruction separates the only two labels, return just that.
         """
         if state.choices is None:
             choices: dict[_Choice, None] = {}
@@ -386,9 +390,9 @@ class _Questions:
             yield from self._any_bit(state, bit, parted)
 
     def _deciding(self, own: _Points, others: _Points) -> Iterator[_Bits]:
-        """Yield sets of bits that leave combinations of ``own`` alone on one side."""
+        """Yield sets of bits; testing for any of them leaves only ``own`` on one side."""
         some, bits = 0, 0
-        # Combinations that include one of the others, and those that include one of the own.
+        # Supersets of the others' combinations (above), and of its own (reached).
         above, reached = others, own
         for bit, having, lacking in self._bits:
             if not others & having:
@@ -411,7 +415,7 @@ class _Questions:
                 yield self._whole & ~point
 
     def _around(self, own: _Points) -> tuple[_Cube, _Points]:
-        """Return the smallest set that one mask selects and that has all of ``own``."""
+        """Return the narrowest masked comparison that all of ``own`` pass, and all that pass."""
         asked = wanted = 0
         for bit, having in enumerate(self._having):
             if not own & having:
@@ -423,7 +427,7 @@ class _Questions:
         return cube, self._holding(cube) if wanted else 0
 
     def _any_bit(self, state: _BitState, bits: _Bits, parted: set[_Points]) -> Iterator[_Choice]:
-        """Yield the test for any of ``bits``, unless it parts ``state`` as one in ``parted``."""
+        """Yield the test for any of ``bits``, unless ``parted`` has its division of ``state``."""
         some = self._some.get(bits)
         if some is None:
             some = 0

@@ -1,23 +1,22 @@
 """The cost of a program, and the least that any program for the same policy could cost.
 
 The bounds hold for programs of the kind that every compiler in this field makes: loads, masks,
-comparisons with constants and constant answers; first the architecture is settled, where it can
-change anything, then by the number which function of the arguments a call asks for, then what that
-answers; and a test serves one word. The argument:
+comparisons with constants and constant answers. Such a program first settles the architecture, if
+that can change anything; then, by the number, the call's function of the arguments; then that
+function's answer. A test serves one word. The argument:
 
-- Different functions begin at different places. A tree with F different ends has F - 1 tests,
-  and however nodes are shared it has no fewer. With the load that is F, or nothing where F is 1.
-- A function that is no constant begins with a load and a test of its own, and an argument word
-  that alone can change the answer to a call must have been loaded and tested when that call is
-  answered.
+- Different functions begin at different places. A tree with F different ends has at least F - 1
+  tests, however nodes are shared. With the load that is F instructions, or none if F is 1.
+- A function that is not constant begins with a load and a test of its own. An argument word that
+  alone can change the answer to a call must be loaded and tested before that call is answered.
 - Path lengths obey Kraft's inequality, so the mean number of tests on the way to a function is at
   least that of Huffman's tree, and the longest path no shorter than the sum over functions of
   2 ** (instructions that it needs) allows.
 
-Functions count as different where they answer some of a few dozen calls differently, so that equal
-ones under two names never do. What is left open is large where sets of numbers or values need
-many tests on one word: of those for a function the bounds count one, and the number line may, for
-all they know, be divided by a few bit tests.
+Functions count as different if they answer any of a few dozen calls differently; equal functions
+never do. The bounds are weak where sets of numbers or values need many tests on one word: they
+count one test for each word of a function, and assume that a few bit tests may divide the number
+line.
 """
 
 from __future__ import annotations
@@ -58,20 +57,20 @@ _Args: TypeAlias = tuple[int, ...]
 
 _MOST_CALLS = 64
 _MOST_ASKED = 100_000
-"""Rules are asked about a call at most so often, to tell functions apart."""
+"""The most evaluations of a rule on a call, to tell functions apart."""
 _MOST_WORDS = 1024
-"""The most rules, times calls, for which each word is asked whether it matters."""
+"""The most rules, times calls, for which each word is checked for its effect."""
 _FLIPPED = (1, U32, 1 << 31)
 """The bits that are flipped in a word to see whether it matters."""
 _MOST_NUMBERS = 64
-"""Of longer spans only the first number counts."""
+"""Longer spans are represented by their first number."""
 _ANSWER = 1
 _WORD = 2
 """Instructions: an answer; a load and a test."""
 
 
 class WeightedLine(NamedTuple):
-    """A number line, the assumed frequency of each of its spans, and arguments of their calls."""
+    """A number line, the assumed frequency of each span, and sample arguments of its calls."""
 
     line: NumberLine
     weights: Sequence[int]
@@ -79,7 +78,7 @@ class WeightedLine(NamedTuple):
 
 
 def cost(instructions: Sequence[Instruction], lines: Sequence[WeightedLine], abi: Abi) -> Cost:
-    """Return what a program for ``abi`` costs; calls are taken to come as the first line says."""
+    """Return the cost of a program for ``abi``; the mean is over the calls of the first line."""
     total, weight = 0.0, 0
     main = lines[0]
     offsets = [word_offset(word, abi) for n in range(6) for word in argument_words(n)]
@@ -99,7 +98,7 @@ def cost(instructions: Sequence[Instruction], lines: Sequence[WeightedLine], abi
 
 
 def _executed(instructions: Sequence[Instruction], words: Mapping[int, int]) -> int:
-    """Return how many instructions answer the call that has these ``words``, by their offset."""
+    """Return the number of instructions executed for a call; ``words`` are its words by offset."""
     at, accumulator, count = 0, 0, 0
     while True:
         one = instructions[at]
@@ -125,7 +124,7 @@ _HOLDS: dict[int, Callable[[int, int], bool]] = {
 
 
 def _longest(instructions: Sequence[Instruction]) -> int:
-    """Return the length of the longest way through the program, whether a call takes it or not."""
+    """Return the length of the longest path through the program, whether a call takes it or not."""
     length: list[int] = [0] * len(instructions)
     for at in reversed(range(len(instructions))):
         one = instructions[at]
@@ -138,7 +137,7 @@ def _longest(instructions: Sequence[Instruction]) -> int:
 
 
 def bound(lines: Sequence[WeightedLine], bad_arch: int, sets: Sets) -> Cost:
-    """Return what no program for ``lines`` can undercut, ``bad_arch`` being the other answer."""
+    """Return a lower bound for programs for ``lines``; ``bad_arch`` answers other audit values."""
     known = _Functions(sets, lines)
     meanings = {tuple(known.meaning(one.line)) for one in lines} | {
         ((0, known.constant(bad_arch)),)
@@ -170,11 +169,11 @@ def bound(lines: Sequence[WeightedLine], bad_arch: int, sets: Sets) -> Cost:
 
 
 _Class: TypeAlias = tuple[int, ...]
-"""The answers of a function to each of some calls."""
+"""The answers of a function to each sample call."""
 
 
 class _Functions:
-    """The functions of a program, told apart by what they answer to some calls."""
+    """The functions of a program, told apart by their answers to sample calls."""
 
     def __init__(self, sets: Sets, lines: Sequence[WeightedLine]) -> None:
         self._sets = sets
@@ -220,7 +219,7 @@ class _Functions:
         return function.default
 
     def _tested(self, function: ArgumentFunction) -> list[tuple[list[tuple[int, int]], int]]:
-        """Return the rules: the arguments that each tests, with the sets that they must be in."""
+        """Return for each rule its tests (argument, set that it must be in) and its answer."""
         rules = self._rules.get(function)
         if rules is None:
             rules = self._rules[function] = [
@@ -230,7 +229,7 @@ class _Functions:
         return rules
 
     def _has(self, part: int, value: int) -> bool:
-        """Return True if ``value`` is in ``part``; samples have much in common."""
+        """Return True if ``value`` is in ``part``; cached, since samples have much in common."""
         key = (part, value)
         held = self._held.get(key)
         if held is None:
@@ -238,7 +237,7 @@ class _Functions:
         return held
 
     def needs(self, span: NumberRange, samples: Sequence[Sample]) -> list[int]:
-        """Return the instructions that each of ``samples`` needs once the number is known."""
+        """Return the least instructions that each of ``samples`` needs once the number is known."""
         function = span.answer.function
         if len(set(self.of(span))) == 1:
             return [0] * max(len(samples), 1)
@@ -247,9 +246,9 @@ class _Functions:
         return [_WORD * max(self._words_that_matter(function, args), 1) for args, _ in samples]
 
     def _words_that_matter(self, function: ArgumentFunction, args: _Args) -> int:
-        """Return how many words of ``args`` change the answer where they alone have other values.
+        """Return how many words of ``args`` can each change the answer alone.
 
-        Only a few values are tried, so that there may be more, which makes the bound lower.
+        Only a few values are tried: a word that is missed makes the bound lower, never wrong.
         """
         tested = self._tested(function)
         failing = [{n for n, part in parts if not self._has(part, args[n])} for parts, _ in tested]
@@ -257,7 +256,7 @@ class _Functions:
         answer = next(held, function.default)
         count = 0
         for n in {n for parts, _ in tested for n, _ in parts}:
-            # The only rules that can hold whatever this argument is.
+            # The only rules that can hold for some value of this argument.
             near = [
                 (box[n], ret)
                 for (box, ret), failed in zip(function.rules, failing, strict=True)
@@ -274,7 +273,7 @@ class _Functions:
 
 
 def _huffman(weights: list[int]) -> int:
-    """Return the least sum of weight times depth over the trees that have these ends."""
+    """Return the least sum of weight times depth of any binary tree whose ends have ``weights``."""
     heapify(weights)
     total = 0
     while len(weights) > 1:
@@ -285,5 +284,5 @@ def _huffman(weights: list[int]) -> int:
 
 
 def _kraft(lengths: list[int]) -> int:
-    """Return the least depth of a tree whose ends need ``lengths`` more to go."""
+    """Return the least depth of a binary tree that has paths of ``lengths`` behind its ends."""
     return (sum(1 << length for length in lengths) - 1).bit_length()

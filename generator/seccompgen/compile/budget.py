@@ -1,10 +1,10 @@
-"""The limit on the work of planning, in units that are the same on every machine, as programs are.
+"""The limit on the work of planning, counted so that programs are the same on every machine.
 
 Every order of words is tried until a call has cost ``_TRIED_FOR_CALL`` functions, or the program
 ``_TRIED`` steps; from then on the first word in a fixed order is taken. Past ``_PLANNED_FOR_CALL``
 functions of one call, or ``_PLANNED`` steps, planning is given up: some sets of rules have no
-small diagram in any order. A step is about what one rule adds to the time that a word takes.
-Bits are searched for until the program has cost ``_STATES`` states of such searches.
+small diagram in any order. A step is about the time that one more rule adds to trying a word.
+Tests of bits are searched for until these searches have visited ``_STATES`` states.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _PLANNED_FOR_CALL = 3000
 _PLANNED = 20_000
 _STATES = 20_000
 _STEPS = 4
-"""For each word of a function, and one more for each rule."""
+"""The steps for each word of a function, and one more for each rule."""
 _SEARCHED = 500
-"""Lines are searched roughly once so many intervals have been searched."""
+"""After so many intervals, lines are searched roughly."""
 
 
 class Budget:
@@ -42,15 +42,15 @@ class Budget:
         self._bits: set[BitSearch] = set()
 
     def begin_call(self, *, stubborn: bool = False) -> None:
-        """Note that what follows is spent on another call; a stubborn one is not given up."""
+        """Begin the account of another call; a stubborn one searches on where others give up."""
         self._stubborn = stubborn
         self.hasty = False
         self._functions = 0
 
     def words_to_try(self, words: tuple[Word, ...], rules: int) -> int:
-        """Return with how many of ``words`` a function of so many ``rules`` is tried; charge it.
+        """Return how many of ``words`` to try for a function of so many ``rules``; charge for them.
 
-        Raises TooManyError where nothing is left to spend.
+        Raises TooManyError if the budget is spent.
         """
         self._functions += 1
         if self._functions > _PLANNED_FOR_CALL or self._steps > _PLANNED:
@@ -62,14 +62,14 @@ class Budget:
         return len(words)
 
     def charge_search(self, intervals: int, bits: Collection[BitSearch]) -> None:
-        """Note that a word of so many intervals was searched, and its ``bits``, each once."""
+        """Charge for the search of a word: its intervals, and its ``bits`` searches, each once."""
         self._intervals += intervals
         new = set(bits) - self._bits
         self._states += sum(search.states for search in new)
         self._bits |= new
 
     def care(self, *, bits: bool) -> Care:
-        """Return how much to try for the next word; ``bits`` are worth a search for some."""
+        """Return the effort for the next word; ``bits``: its bits are worth a search."""
         left = self._states <= _STATES
         self.hasty = self.hasty or (bits and not left)
         return Care(self._intervals > _SEARCHED, self._stubborn, bits and left)

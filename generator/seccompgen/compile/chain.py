@@ -1,10 +1,9 @@
-"""The plain way to a diagram, for rules that have no small one in any order of words.
+"""A plain diagram, for rules that have no small one in any order of words.
 
-Rules are tested one after the other, with the continuations "matches" and "does not", which makes
-the diagram linear in their size. What several rules ask is asked once: what all of them do
-before everything else, then, among rules in a row with one answer, what most of them do. Rules
-that ask a word under one mask come together, since they share it. Tests that earlier ones on the
-path imply are left.
+Rules are tested one after the other, so the diagram is linear in their size. Shared tests are made
+once: first the tests of all rules, then, within a run of rules with one answer, the commonest.
+Rules that test a word under one mask come together, since they share it. A test that earlier ones
+on the path imply is not removed.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _HALVES = (U32, U64 ^ U32)
 
 
 class _ChainRule(NamedTuple):
-    """A rule: all ``tests`` hold, and it goes on at ``matched``."""
+    """A rule: if all ``tests`` hold, go on at ``matched``."""
 
     tests: tuple[Comparison, ...]
     matched: NodeId
@@ -48,10 +47,10 @@ def chain(
     *,
     as_written: bool = False,
 ) -> NodeId:
-    """Return the diagram of ``rules``: the first whose condition holds gives its node.
+    """Return the diagram of ``rules``: it goes to the node of the first whose condition holds.
 
-    ``abi`` is the program's: its kernel lays out the arguments, whichever ABI the call is of. With
-    ``as_written`` every rule asks for itself, in its place.
+    ``abi`` is the program's: its kernel lays out the arguments, whichever ABI a call belongs to.
+    With ``as_written`` the rules keep their order and share no tests.
     """
     cases = [
         _ChainRule(tuple(dict.fromkeys(_by_word(condition))), matched, (origin,))
@@ -72,7 +71,7 @@ def chain(
 
 
 def _by_word(condition: Predicate | None) -> Iterator[Comparison]:
-    """Yield the comparisons of ``condition``, of one word each where the words are independent."""
+    """Yield the comparisons of ``condition``, split by word where the words are independent."""
     for test in comparisons(condition):
         match test.op:
             case Op.EQ | Op.MASKED_EQ:
@@ -94,7 +93,7 @@ class _Chain:
         self._abi = abi
 
     def stretch(self, cases: Sequence[_ChainRule], otherwise: NodeId) -> NodeId:
-        """Return the diagram of rules with one answer, whose order is free."""
+        """Return the diagram of rules with one answer, which may be tested in any order."""
         node = otherwise
         for asked, alike in reversed(_factored(cases)):
             origins = tuple(dict.fromkeys(origin for case in alike for origin in case.origins))
@@ -109,7 +108,7 @@ class _Chain:
     def all_of(
         self, tests: Sequence[Comparison], true: NodeId, false: NodeId, origins: Sequence[Origin]
     ) -> NodeId:
-        """Return the diagram that goes on at ``true`` where all ``tests`` hold."""
+        """Return the diagram that goes on at ``true`` if all ``tests`` hold, else at ``false``."""
         for test in reversed(tests):
             true = self._comparison(test, true, false, origins)
         return true
@@ -154,10 +153,10 @@ class _Chain:
 
 
 def _factored(cases: Sequence[_ChainRule]) -> list[tuple[tuple[Comparison, ...], list[_ChainRule]]]:
-    """Return what to ask, and the rules that ask it, for all ``cases``.
+    """Divide ``cases`` into groups: the tests of each group, and its rules.
 
-    One test for each set of rules that share it, the commonest first; all tests of a rule that
-    shares none.
+    Rules that share a test form a group with that test, the commonest first. A rule that shares
+    none forms a group with all its tests.
     """
     found: list[tuple[tuple[Comparison, ...], list[_ChainRule]]] = []
     left = list(cases)

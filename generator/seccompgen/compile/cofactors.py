@@ -1,7 +1,7 @@
-"""Cofactors: what the values of one word leave of sets of its argument.
+"""Cofactors: what remains of an argument's sets once one of its words is known.
 
-Thousands of values must not cost their square: from one value of the word to the next few sets
-change, and only what is above these is made anew.
+Thousands of values must not take quadratic time: from one value of the word to the next, few sets
+change, and only the nodes above these are rebuilt.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Cofactors:
         ] = {}
 
     def of(self, roots: tuple[int, ...], word: Word) -> tuple[WordId, list[dict[int, int]]]:
-        """Return what each value of ``word`` leaves of ``roots``, sets of its argument.
+        """Return what remains of ``roots``, sets of one argument, for each value of its ``word``.
 
-        The outcomes of the first are places in the second, which maps roots to what is left of
-        each; those with nothing left are omitted. Raises TooWideError where that is too much.
+        The first result maps each value to an index into the second, whose entries map roots to
+        what remains of them; empty ones are omitted. Raises TooWideError if these are too many.
         """
         key = roots, word.is_high
         if key not in self._known:
@@ -61,16 +61,16 @@ class Cofactors:
 
 
 class _Upper:
-    """The part of ``roots`` above level ``level``, to be filled in where a word is known below it.
+    """The part of ``roots`` above ``level``, to be filled in once the word below is known.
 
-    ``lower`` are the sets below it: what some value of the upper bits leaves of a root.
+    ``lower`` are the sets below: what remains of a root for some value of the upper bits.
     """
 
     def __init__(self, sets: Sets, roots: Sequence[int], level: int) -> None:
         self._sets = sets
         self._parents: dict[int, list[int]] = {}
         self._bare: dict[int, int] = {ALL: ALL}
-        """The parts where every set below is NOTHING; without those that are."""
+        """The parts with NOTHING for every lower set, except parts that then are NOTHING."""
         lower: set[int] = set()
         upper: set[int] = set()
         stack = list(roots)
@@ -91,9 +91,9 @@ class _Upper:
         self._bare = {number: left for number, left in self._bare.items() if left != NOTHING}
 
     def filled(self, left: dict[int, int]) -> dict[int, int]:
-        """Return what is left of each part once ``left`` replaces ``lower``.
+        """Return each part with its ``lower`` sets replaced by ``left``.
 
-        NOTHING replaces what ``left`` lacks. Parts with nothing left are omitted.
+        Sets that are not in ``left`` become NOTHING. Parts with nothing left are omitted.
         """
         above: set[int] = set()
         stack = list(left)

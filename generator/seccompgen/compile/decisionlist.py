@@ -1,8 +1,8 @@
-"""Masks tested one after the other: what remains of a word once those that decide are taken out.
+"""Decision lists: masks tested one after the other, each of which decides for some values.
 
 A test ``word & mask == k`` decides if all values that it takes, and no earlier test has taken, have
-one outcome. Such tests can be taken in any order, and none makes a later one worse, so a list of
-them is as long as the masks are many, however many intervals these make together.
+one outcome. Such tests can be made in any order, and none makes a later one worse. So a list is no
+longer than the number of masks, however many intervals they make together.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from seccompgen.compile.words import WordDiagrams, WordId
 
 Test = tuple[int, int]
-"""A mask, and what is left under it."""
+"""(mask, k) for ``word & mask == k``."""
 
 
 class ListStep(NamedTuple):
-    """A test that decides, the values seen that it takes, and what remains after it.
+    """A test that decides for ``label``, the ``seen`` values that it takes, and the rest.
 
-    ``rest`` is any function that is right for the values that remain, ``care`` which these are.
+    ``care`` is YES for the values that remain; ``rest`` is any function that is right for these.
     """
 
     mask: int
@@ -39,11 +39,11 @@ class ListStep(NamedTuple):
 def decision_list(
     words: WordDiagrams, line: WordId, masks: Sequence[Test], seen: Iterable[tuple[int, int]]
 ) -> Iterator[ListStep]:
-    """Yield steps until one outcome, or no mask that decides, is left.
+    """Yield steps until one outcome is left, or no mask decides.
 
-    Values under one mask come together, since they share it. Masks that are rating most come
-    first: those that take most of what is seen for each instruction, then those that the
-    accumulator's bits are enough for, then those with most values.
+    Values under one mask come together, since they share it. The masks come first that take most
+    seen weight per instruction, then those that need no other bits than the accumulator's, then
+    those with most values.
     """
     no = words.constant(NO)
     care = words.constant(YES)
@@ -86,7 +86,7 @@ def decision_list(
 
 
 def _largest(deciding: dict[Test, int]) -> list[Test]:
-    """Return the tests but for those that take nothing that another of the same label does not."""
+    """Return the tests, except those whose values another test of the same label takes too."""
     return [
         (mask, k)
         for (mask, k), label in deciding.items()
@@ -100,7 +100,7 @@ def _largest(deciding: dict[Test, int]) -> list[Test]:
 def _next(
     tests: Sequence[Test], left: Sequence[tuple[int, int]], held: int
 ) -> tuple[int, list[int]]:
-    """Return the mask to test next, and the values under it; 0 first, which takes no mask."""
+    """Return the mask to test next, and its values; 0 first, which needs no mask instruction."""
     groups: dict[int, list[int]] = {}
     for mask, k in tests:
         groups.setdefault(mask, []).append(k)

@@ -1,6 +1,6 @@
 """Decision diagrams over the 32-bit words of ``seccomp_data``, each node made once.
 
-A leaf is an answer; a test compares one word (or what a mask leaves of it) with a constant and
+A leaf is an answer; a test compares one word (or its bits under a mask) with a constant and
 goes on to one of two nodes. Nodes are immutable and hash-consed over the whole program, so
 equal tails of different rules, calls and ABIs are one node.
 """
@@ -85,7 +85,7 @@ class Diagram:
         false: NodeId,
         origins: Iterable[Origin],
     ) -> NodeId:
-        """Return a node for the test, or simply the branch that it must take."""
+        """Return a node for the test, or the branch itself if only one can be taken."""
         if true == false:
             return true
         match relation:

@@ -35,11 +35,11 @@ _NR = LoadedWord(NR_OFFSET)
 _BEFORE = 3
 """Instructions on every path before the first test of a number."""
 _LENGTHS = [round(math.log(budget + _BEFORE) * 4096) / 4096 for budget in range(BUDGETS)]
-"""The logarithm of the longest path; rounded, since the last bit of it depends on the machine."""
+"""The logarithm of each budget's longest path; rounded, as its last bit depends on the machine."""
 
 
 class _X32(NamedTuple):
-    """The numbers with bit 30: calls of a foreign ABI, but for -1, which no ABI has."""
+    """The answers for numbers with bit 30: ``foreign`` for x32 calls, ``unknown`` for -1."""
 
     foreign: Answer
     unknown: Answer
@@ -59,8 +59,8 @@ def dispatch(
 ) -> NodeId:
     """Return the root of a tree that leads each number to the plan of its span.
 
-    ``plans`` and ``weights`` belong to ``spans``. The longest path gets the length at which one
-    instruction less would cost more than ``prices`` allow.
+    ``plans`` and ``weights`` belong to ``spans``. The longest path is as long as makes the whole
+    cheapest by ``prices``.
     """
     labels = {plan: label for label, plan in enumerate(dict.fromkeys(plans))}
     ends = np.array([plan.costs for plan in labels])
@@ -83,10 +83,10 @@ def dispatch(
 
 
 def _is_foreign_by_bit(spans: Sequence[NumberRange], items: Sequence[Item]) -> bool:
-    """Return True if bit 30 tells x32 calls apart, and all of them are foreign.
+    """Return True if bit 30 marks x32 calls, and all of them are foreign.
 
-    Numbers without the bit then have one answer beyond the table, on either side of bit 31; those
-    with it have another, but for -1.
+    Beyond the table, numbers without the bit then have one answer, whatever bit 31 is; numbers with
+    it have another, except -1.
     """
     bit = X32_SYSCALL_BIT
     if len(items) < 5 or [item.first for item in items[-4:]] != [bit, 2 * bit, 3 * bit, U32]:
@@ -97,9 +97,9 @@ def _is_foreign_by_bit(spans: Sequence[NumberRange], items: Sequence[Item]) -> b
 
 
 def _x32_last(items: Sequence[Item], label: int) -> list[Item]:
-    """Return ``items`` with the numbers that have bit 30 behind all others, under ``label``.
+    """Return ``items`` with the numbers that have bit 30 at the end, under ``label``.
 
-    Two tests then do where the plain order would need three.
+    Two tests then suffice where the plain order would need three.
     """
     *rest, native, x32, above, higher, last = items
     weight = x32.weight + higher.weight + last.weight
@@ -117,7 +117,7 @@ class _Builder:
         self._graph = graph
 
     def build(self, tree: Tree, spans: Sequence[NumberRange]) -> NodeId:
-        """Return the diagram of ``tree``, to which the numbers of ``spans`` come."""
+        """Return the diagram of ``tree``, which the numbers of ``spans`` reach."""
         if isinstance(tree, TreeEnd):
             target = self._targets[tree.label]
             if isinstance(target, _X32):

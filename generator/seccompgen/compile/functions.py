@@ -1,9 +1,9 @@
 """Functions of the arguments of one call: ordered boxes, in a canonical form.
 
-The first box that has the arguments gives the answer. Rules with one answer in a row commute, so
-boxes among them that differ in one argument become one, and the rest is sorted; boxes inside an
-earlier one go, as do rules at the end that answer what the default answers. Calls with the
-same conditions in another order or spelling thereby become the same function, and share their code.
+The first box that contains the arguments decides the answer. Adjacent rules with one answer
+commute, so boxes among them that differ in one argument are united, and the rest is sorted; boxes
+inside an earlier one are removed, as are rules at the end that answer like the default. Calls with
+the same conditions in another order or spelling thus become the same function, and share code.
 The form is not unique: two functions that are equal for a subtler reason may look different,
 which costs instructions, never correctness.
 """
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from seccompgen.core.word import Word
 
 Sources: TypeAlias = tuple[int, ...]
-"""The rules that something was made of, by their place in a list."""
+"""The rules that a rule or a default was derived from, by their index in a list."""
 
 ORIGINAL = -1
-"""In Sources: the default that was given."""
+"""In Sources: the original default."""
 
 
 _Rule: TypeAlias = tuple[Box, int, Sources]
 
 
 class ArgumentFunction:
-    """Boxes with the answer (a SECCOMP_RET value) of the first that matches, and the default.
+    """Boxes, each with an answer (a SECCOMP_RET value): the first match counts; and a default.
 
-    It is looked up far more often than made, and may have hundreds of sets: its hash is kept.
+    The hash is cached: functions are looked up often, and may have hundreds of sets.
     """
 
     __slots__ = ("_hash", "default", "rules")
@@ -73,7 +73,7 @@ class Derived(NamedTuple):
 
 
 class Functions:
-    """All functions of some programs, their words, and what is left of them when one is known."""
+    """All functions of some programs, their words, and what remains of them once one is known."""
 
     def __init__(self, sets: Sets, words: WordDiagrams) -> None:
         self.sets = sets
@@ -114,7 +114,7 @@ class Functions:
         for _, stretch in groupby(rules, key=lambda rule: rule[1]):
             merged = self._merged(list(stretch))
             if len(merged) > 1:
-                # By what is in them: the numbers of sets show what was asked before.
+                # By content: the numbers of sets depend on what was compiled before.
                 merged.sort(key=lambda rule: ([order[part] for part in rule[0]], rule[2]))
             result += merged
         return result
@@ -142,7 +142,7 @@ class Functions:
         return group
 
     def _united(self, rules: list[_Rule], argument: int) -> list[_Rule]:
-        """Return the union of rules that differ in ``argument`` only; these if it is too large."""
+        """Return the union of rules that differ in ``argument`` only; ``rules`` if too large."""
         if len(rules) == 1:
             return rules
         box, ret, _ = rules[0]
@@ -153,7 +153,7 @@ class Functions:
         return [((*box[:argument], union, *box[argument + 1 :]), ret, sources)]  # type: ignore[list-item] # six parts
 
     def _without_hidden(self, rules: list[_Rule]) -> list[_Rule]:
-        """Leave out rules inside one earlier box; only tried where that is few comparisons."""
+        """Return ``rules`` without those inside one earlier box; all, if they are many."""
         if len(rules) > 64:
             return rules
         kept: list[_Rule] = []
@@ -183,7 +183,7 @@ class Functions:
     # --- words ------------------------------------------------------------------------------
 
     def _bits(self, number: int) -> int:
-        """Return the bits that the set looks at."""
+        """Return the bits that the set depends on."""
         found = self._support.get(number)
         if found is None:
             level, zero, one = self.sets.nodes[number]
@@ -192,7 +192,7 @@ class Functions:
         return found
 
     def words(self, function: ArgumentFunction) -> tuple[Word, ...]:
-        """Return the words that ``function`` looks at, in a fixed order."""
+        """Return the words that ``function`` depends on, in a fixed order."""
         found = self._looked_at.get(function)
         if found is None:
             result = []
@@ -209,9 +209,10 @@ class Functions:
         return found
 
     def split(self, function: ArgumentFunction, word: Word) -> tuple[WordId, tuple[Derived, ...]]:
-        """Return what is left of ``function`` for each value of ``word``.
+        """Return what remains of ``function`` for each value of ``word``.
 
-        The outcomes of the first are places in the second, in order of the least value of each.
+        The first result maps each value to an index into the second, which is in order of the least
+        value of each.
         """
         found = self._split.get((function, word))
         if found is None:
@@ -240,9 +241,10 @@ class Functions:
         places: Mapping[int, Sequence[int]],
         after: Mapping[int, int],
     ) -> Derived:
-        """Return what is left of ``function`` once ``after`` replaces the sets of ``argument``.
+        """Return ``function`` with the sets of ``argument`` replaced by those in ``after``.
 
-        ``places`` are those of the rules by their set. Of others nothing is left.
+        ``places`` are the indices of the rules by their set. Rules with a set that ``after`` lacks
+        are dropped, except ALL.
         """
         rules: list[_Rule] = []
         for root, left in (*after.items(), (ALL, ALL)):
@@ -255,6 +257,6 @@ class Functions:
 
 
 def _both(a: Derived, b: Derived) -> Derived:
-    """Return one function that was derived in two ways."""
+    """Return one function that was derived in two ways, with the sources of both."""
     rules = tuple(x + y for x, y in zip(a.rules, b.rules, strict=True))
     return Derived(a.function, rules, a.default + b.default)

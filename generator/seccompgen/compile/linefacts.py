@@ -1,7 +1,7 @@
-"""Functions of a word, as far as they do not depend on what follows at their ends.
+"""Facts about functions of a word that do not depend on what follows at their ends.
 
-A word is searched about a thousand times a program, for a hundred functions: what follows differs
-with the order of words. What is found out about a function is kept here.
+A program needs about a thousand searches of words, for a hundred functions: what follows differs
+with the order of words. The facts about each function are cached here.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Seen: TypeAlias = "tuple[tuple[int, int], ...]"
 """Values of a word in ascending order, with their weights."""
 
 _MOST_STEPS = 128
-"""Longer lists of masks are cut off there."""
+"""The length at which lists of masks are cut off."""
 
 
 class Listed(NamedTuple):
-    """A test of a list of masks, the values ``left`` after it, and the function that remains.
+    """A test of a list of masks, the seen values ``left`` after it, and the remaining function.
 
-    ``rest`` has few intervals, in number ``runs``.
+    ``rest`` is that function, filled in to have few intervals; ``runs`` is their number.
     """
 
     step: ListStep
@@ -40,7 +40,7 @@ class Listed(NamedTuple):
 
 
 class Helpful(NamedTuple):
-    """The test ``word & mask == k``, which makes both sides simpler: where it holds, and not."""
+    """A test ``word & mask == k`` that leaves simpler functions where it holds and where not."""
 
     mask: int
     k: int
@@ -51,8 +51,8 @@ class Helpful(NamedTuple):
 class LineFacts:
     """Facts about functions of one word.
 
-    ``masks`` are candidates for tests, (mask, k) for ``word & mask == k``. A test costs ``price``
-    for being there.
+    ``masks`` are candidates for tests, (mask, k) for ``word & mask == k``. ``price`` is the fixed
+    cost of a test, executed or not.
     """
 
     def __init__(self, words: WordDiagrams, masks: Sequence[tuple[int, int]], price: int) -> None:
@@ -66,7 +66,7 @@ class LineFacts:
         self._items: dict[tuple[WordId, Seen, int], tuple[Item, ...]] = {}
 
     def bits(self, line: WordId, seen: Seen, rest: int) -> BitSearch | None:
-        """Return the search for tests of the bits of ``line``, where few of these matter."""
+        """Return the search for tests of the bits of ``line``, or None if many bits matter."""
         key = line, seen, rest
         if key not in self._searches:
             if line not in self._bits:
@@ -76,7 +76,7 @@ class LineFacts:
         return self._searches[key]
 
     def listed(self, line: WordId, seen: Seen) -> list[Listed]:
-        """Return the masks that decide of ``line``, one after the other."""
+        """Return the decision list for ``line``: masks that decide, one after the other."""
         found = self._listed.get((line, seen))
         if found is None:
             found = self._listed[line, seen] = []
@@ -112,7 +112,7 @@ class LineFacts:
         return found
 
     def _simplest(self, line: WordId, test: WordId, *, wanted: bool) -> WordId:
-        """Return ``line`` where the outcome of ``test`` is ``wanted``, else one outcome."""
+        """Return ``line`` where ``test`` is ``wanted``, else the outcome that makes it simplest."""
         words = self.words
         sides = []
         for outcome in words.outcomes(line):
@@ -121,7 +121,7 @@ class LineFacts:
         return min(sides, key=words.runs)
 
     def items(self, line: WordId, seen: Seen, rest: int) -> tuple[Item, ...]:
-        """Return the intervals of ``line`` with their weights; ``rest`` is for all not ``seen``."""
+        """Return the weighted intervals of ``line``; ``rest`` is the weight of all not ``seen``."""
         found = self._items.get((line, seen, rest))
         if found is not None:
             return found

@@ -1,4 +1,4 @@
-"""From a policy to number lines: what each ABI's rules make of every ``seccomp_data.nr``.
+"""From a policy to number lines: the answers of each ABI's rules to every ``seccomp_data.nr``.
 
 Here ABIs differ. A program sees the calls of every ABI of its kernel, and some
 of them share an audit value or a dispatcher:
@@ -6,7 +6,7 @@ of them share an audit value or a dispatcher:
 - x32 calls come under x86_64's audit value with bit 30 set. The call -1, which a tracer leaves
   in place of one that it skips, has that bit too and belongs to no ABI: it counts as an unknown
   number.
-- Of the arguments of most 32-bit ABIs the low words alone count (`architectures.HighWords`), so
+- On most 32-bit ABIs only the low words of arguments count (`architectures.HighWords`), so
   conditions are on these.
 - A MIPS kernel finds the handler by number (o32 from 4000, n64 from 5000, n32 from 6000), while
   the audit value is the *task's*. A number of another MIPS ABI's table is therefore a call
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 
 Origins: TypeAlias = "tuple[Origin, ...]"
 Masks: TypeAlias = "Mapping[Word, tuple[tuple[int, int], ...]]"
-"""Masks of words, (mask, k) for ``word & mask == k``."""
+"""The masks of each word, (mask, k) for ``word & mask == k``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The decision on a call: a function of its arguments, and where its parts come from.
+    """The decision on a call: a function of its arguments, and the origins of its parts.
 
     ``cases`` are the rules that it is made of: the first whose condition holds answers. ``asked``
-    are the arguments that each takes, before it is known which take them first, and whether it
-    allows: what callers are taken to come with. ``masks`` are worth trying; they change nothing.
+    has for each rule the arguments that match, whatever earlier rules take, and whether it allows;
+    sample arguments come from there. ``masks`` are candidates for tests; no answer depends on them.
     """
 
     function: ArgumentFunction
@@ -57,7 +57,7 @@ class Answer:
 
     @property
     def origins(self) -> Origins:
-        """All parts of the policy that it comes from."""
+        """All parts of the policy that the answer comes from."""
         return _each(o for part in (*self.rule_origins, self.default_origins) for o in part)
 
 
@@ -65,7 +65,7 @@ class Answer:
 class NumberRange:
     """Numbers from ``first`` to ``last``, both included, that have one answer.
 
-    ``calls`` are the names of those that have one.
+    ``calls`` are the names of the numbers that have one.
     """
 
     first: int
@@ -97,7 +97,7 @@ def number_lines(
 
 
 class _LineBuilder:
-    """The numbers of one audit value, under which the ABIs ``here`` are answered for."""
+    """Builds the line of one audit value, which the ABIs ``here`` share."""
 
     def __init__(
         self, policy: ResolvedPolicy, tables: Tables, functions: Functions, here: tuple[Abi, ...]
@@ -113,7 +113,7 @@ class _LineBuilder:
 
     def spans(self) -> tuple[NumberRange, ...]:
         numbers: dict[int, tuple[Answer, str]] = {}
-        for abi in reversed(self._here.values()):  # what is no call of any is the first one's
+        for abi in reversed(self._here.values()):  # the first ABI's answers take precedence
             numbers.update(self._calls(self._tables.tables[abi.name]))
         result: list[NumberRange] = []
         for first, last, background in self._backgrounds():
@@ -129,7 +129,7 @@ class _LineBuilder:
         return tuple(result)
 
     def _calls(self, table: Table) -> Mapping[int, tuple[Answer, str]]:
-        """Return what happens to each number that ``table`` or a rule names."""
+        """Return the answer to each number that ``table`` or a rule names, and the call's name."""
         policy = self._policy
         default = policy.default_action.ret(table.abi), policy.default_origin
         unknown = policy.unknown_action.ret(self._main), policy.unknown_origin
@@ -149,10 +149,10 @@ class _LineBuilder:
     def _decide(
         self, rules: tuple[Rule, ...], default: int, default_origin: Origin, abi: Abi
     ) -> Answer:
-        """Return what ``rules`` make of one call of ``abi``.
+        """Return the answer of ``rules`` to one call of ``abi``.
 
-        If all that is reached gives one answer, the call does not depend on its arguments and
-        must not look at them: the kernel then answers it from its bitmap (seccomp_is_const_allow
+        If all reachable rules answer alike, the answer does not depend on the arguments, and the
+        program must not look at them: the kernel then uses its bitmap (seccomp_is_const_allow
         in kernel/seccomp.c). If nothing is left for the default, the last rule needs no test.
         """
         bits = abi.argument_bits

@@ -1,4 +1,4 @@
-"""Small trees that finish a range, with what they cost.
+"""Small trees that finish a range, with their costs.
 
 The search proper tries cuts and heavy holes. Its trees end in those of ``shapes``: chains of
 equality tests, the heaviest number first, and a few bit tests.
@@ -41,15 +41,15 @@ _LEFT = np.array(
         for spent in range(_DEEPEST + 1)
     ]
 )
-"""The budget that so many tests leave of each, or BUDGETS where they take more."""
+"""[tests][budget]: the budget left after so many tests, or BUDGETS if they exceed it."""
 _FOLLOWED = 1024
 
 
 class Pattern(NamedTuple):
-    """The trees for some items, where budgets mean nothing yet.
+    """The trees for some items, with budgets still to be filled in.
 
-    ``start`` is the place of the first of them in `Patterns.costs`, ``number`` that of their least
-    in `Patterns.least`.
+    ``start`` is the index of the first tree in `Patterns.costs`, ``number`` the index of the least
+    cost in `Patterns.least`.
     """
 
     number: int
@@ -134,16 +134,16 @@ class Patterns:
         return self._patterns[-1]
 
     def costs(self, ends: Costs) -> Costs:
-        """Return what each tree costs where labels end as ``ends`` say, by its place."""
+        """Return the cost of each tree by its index; ``ends`` are the costs behind each label."""
         return self._pricing.costs(ends)
 
     def least(self, costs: Costs) -> Costs:
-        """Return what each pattern costs at least, by its number."""
+        """Return the cost of the cheapest tree of each pattern, by its number."""
         least: Costs = np.minimum.reduceat(costs, self._starts) if self._starts else costs
         return least
 
     def at(self, length: int, first: int, taken: int) -> Pattern | None:
-        """Return the pattern for a state, if there is one."""
+        """Return the pattern for a state, or None."""
         cells = self.cells.get(length)
         if cells is None:
             return None
@@ -152,10 +152,10 @@ class Patterns:
 
 
 class _Part(NamedTuple):
-    """Some of an item's numbers: bit n of ``numbers`` for n, or 0 where they stay together.
+    """Some of an item's numbers: bit n of ``numbers`` for n, or 0 if they stay together.
 
-    Only short intervals of small numbers are followed that closely, since only there is the
-    weight of one part worth knowing.
+    Only intervals of small numbers are divided, since only there is the weight of one part worth
+    knowing.
     """
 
     item: Item
@@ -188,7 +188,7 @@ def _with_bit_of(mask: int) -> int:
 
 
 class _Pricing:
-    """The costs of small trees, once it is known what follows at their ends."""
+    """The costs of small trees, once the costs of what follows at their ends are known."""
 
     def __init__(self, price: int) -> None:
         self._price = price
@@ -197,7 +197,7 @@ class _Pricing:
         self._spent: list[int] = []
 
     def add(self, shapes: Sequence[Tree], items: Sequence[Item]) -> int:
-        """Take ``shapes`` for ``items`` in; return the place of the first in ``costs``."""
+        """Add ``shapes`` for ``items``; return the index of the first in ``costs``."""
         parts = [_Part.of(item) for item in items]
         first = len(self._starts)
         for shape in shapes:
@@ -206,10 +206,10 @@ class _Pricing:
         return first
 
     def costs(self, ends: Costs) -> Costs:
-        """Return the cost of each tree, by budget, where labels end as ``ends`` say."""
+        """Return the cost of each tree, by budget; ``ends`` are the costs behind each label."""
         if not self._starts:
             return ends[:0]
-        # All at once: to call numpy takes longer than what it does here.
+        # All at once: calling numpy takes longer than its work here.
         depths, labels, weights = self._arrays
         by_left = np.full((len(ends), BUDGETS + 1), IMPOSSIBLE, dtype=np.int64)
         by_left[:, :BUDGETS] = ends
@@ -232,7 +232,7 @@ class _Pricing:
     def _walk(
         self, shape: Tree, parts: Sequence[_Part], depth: int, ends: list[tuple[int, int, int]]
     ) -> int:
-        """Return what the tests of ``shape`` cost, and add its ends: depth, label, weight."""
+        """Return the cost of the tests of ``shape``; add (depth, label, weight) to ``ends``."""
         weight = 0
         for part in parts:
             weight += part.weight

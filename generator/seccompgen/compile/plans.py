@@ -1,7 +1,7 @@
-"""Plans of functions of the arguments, and the ways to them, each found once in a thread.
+"""Plans of functions of the arguments, and alternatives for them, cached per thread.
 
-A result depends on the question alone, not on what was asked before. So the programs for the ABIs
-of a policy, which ask nearly the same, share them, and none shows which one came first.
+A result depends on its inputs alone, not on earlier ones. So the programs for the ABIs of a policy,
+which need nearly the same plans, can share them, whatever their order.
 """
 
 from __future__ import annotations
@@ -40,22 +40,24 @@ ALL_SAMPLES = 1 << 12
 _UNSEEN = 1 << 4
 """The weight of all values of a low word that no sample has."""
 _UNSEEN_HIGH = 1
-"""The same for a high word: what is passed there is hardly ever anything but zero."""
+"""The same for a high word: values other than zero are rare there."""
 _ALIKE: tuple[Sample, ...] = (((0,) * 6, ALL_SAMPLES),)
-"""The one sample that remains where nothing looks at the arguments."""
+"""The one sample of a function that looks at no argument."""
 
 _MOST_SEARCHES = 1 << 12
 _MOST_PARTS = 1 << 14
 _MOST_NODES = 1 << 18
 _UNBOUNDED = 1 << 62
-"""These sets are for many programs: where one ends must not depend on those before it."""
+"""No limit on sets: many programs share them, so a limit would depend on earlier ones."""
 _MOST_CELLS = 1 << 22
-"""More is not kept from program to program. A cell has eight bytes, a node a hundred or two."""
+"""Above these limits plans are dropped before the next program. A cell has 8 bytes, a node 100
+
+to 200."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sampled:
-    """A function, its ``words``, and the arguments that it is taken to be asked with.
+    """A function, its ``words``, and the sample arguments that its plan is optimized for.
 
     ``samples`` are reduced to the words, and weigh ``ALL_SAMPLES`` in all.
     """
@@ -69,8 +71,8 @@ class Sampled:
 class Parts:
     """A function taken apart by ``word``, whose values come as ``seen``.
 
-    ``line`` has a place in ``below`` for each value: what is left there. ``derived`` says how that
-    came about.
+    ``line`` maps each value to an index into ``below``, the functions that remain. ``derived`` has
+    their sources.
     """
 
     word: Word
@@ -84,9 +86,9 @@ class Parts:
 class Alternative:
     """A word that may be looked at first, and the tests on it.
 
-    ``labels[n]`` is the plan for label n of the trees. ``costs`` count from before the
-    load; ``size`` is the load and the tests. ``intervals`` were searched for it, and
-    ``bits``.
+    ``labels[n]`` is the plan for label n of the trees. ``costs`` include the load; ``size`` is the
+    number of instructions, load and tests. ``intervals`` is the number of intervals searched,
+    ``bits`` are the searches for bit tests.
     """
 
     parts: Parts
@@ -102,8 +104,8 @@ class Alternative:
 class Plan:
     """The plan of a function for each budget: ``ways[choice[budget]]``.
 
-    Without ways it is the answer ``ret``, or the node ``chain`` that was made at once. ``size``
-    counts its own instructions without a bound, ``below`` are the plans that these lead to.
+    Without ways it is the answer ``ret``, or the finished node ``chain``. ``size`` counts its own
+    instructions, if their paths have no bound; ``below`` are the plans that these lead to.
     """
 
     costs: Costs
@@ -116,10 +118,10 @@ class Plan:
 
 
 class _Alternatives(NamedTuple):
-    """The ways of one function: where each leads, their costs, and the plans made of them.
+    """The ways of one function: the plans below each, their costs, and the plans made of them.
 
-    ``plans`` are by what was chosen for each budget, ``asked`` by the instructions that each way
-    was taken to add, and what these count for.
+    ``plans`` has the choices for all budgets as its key; ``asked`` has the instructions that each
+    way adds, and the price of one.
     """
 
     below: tuple[frozenset[Plan], ...]
@@ -129,9 +131,9 @@ class _Alternatives(NamedTuple):
 
 
 class Plans:
-    """Functions of the arguments and of words, and what was found out about them.
+    """Functions of the arguments and of words, with all cached results about them.
 
-    All sets, functions, words and plans of a program must be those of one of these.
+    A program must take all its sets, functions, words and plans from one instance.
     """
 
     def __init__(self) -> None:
@@ -146,7 +148,7 @@ class Plans:
 
     @property
     def is_full(self) -> bool:
-        """True if so much is kept that it would better be forgotten."""
+        """True if so much is cached that the next program should begin with new plans."""
         return (
             sum(map(len, self._searches.values())) > _MOST_SEARCHES
             or sum(one.cells for one in self._searches.values()) > _MOST_CELLS
@@ -164,7 +166,7 @@ class Plans:
         return found
 
     def sampled(self, function: ArgumentFunction, samples: Sequence[Sample]) -> Sampled:
-        """Return ``function`` where arguments come as ``samples`` say."""
+        """Return ``function`` with ``samples``, reduced to its words."""
         words = self.functions.words(function)
         key = function, _normal(words, samples)
         found = self._sampled.get(key)
@@ -173,7 +175,7 @@ class Plans:
         return found
 
     def parts(self, asked: Sampled, word: Word) -> Parts:
-        """Return what each value of ``word`` leaves of a function."""
+        """Return a function taken apart by ``word``."""
         found = self._parts.get((asked, word))
         if found is None:
             found = self._parts[asked, word] = self._divided(asked, word)
@@ -199,9 +201,9 @@ class Plans:
         labels: tuple[Plan, ...],
         care: Care,
     ) -> Alternative:
-        """Return the best tests on the word of ``parts``, each of which has a plan in ``labels``.
+        """Return the best tests on the word of ``parts``; ``labels`` has a plan for each part.
 
-        Raises TooManyError where that would make large trees.
+        Raises TooManyError if the trees would be large.
         """
         key = parts, searches, labels, care
         found = self._ways.get(key)
@@ -217,9 +219,9 @@ class Plans:
         return found
 
     def best(self, ways: tuple[Alternative, ...], used: AbstractSet[Plan], sharing: int) -> Plan:
-        """Return the plan that goes the cheapest of ``ways`` for each budget.
+        """Return the plan that takes the cheapest of ``ways`` for each budget.
 
-        An instruction more counts for ``sharing``. What the plans ``used`` have costs nothing.
+        Each added instruction costs ``sharing``; those of the plans ``used`` are there already.
         """
         known = self._alternatives.get(ways)
         if known is None:
@@ -238,7 +240,7 @@ class Plans:
         return found
 
     def constant(self, asked: Sampled) -> Plan:
-        """Return the plan of a function that looks at nothing."""
+        """Return the plan of a function that tests no argument: its constant answer."""
         found = self._constants.get(asked)
         if found is None:
             costs = np.full(BUDGETS, SCALE, dtype=np.int64)
@@ -267,7 +269,7 @@ def _chosen(
 
 
 def _normal(words: tuple[Word, ...], samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    """Return ``samples`` reduced to ``words``, ALL_SAMPLES in all."""
+    """Return ``samples`` reduced to ``words``, with a total weight of ALL_SAMPLES."""
     if not samples:
         return ()
     if not words:
@@ -285,7 +287,7 @@ def _normal(words: tuple[Word, ...], samples: Sequence[Sample]) -> tuple[Sample,
 
 
 class _ThreadPlans(threading.local):
-    """The plans of a thread: another one would number its sets and nodes in between."""
+    """The plans of a thread; sharing them with others would mix the numbers of sets and nodes."""
 
     plans: Plans | None = None
 
@@ -294,7 +296,7 @@ _of_thread = _ThreadPlans()
 
 
 def shared_plans() -> Plans:
-    """Return those of this thread; they are only replaced between two programs."""
+    """Return the plans of this thread; call once per program, since full plans are replaced."""
     if _of_thread.plans is None or _of_thread.plans.is_full:
         _of_thread.plans = Plans()
     return _of_thread.plans

@@ -1,7 +1,7 @@
 """The prices of a search: executed instructions, instructions in all, and the longest path.
 
 The figures were found by trying, on 49 policies that others run in production, against the best of
-eight other compilers for each. They lie on a flat top: halving or doubling one moves the
+eight other compilers for each. They lie on a plateau: halving or doubling one moves the
 results by 1 to 2 %.
 """
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """In executed instructions of an average call.
+    """Prices, in executed instructions of an average call.
 
-    ``number_test`` is what an instruction costs for being there, among the tests on numbers,
-    times the number of intervals: to a short program each instruction matters more.
-    ``word_test`` is the same among the tests on one call's arguments, ``sharing`` where the order
-    of words is chosen. ``depth`` is what the longest path costs, times the logarithm of
-    its length; ``plain_depth`` the same for programs that never look at arguments. Where ``short``,
-    no number of executed instructions is worth one in all.
+    ``number_test`` is the fixed price of an instruction among the tests on numbers, executed or
+    not, times the number of intervals: in a short program each instruction matters more.
+    ``word_test`` is the fixed price among the tests on one call's arguments, ``sharing`` that for
+    choosing the order of words. ``depth`` is the price of the longest path, per unit of the
+    logarithm of its length; ``plain_depth`` the same for programs that never look at arguments.
+    With ``short`` a saved instruction is worth any number of executed ones.
     """
 
     number_test: float
@@ -44,7 +44,7 @@ _BALANCED_NO_BITMAP = Prices(0.5, 0.2, 0.6, 0.05, 0.13)
 
 
 def prices(objective: Objective) -> Prices:
-    """Return what ``objective`` pays for what."""
+    """Return the prices for ``objective``."""
     match objective.optimize:
         case Optimize.SPEED:
             return _SPEED
@@ -55,12 +55,12 @@ def prices(objective: Objective) -> Prices:
 
 
 def saved_instruction(objective: Objective, intervals: int) -> float | None:
-    """Return the weight of calls that may take a step more for an instruction less in all.
+    """Return the weight of calls that may execute one more instruction if that saves one in all.
 
     The tests are those on numbers, with so many ``intervals``. None means any weight.
-    It is less than what a search pays: a search at the full price has taken the steps that are
-    worth it already. At a quarter of it, real policies execute more instructions in the mean than
-    the best program of any peer, at an eighth fewer.
+    The price is lower than a search's, which has made the trades that are worth the full price
+    already. At a quarter of that, real policies execute more instructions in the mean than the
+    best program of any peer; at an eighth, fewer.
     """
     if objective.optimize is Optimize.SPEED:
         return 0

@@ -1,7 +1,7 @@
 """Sets of values of one word as ranges, and the single tests that separate two sets.
 
 A set is a sorted tuple of ranges (first, last), both included, without overlap. A test of bits may
-count a long range to both of its outcomes; no value is ever lost.
+assign a long range to both of its outcomes; no value is ever lost.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TRIED_ALONE = 8
 
 
 class WordTest(NamedTuple):
-    """``word`` in ``relation`` to ``k``; ``holds`` says which outcome is meant."""
+    """The test of a word's ``relation`` to ``k``; ``holds`` is the outcome that is meant."""
 
     relation: CompareOp
     k: int
@@ -33,7 +33,7 @@ class WordTest(NamedTuple):
 
 
 def joined(one: Ranges, other: Ranges) -> Ranges:
-    """Return the values of either."""
+    """Return the union of two sets."""
     if not one or not other:
         return one or other
     found: list[tuple[int, int]] = []
@@ -102,9 +102,9 @@ def _all_bits(values: Ranges) -> int:
 
 
 def mask_between(yes: Ranges, no: Ranges) -> int:
-    """Return a mask with a bit of each of ``yes`` and with none of ``no``, or 0.
+    """Return a mask that shares a bit with each value of ``yes`` and none with ``no``, or 0.
 
-    With more bits a mask has more of ``yes``, so only the largest without one of ``no`` is tried.
+    More bits match more of ``yes``, so only the largest mask that matches none of ``no`` is tried.
     """
     mask = _any_bits(yes) & ~_any_bits(no)
     return 0 if any(some_without(first, last, mask) for first, last in yes) else mask
@@ -127,10 +127,9 @@ def _holding(yes: Ranges, no: Ranges, *, holds: bool) -> WordTest | None:
 
 
 def parts_taken(values: Ranges, others: Ranges) -> Iterator[tuple[Ranges, Ranges, WordTest]]:
-    """Yield what one test can take of ``values``: what it takes, what it leaves, and the test.
+    """Yield tests that take some of ``values`` and none of ``others``: taken, left, and the test.
 
-    It leaves ``others`` alone. Of the tests for a size, and for bits, come those that take most;
-    single values come one by one.
+    Comparisons and tests of several bits are those that take most; single values come one by one.
     """
     least, most = others[0][0], others[-1][1]
     taken, left = divided(values, CompareOp.GT, most)

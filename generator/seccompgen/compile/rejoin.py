@@ -1,34 +1,35 @@
 """The last pass: paths that rejoin, where tests at several places can be one test.
 
-No two paths of a tree meet again before their end. Here they may. Two places test one word and lead
-to the same two nodes::
+No two paths of a tree meet again before their end. Here they may. Suppose that two places test one
+word and lead to the same two nodes::
 
     for 64 to 71                  for 32 to 39
     jeq 64 -> allow, else         jge 36 -> the next, else kill
     jge 68 -> allow, else kill    jeq 39 -> kill, else allow
 
-Each can be read as a list, where a first test takes some values to one of the nodes and a last one
-divides the rest. There are many such lists for a place. If for each place some list leaves a rest
-that the same last test divides, all go on in that one test::
+Each place can be written as a list: a first test leads some values to one of the nodes, and a last
+one divides the rest. A place has many such lists. If each place has a list whose rest the same last
+test divides, all of them go on in that one test::
 
     jeq 64 -> allow, else T       jeq 39 -> kill, else T          T: jset 4 -> allow, else kill
 
 which saves an instruction for each place but one. A single test is a list too, whose first is
 missing. Longer lists were tried: they save hardly more, and take ten times as long.
 
-**No answer changes.** ``_Rejoiner`` knows for each test all values of its word with which it can be
-entered; it may take more for possible. With each of these, the new tests at a place end in the
-node in which the old ones ended, and have loaded nothing. So a call passes the same places in the
-same order, however many are changed at once, and reads the same words. The kernel's bitmap, which
-has the numbers that are allowed before any argument is read, therefore keeps all that it had.
+**No answer changes.** ``_Rejoiner`` knows for each test a set of values of its word that includes
+all with which it can be entered. For each of these, the new tests at a place end in the node in
+which the old ones ended, and load nothing. So a call passes the same places in the same order,
+however many are changed at once, and reads the same words. The kernel's bitmap of numbers that are
+allowed before any argument is read therefore loses none.
 
-**No path grows.** A place of two tests keeps two, and what was one test away is two tests away only
-if it was that as well or is an answer; the other ends of the place are then no shorter.
+**No path grows.** A place of two tests keeps two. An end that was one test away comes to be two
+tests away only if another path to it had two, or if it is an answer; the paths to the other ends
+of the place are then no shorter.
 
-**Nothing is dearer.** A list may take other values first than the tree did. What is executed more
-for it must not exceed the objective's price for the instruction that it saves.
+**Nothing is dearer.** A list may take other values first than the tree did. The additional
+instructions executed must not exceed the objective's price for the instruction saved.
 
-The work is bounded by ``_STEPS``; where they are spent, what was found till then is used.
+``_STEPS`` bounds the work; once they are spent, the lists found so far are used.
 """
 
 from __future__ import annotations
@@ -62,11 +63,11 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Origin
 
 _STEPS = 10_000
-"""Lists that are looked at, and lists that are tried together with others."""
+"""The most lists that are looked at, plus attempts to put a list into a group."""
 _MOST_RANGES = 64
-"""Sets of values of more ranges are taken for one range without gap."""
+"""A set of more ranges is widened to one range without gaps."""
 _MOST_NUMBERS = 64
-"""Of longer spans only the first number counts, as in what `bounds` says of the program."""
+"""Longer spans are represented by their first number, as in `bounds.cost`."""
 
 
 class Frequencies:
@@ -91,11 +92,11 @@ class Frequencies:
 
 
 class _TestList(NamedTuple):
-    """A step at ``place``: ``first`` leads to ``to``, ``low`` and ``high`` are the rest.
+    """A list for ``place``: ``first`` leads to ``to``, a last test divides ``low`` from ``high``.
 
-    These lead to the lower and the higher numbered of the two ends. Without ``first``, ``low`` and
-    ``high`` are all. ``inner`` is the test that goes, and ``slower`` the executed instructions
-    that come, times weight.
+    The values ``low`` and ``high`` lead to the lower and the higher numbered of the two ends.
+    Without ``first`` they are all values. ``inner`` is the test that the list replaces, ``slower``
+    the number of additional executed instructions, times weight.
     """
 
     place: NodeId
@@ -113,7 +114,7 @@ class _TestList(NamedTuple):
 
 @dataclass(slots=True)
 class _MergedTest:
-    """Lists that go on in one test between the nodes ``ends``."""
+    """Lists that share their last test, which leads to the nodes ``ends``."""
 
     ends: tuple[NodeId, NodeId]
     lists: list[_TestList]
@@ -127,10 +128,10 @@ def rejoined(
     frequencies: Sequence[Frequencies],
     price: float | None,
 ) -> list[NodeId]:
-    """Return what does the same as each of ``roots`` in fewer instructions, or ``roots``.
+    """Return roots that do the same as ``roots`` in fewer instructions, or ``roots``.
 
-    These are entered with nothing known; ``frequencies`` are those of the numbers that come to
-    each. An instruction less may cost ``price`` of their weights, or anything if that is None.
+    Any number may enter a root; ``frequencies`` are those of the numbers that reach each. A saved
+    instruction may slow down calls of weight ``price``, or of any weight if that is None.
     """
     places = _Rejoiner(graph, roots, frequencies, price)
     return places.rebuilt(places.groups())
@@ -157,7 +158,7 @@ class _Rejoiner:
         self._parts: dict[NodeId, tuple[Ranges, Ranges]] = {}
         """For each test of a whole word, the values that it leads each way."""
         self._lines: dict[NodeId, set[int]] = {}
-        """For each test of a number, the roots from which it is reached, by their place."""
+        """For each test of a number, the indices of the roots from which it is reached."""
         self._follow()
 
     def _follow(self) -> None:
@@ -213,7 +214,7 @@ class _Rejoiner:
         yield (low, high), _TestList(place, lows, highs)
         lines = self._lines.get(place, ())
         if self._price is not None and (node.value.offset != NR_OFFSET or len(lines) != 1):
-            return  # It is not known here how often which value comes.
+            return  # The frequencies of the values are not known here.
         for near, inner in ((node.true, node.false), (node.false, node.true)):
             if self._users[inner] > 1 or not self._same_word(node, inner):
                 continue
@@ -234,9 +235,9 @@ class _Rejoiner:
         sets: dict[NodeId, Ranges],
         before: float,
     ) -> Iterator[tuple[tuple[NodeId, NodeId], _TestList]]:
-        """Yield the lists that lead values to their ends by ``sets``.
+        """Yield the lists that lead the values ``sets[end]`` to each ``end``.
 
-        The first test of the tree leads to ``near``, and ``before`` is the weight of that.
+        The first test of the tree leads values of weight ``before`` to ``near``.
         """
         for to, values in sets.items():
             ends = sorted(end for end in sets if len(sets) == 2 or end != to)
@@ -272,9 +273,9 @@ class _Rejoiner:
     def _grouped(
         self, ends: tuple[NodeId, NodeId], lists: list[_TestList], used: set[NodeId]
     ) -> list[_MergedTest]:
-        """Put each of ``lists`` into the first group that has room for it; note nodes as ``used``.
+        """Put each of ``lists`` into the first group that it fits; add its nodes to ``used``.
 
-        Those come first that cost nothing.
+        Lists that slow nothing down come first.
         """
         groups: list[_MergedTest] = []
         for one in sorted(lists, key=lambda one: (one.first is not None, one.slower)):

@@ -5,8 +5,8 @@ A *line* is a sequence of intervals, each with a weight (how often numbers in it
 number out and lets its neighbours meet), and bit tests (``number & mask``).
 
 Cost
-    A tree costs, for each test, the weight that comes to it plus a fixed price (the instruction
-    that it is), and at each end the weight times the cost of what follows. What follows depends
+    A tree costs, for each test, the weight that comes to it plus a fixed price (for the
+    instruction), and at each end the weight times the cost of what follows. What follows depends
     on how many instructions are still allowed there, so costs are arrays over that *budget*:
     entry b is the best cost where at most b instructions may yet be executed, and the last
     entry has no bound. One pass thus gives the whole trade between the longest path and the cost.
@@ -21,8 +21,8 @@ What is optimal
     most of it: with 40 heavy numbers instead of 12 no figure on the corpus changes.
 
 What is not
-    Bit tests are tried at the ends only; in the middle they were seen to save one or two tests
-    in a hundred, for ten times the time. The search is cubic in the intervals, so a line of more
+    Bit tests are tried at the ends only; in the middle they save one or two tests in a hundred,
+    for ten times the time. The search is cubic in the intervals, so a line of more
     than 160 is halved at about equal weights until its parts have at most 64, and in these
     holes are taken by patterns only. ``bounds`` says how far from any optimum a program
     can be.
@@ -62,9 +62,9 @@ if TYPE_CHECKING:
 class Effort(NamedTuple):
     """The effort of a search.
 
-    ``longest`` is the number of intervals from which on a line is halved, ``holes`` how many
-    single numbers are heavy ones, ``bit_tests`` how many tests the small trees with bit tests
-    have. Equally heavy numbers are taken with the ``commonest_last`` label last, or in order.
+    A line of more than ``longest`` intervals is halved. ``holes`` is the number of heavy single
+    numbers, ``bit_tests`` the most tests of a small tree with bit tests. Equally heavy numbers
+    are taken in order, or with ``commonest_last`` those of the commonest label last.
     """
 
     longest: int
@@ -80,19 +80,20 @@ ROUGH = Effort(64, 0, 1)
 _LONG = 500
 """Lines of more intervals are searched roughly."""
 _SPARE = 4
-"""Tables have so many budgets more than the longest path is thought to need: of a hundred lines of
-real policies none needed more."""
+"""The budgets in a table beyond the estimated length of the longest path; none of a hundred lines
+
+of real policies needed more."""
 _FEW = 64
 _MOST_CACHED = 128
-"""So many forms of so few items are kept."""
+"""So many prepared lines, of at most ``_FEW`` items, are cached."""
 
 
 class _Ranges(NamedTuple):
     """All ranges of one length, by first item (the first axis) and number of holes taken.
 
-    ``step`` is what a test costs there, ``low`` and ``high`` are the least and the greatest label
-    that is left (by state, then first item). ``even`` says which have one label: where, which, and
-    the weights. ``empty`` are those where nothing is left.
+    ``step`` is the cost of a test there; ``low`` and ``high`` are the least and the greatest label
+    left (by state, then first item). ``even`` lists the ranges with one label: indices, labels and
+    weights. ``empty`` marks the ranges where nothing is left.
     """
 
     step: Costs
@@ -155,8 +156,8 @@ def search(
 ) -> Halves | Search:
     """Return the best trees for ``items``, whose neighbours differ in their labels.
 
-    ``ends[label]`` is the cost, a unit of weight, of what follows there; ``price`` is what a test
-    costs for being there.
+    ``ends[label]`` is the cost of what follows, per unit of weight; ``price`` is the fixed cost of
+    a test.
     """
     kind = Halves if len(items) > effort.longest else Search
     return kind(items, ends, price, effort)
@@ -165,8 +166,8 @@ def search(
 class Halves:
     """Trees for a long line, which begin with the cut that comes nearest to equal weights.
 
-    Every interval counts for at least one part in as many as there are, so that neither half
-    is much longer than the other.
+    The mean weight is added to that of every interval, so that neither half is much longer than
+    the other.
     """
 
     def __init__(self, items: Sequence[Item], ends: Costs, price: int, effort: Effort) -> None:
@@ -193,10 +194,10 @@ class Halves:
 
 
 def _longest_path(items: Sequence[Item], ends: Costs) -> int:
-    """Return about how many instructions the longest path has where nothing bounds it.
+    """Estimate the length of the longest path without a bound, in instructions.
 
-    An interval is taken to lie as deep as it is rare, and no deeper than in a balanced tree. Behind
-    it come the instructions of its cheapest plan.
+    The rarer an interval, the deeper it is assumed to lie, but no deeper than in a balanced tree.
+    The instructions of its cheapest plan are added.
     """
     behind: list[int] = (ends == ends[:, -1:]).argmax(axis=1).tolist()
     total, deepest = sum(item.weight for item in items), len(items).bit_length()
@@ -219,8 +220,8 @@ class Search:
 
     A tree is one of four things: an end, a pattern, a cut, a hole. The costs of all states are
     found by trying each of the four, shorter ranges first. Afterwards `tree` goes back from the
-    whole: the first of the four that costs what the state does was the choice. To note choices on
-    the way would take longer: most searches are asked for one tree, or none.
+    whole: the first of the four that costs what the state does was the choice. Recording choices
+    on the way would take longer: most searches are asked for one tree, or none.
     """
 
     def __init__(self, items: Sequence[Item], ends: Costs, price: int, effort: Effort) -> None:
@@ -242,13 +243,13 @@ class Search:
         self.costs: Costs = np.full(BUDGETS, whole[-1])
         self.costs[: len(whole) - 1] = whole[:-1]
         self.cells: int = sum(costs.size for costs in self._table)
-        """The numbers of eight bytes that are kept, to go back from the whole."""
+        """The number of 8-byte entries that are kept to go back from the whole."""
 
     def _fill(self, budgets: int) -> None:
         """Find the costs of all states for ``budgets`` budgets: 0, 1 and so on, and no bound."""
         kept = [*range(budgets - 1), UNBOUNDED]
         ends, least = self._ends[:, kept], self._form.patterns.least(self._priced[:, kept])
-        # The costs of what follows each hole, as they are before the test.
+        # For each hole, the cost of what follows it, as seen before the test.
         taken = [
             later(weighed(ends[self._items[i].label], self._items[i].weight))
             for i in self._form.holes
@@ -292,7 +293,7 @@ class Search:
             best[where] = np.minimum(best[where], least[cells.patterns])
 
     def _add_holes(self, best: Costs, ranges: _Ranges, taken: Sequence[Costs]) -> None:
-        """Let each hole be taken out of the ranges that it lies in, the lightest first."""
+        """Try to take each hole out of the ranges that contain it, the lightest first."""
         length, starts = len(self._table), len(best)
         for t in reversed(range(len(taken))):
             hole = self._form.holes[t]
@@ -306,8 +307,7 @@ class Search:
     def tree(self, budget: int) -> Tree:
         """Return the best tree of at most ``budget`` instructions to the end of any path.
 
-        The budget that is given down is the smallest with the same cost: what need not be
-        spent is not.
+        The budget passed down is the smallest with the same cost.
         """
         return self._tree(_RangeState(0, len(self._items), 0), least_budget(self.costs, budget))
 
@@ -339,7 +339,7 @@ class Search:
         return pattern and pattern.tree(self._priced, cost, budget, self._ends)
 
     def _cut(self, state: _RangeState, budget: int) -> Tree | None:
-        """Return the tree that begins with the cut nearest to the middle that is a best one."""
+        """Return the tree that begins with the best cut nearest to the middle, or None."""
         first, length, taken = state
         rest = less(budget, 1)
         after = self._costs(state)[budget] - self._form.ranges[length].step[first, taken, 0]

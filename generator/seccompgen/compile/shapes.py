@@ -3,11 +3,11 @@
 A chain takes single numbers out until one label is left. A short tree has up to three tests, and
 each leaves only one side open: a hole, or bits that end in one label.
 
-Which bits is not searched for. Where the numbers with a bit of the mask are to have one label,
-the best mask is all bits that no number of another label has. Where those without are, every
-number of another label must have one of the bits, and the more bits the better that works: all
-that no number of the label has; or all that none has but one, which then goes the other way; or
-one bit that all numbers of other labels share. Masks between these are not tried.
+The bits are not searched for. If the numbers with a bit of the mask are to have one label, the best
+mask is all bits that no number of another label has. If the numbers without any are, every number
+of another label must have one of the bits, and more bits work better: all that no number of the
+label has; or all that only one of its numbers has, which then goes the other way; or one bit that
+all numbers of other labels share. Masks between these are not tried.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def highest(places: ItemSet) -> int:
 
 
 def within(some: ItemSet, places: ItemSet) -> bool:
-    """Return True if ``places`` has all of ``some``."""
+    """Return True if ``places`` contains all of ``some``."""
     return not some & ~places
 
 
@@ -102,7 +102,7 @@ class Shapes:
     def of(self, left: ItemSet, items: Sequence[Item]) -> Iterator[Tree]:
         """Yield trees that separate the labels of the items ``left``; none for one label.
 
-        ``items`` are these with their weights.
+        ``items`` are the same items with their weights.
         """
         labels = [label for label, places in self._labels.items() if places & left]
         if len(labels) < 2:
@@ -116,9 +116,9 @@ class Shapes:
         yield from self.short(left, min(self._deepest, (changes + 1) // 2))[1]
 
     def short(self, left: ItemSet, most: int) -> tuple[int, list[Tree]]:
-        """Return the least number of tests that will do, and some trees of so many.
+        """Return the least number of tests that suffice, and some trees with so many.
 
-        There are none if that is more than ``most``.
+        There are no trees if that is more than ``most``.
         """
         found = self._short.get((left, most))
         if found is None:
@@ -153,7 +153,7 @@ class Shapes:
                     return
         for label in labels:
             same = left & self._labels[label]
-            # With no test to spare, each has to leave nothing of its label to the rest.
+            # With no test to spare, each test must take all of its label.
             due = same if len(labels) > most else 0
             yield from self._one_label_with_bits(label, same, left & ~same, most, due)
             if most > 1:  # else it is the other label's turn to have the bits
@@ -170,7 +170,7 @@ class Shapes:
     def _one_label_with_bits(
         self, label: int, same: ItemSet, others: ItemSet, most: int, due: ItemSet
     ) -> Iterator[tuple[int, Tree]]:
-        """Yield trees that end at ``label`` with all bits that none of the others has."""
+        """Yield trees that end at ``label`` for any bit that none of the others has."""
         mask = self._unused(others)
         if not mask & ~self._unused(same):
             return  # none of the label has such a bit
@@ -185,10 +185,10 @@ class Shapes:
     def _one_label_without(
         self, label: int, same: ItemSet, others: ItemSet, most: int, due: ItemSet
     ) -> Iterator[tuple[int, Tree]]:
-        """Yield trees that end at ``label`` without a bit that all others have.
+        """Yield trees that end at ``label`` for numbers without a bit that all others have.
 
-        Or without any of several bits, where each of the others has one. More bits work better, so
-        these are all that no number of the label has, or all but one number of it.
+        Or without any of several bits, if each of the others has one. More bits work better, so
+        these are all bits that no number of the label has, or that only one item of it has.
         """
         shared = U32
         rivals = members(others)
@@ -236,7 +236,7 @@ class Shapes:
         return not some_without(item.first, item.last, mask)
 
     def _rest(self, rest: ItemSet, most: int) -> Iterator[tuple[int, Tree]]:
-        """Yield what ``short`` finds where one of ``most`` tests is spent, and counts it."""
+        """Yield the trees of ``short`` after one of ``most`` tests, which is added to the count."""
         count, trees = self.short(rest, most - 1)
         for tree in trees:
             yield count + 1, tree
@@ -244,12 +244,12 @@ class Shapes:
 
 @lru_cache(maxsize=64)
 def shapes_of(items: tuple[ItemShape, ...], deepest: int) -> Shapes:
-    """Return the shapes for a line: the same list is searched with many weights, ends and ABIs."""
+    """Return the cached shapes for a line, which is searched with many weights, ends and ABIs."""
     return Shapes(items, deepest)
 
 
 def _chain(label: int, items: Sequence[Item]) -> Tree:
-    """Return the tree that takes all but ``label`` out, the heaviest first."""
+    """Return the tree that takes out all items but those of ``label``, the heaviest first."""
     tree: Tree = TreeEnd(label, 0)
     taken = [item for item in items if item.label != label]
     for item in sorted(taken, key=lambda item: (item.weight, -item.first)):

@@ -52,8 +52,8 @@ class TreeEnd(NamedTuple):
 class TreeTest(NamedTuple):
     """A comparison of a number with ``k``, and where to go on.
 
-    An EQ may have a ``mask``. The accumulator then holds what that leaves of the number, which has
-    to be loaded again.
+    An EQ may have a ``mask``. The accumulator then holds the masked number; the number itself must
+    be loaded again.
     """
 
     relation: CompareOp
@@ -74,7 +74,7 @@ def less(budget: int, spent: int) -> int:
 def later(costs: Costs) -> Costs:
     """Return ``costs`` as they are before one more instruction: entry b was entry b - 1.
 
-    The last entry stays, which has no bound.
+    The last entry, which has no bound, stays.
     """
     result = costs.copy()
     result[..., 0] = IMPOSSIBLE
@@ -83,14 +83,14 @@ def later(costs: Costs) -> Costs:
 
 
 def weighed(costs: Costs, weight: int | Costs) -> Costs:
-    """Return ``costs`` times ``weight``; what is impossible stays so at weight 0."""
+    """Return ``costs`` times ``weight``; impossible entries stay so, even at weight 0."""
     result: Costs = costs * weight
-    result[costs >= IMPOSSIBLE] = IMPOSSIBLE  # what has overflowed there
+    result[costs >= IMPOSSIBLE] = IMPOSSIBLE  # these products may have overflowed
     return result
 
 
 def least_budget(costs: Costs, budget: int) -> int:
-    """Return the smallest budget that costs what ``budget`` does."""
+    """Return the smallest budget with the same cost as ``budget``."""
     return int((costs[: budget + 1] == costs[budget]).argmax())
 
 
@@ -102,7 +102,8 @@ def keeps_word(mask: int, k: int) -> bool:
 def preparations(held: int, needed: int) -> int:
     """Return how many instructions come before a test of ``word & needed``.
 
-    The accumulator holds ``word & held``. The same value needs none, fewer bits of it the mask.
+    The accumulator holds ``word & held``. The same value needs none, fewer bits of it the mask,
+    other bits a load first.
     """
     if held == needed:
         return 0

@@ -1,13 +1,13 @@
 """The assumed frequency of each call, and its likely arguments, by which the search weighs paths.
 
-The kernel's own economy decides. Since Linux 5.11 a call that is allowed whatever its arguments
-is answered from a bitmap and runs no instruction, so what deserves short paths are calls whose
-arguments are looked at, and refused ones. The others still get a share: they run the filter on
-older kernels, and where another filter is stacked on this one that the kernel cannot cache.
+The kernel's bitmap decides. Since Linux 5.11 a call that is allowed whatever its arguments is
+answered from a bitmap and runs no instruction, so short paths matter for calls whose arguments are
+looked at, and for refused ones. The others still get a share: they run the filter on older kernels,
+and if another filter is stacked on this one that the kernel cannot cache.
 
-Without a profile all calls of one kind are taken to be equally frequent. With one, they are
-weighed by what was measured. What is not known to be called at all keeps a little weight, so
-that its path does not become arbitrarily long.
+Without a profile all calls of one kind are assumed to be equally frequent. With one, they are
+weighed by the measured counts. A call that was not measured keeps a little weight, so that its
+path does not become arbitrarily long.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ TOTAL = 1 << 20
 """The weight of all calls together, about."""
 
 _ALLOWED = 1.3
-"""All calls in the bitmap together, where one whose answer depends on arguments is 1."""
+"""The weight of all calls in the bitmap together; one whose answer depends on arguments has 1."""
 _REFUSED = 0.05
-"""All refused calls together, where all whose answer depends on arguments are 1."""
+"""The weight of all refused calls together; all whose answer depends on arguments have 1."""
 _REFUSED_WITHOUT = 0.02
-"""The same without a bitmap, where all allowed calls are 1."""
+"""The same without a bitmap; all other calls together have 1."""
 _UNNAMED = 0.02
-"""All numbers without a call together, on the same scale."""
+"""The weight of all numbers without a call together, on the same scale."""
 _BEYOND = 130
-"""As many calls are taken to be made beyond the table: newer than it, on a newer kernel."""
+"""The assumed number of calls beyond the table: calls of newer kernels."""
 _SEEN_IN_BITMAP = 0.02
 """The weight of a measured call that the bitmap answers."""
 _MOST_CHECKED = 64
 _MOST_CUTS = 2_000
 _MOST_NODES = 100_000
-"""So often rules of a call are cut off others, and the parts left may have so many nodes."""
+"""The most cuts of rules of a call off others, and the most nodes of the parts left."""
 _REFUSED_SAMPLE = 32
-"""One in so many of a call's arguments is taken to be refused."""
+"""The weight of an allowing rule's arguments, where a refusing rule's have 1."""
 _SAMPLE = 6
-"""The weight of a refused rule, so that parts of it are whole numbers."""
+"""The weight of a refusing rule, chosen so that its parts are whole numbers."""
 _PATTERNS = (0, U32, 0x55555555, 0xAAAAAAAA)
-"""The bits that are 1 in arguments for a rule where that is free."""
+"""The bits that are 1 in sample arguments where the rule leaves them free."""
 
 _ALLOW = ActionKind.ALLOW.value
 
@@ -121,19 +121,19 @@ def _count(span: NumberRange) -> int:
 
 
 class Samples(NamedTuple):
-    """Arguments for each rule of a call with their weights: the ``least``, or ``several``."""
+    """Weighted sample arguments for each rule of a call: the ``least`` values, or ``several``."""
 
     least: list[Sample]
     several: list[Sample]
 
 
 def samples(answer: Answer, sets: Sets) -> Samples:
-    """Return arguments for each rule that is the first to match them.
+    """Return for each rule sample arguments that no earlier rule matches.
 
-    The alternatives of a call are taken to be equally frequent, refused ones to be rare. Of
-    ``several`` half of the weight is on the least values, the rest on others, lest one value speak
-    for all: "only these bits" is not always 0. Beyond ``_MOST_CHECKED`` rules nobody looks
-    whether an earlier one takes the arguments, nor where that is much work.
+    The rules of a call are assumed to be equally frequent, but refusing ones to be rare. In
+    ``several`` half of the weight is on the least values, the rest on others, so that one value
+    does not represent all: "only these bits" is not always 0. Beyond ``_MOST_CHECKED`` rules, or
+    if it is much work, earlier rules are not checked.
     """
     found = Samples([], [])
     if not answer.function.rules:
@@ -160,9 +160,9 @@ class _Cutting:
         self._cuts = self._nodes = 0
 
     def left(self, box: Box, earlier: Sequence[Box]) -> Box | None:
-        """Return the first part of ``box`` that none of ``earlier`` has; None if they have it all.
+        """Return the first part of ``box`` outside all ``earlier`` boxes; None if they cover it.
 
-        Where that is too much work, it is ``box`` itself.
+        If that is too much work, return ``box`` itself.
         """
         waiting = [(box, 0)]
         while waiting:

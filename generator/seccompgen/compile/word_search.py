@@ -29,17 +29,18 @@ _SIMPLE = 3
 """Words with more intervals are searched for masks as well."""
 _MOST_BIT_SEARCHES = 16
 _MOST_BIT_STATES = 3_000
-"""So many functions of a word are searched for tests of bits, until these had so many states."""
+"""The limits of searches for tests of bits per word: their number, and their states in all."""
 _FEW_AFTER = 16
 _MOST_TAILS = 4
-"""Lists of masks may end where so few intervals are left; so many ends are tried."""
+"""Lists of masks may end once so few intervals are left; so many such ends are tried."""
 _MOST_RUNS = 10_000
 """Words with more intervals are tested by their bits."""
 _FEW_RUNS = 64
-"""Words with more intervals are not searched as such where a mask helps."""
+"""Words with more intervals are not searched by interval if a mask helps."""
 _RUNS_OF_A_NODE = 4
-"""Words with more intervals than so many times their nodes repeat themselves, as masks make them
-do; beyond ``_FEW_RUNS`` they are tested by their bits. Listed values have more nodes than that."""
+"""Words with more intervals per node repeat themselves, as masks make them do; beyond ``_FEW_RUNS``
+
+intervals they are tested by their bits. Listed values have more nodes than that."""
 _MOST_MASKS = 3
 """So many masks are tried, those that leave the fewest intervals."""
 _MOST_TRIED = 100
@@ -50,7 +51,7 @@ real policies have at most 300 nodes."""
 _MOST_BY_BITS = 64
 """So many functions of a word are tested by their highest bit."""
 _MOST_RESTRICTIONS = 8
-"""After that has failed, a mask is tried so often by what it leaves to ask."""
+"""After that fails, the mask that leaves the smallest diagrams is tried, at most so often."""
 
 
 class TooManyError(Exception):
@@ -61,8 +62,8 @@ class Care(NamedTuple):
     """The effort that a search may make.
 
     A ``rough`` one is for programs that have cost much already. A ``stubborn`` one goes on where
-    others give up, for rules that cannot be tested one after the other. ``bits`` are searched for
-    where the policy asks for bits of the word in several places.
+    others give up, for rules that cannot be tested one after the other. ``bits`` allows searches
+    for bit tests, for words that the policy compares under several masks.
     """
 
     rough: bool = False
@@ -71,10 +72,10 @@ class Care(NamedTuple):
 
 
 class Searched(NamedTuple):
-    """The result of a search: ``trees``, what they cost from before the load on, and their tests.
+    """The result of a search: ``trees``, their ``costs`` and ``size``, which include the load.
 
-    ``costs`` are for a unit of weight, ``size`` counts the load too. ``intervals`` were searched,
-    and ``bits``.
+    ``costs`` are per unit of weight; ``size`` is a number of instructions. ``intervals`` is the
+    number of intervals searched, ``bits`` are the searches for bit tests.
     """
 
     trees: WordTrees
@@ -85,9 +86,9 @@ class Searched(NamedTuple):
 
 
 class WordSearches:
-    """The searches on words that are asked under the same masks, each done once.
+    """The searches on words that are compared under the same masks, each done once.
 
-    ``cells`` counts the numbers of eight bytes in the tables that they keep.
+    ``cells`` counts the 8-byte entries of the tables that they keep.
     """
 
     def __init__(self, facts: LineFacts) -> None:
@@ -99,9 +100,9 @@ class WordSearches:
         return len(self._known)
 
     def best(self, line: WordId, seen: Seen, rest: int, ends: Costs, care: Care) -> Searched:
-        """Return the best trees for ``line``; all as in `WordSearch`.
+        """Return the best trees for ``line``; the arguments are as in `WordSearch`.
 
-        Raises TooManyError where that would make large trees.
+        Raises TooManyError if the trees would be large.
         """
         key = line, seen, rest, ends.tobytes(), care
         if key not in self._known:
@@ -140,7 +141,7 @@ class Candidates:
 
 
 class _Question(NamedTuple):
-    """A function of a word of so many intervals (``runs``); the rest as in `WordSearch.best`."""
+    """A function of a word, and the number of its intervals: ``runs``; see `WordSearch.best`."""
 
     line: WordId
     seen: Seen
@@ -151,9 +152,9 @@ class _Question(NamedTuple):
 class WordSearch:
     """The search for one word; ``ends`` are as in ``Search``.
 
-    ``facts`` come with the price of a test, and the masks to try. ``searched`` counts the intervals
-    that were searched, ``cells`` the numbers in tables that are kept for them; ``bits`` are the
-    searches for tests of bits.
+    ``facts`` contain the price of a test, and the masks to try. ``searched`` counts the intervals
+    that were searched, ``cells`` the 8-byte entries of the tables kept for them; ``bits`` are the
+    searches for bit tests.
     """
 
     def __init__(self, facts: LineFacts, ends: Costs, care: Care) -> None:
@@ -172,9 +173,9 @@ class WordSearch:
         self._interval_trees: dict[tuple[Item, ...], IntervalTree] = {}
 
     def best(self, line: WordId, seen: Seen, rest: int) -> Candidates | None:
-        """Return trees for ``line``, whose outcomes are labels; None where they would be large.
+        """Return trees for ``line``, whose outcomes are labels; None if they would be large.
 
-        ``rest`` is the weight of values that are not among those ``seen``.
+        ``rest`` is the weight of all values that are not ``seen``.
         """
         key = line, seen, rest
         found = self._known.get(key)
@@ -211,7 +212,7 @@ class WordSearch:
     # --- strategies: each returns functions that make trees -----------------------------------
 
     def _by_few_bits(self, asked: _Question) -> Iterator[Callable[[], WordTrees]]:
-        """Yield the best trees of tests of bits, where few of these matter."""
+        """Yield the best trees of bit tests, if few bits matter."""
         if self._searched_bits < _MOST_BIT_SEARCHES and self._states < _MOST_BIT_STATES:
             self._searched_bits += 1
             search = self._facts.bits(asked.line, asked.seen, asked.rest)
@@ -251,8 +252,8 @@ class WordSearch:
     def _by_mask(self, asked: _Question) -> list[Callable[[], WordTrees]] | None:
         """Return trees that begin with a mask that makes both sides simpler.
 
-        What the other side of a test decides is free on this one, and filled in so as to leave
-        few intervals. None if it is time to give up.
+        Values that one side of a test takes are free on the other, and filled in there so as to
+        leave few intervals. Return None to give up.
         """
         found = []
         for helpful in self._helpful(asked):
@@ -264,9 +265,10 @@ class WordSearch:
         return found
 
     def _by_highest_bit(self, asked: _Question) -> list[Callable[[], WordTrees]]:
-        """Return trees that test the bits from the highest down, where that takes few tests.
+        """Return trees that test the bits from the highest down, if that takes few tests.
 
-        A stubborn search then tries the mask that leaves least to ask instead, here the first.
+        If not, a stubborn search tries the mask that leaves the smallest diagrams, but only in the
+        outermost of these calls.
         """
         first = self._care.stubborn and self._tested_by_bits == 0
         self._tested_by_bits += 1
@@ -279,10 +281,10 @@ class WordSearch:
         return [] if split is None else [split]
 
     def _restricted(self, asked: _Question) -> Callable[[], WordTrees] | None:
-        """Return trees that begin with the mask that leaves least to ask, if one leaves less.
+        """Return trees that begin with the mask that leaves the smallest diagrams, or None.
 
-        Here what the other side of a test decides is filled in bit by bit, so that masks come apart
-        whose combination has no fewer intervals for any one of them.
+        Here the values that the other side takes are filled in bit by bit. This separates masks
+        of which no single one reduces the number of intervals.
         """
         words, best = self._words, None
         self._restrictions += 1
@@ -311,9 +313,9 @@ class WordSearch:
         other: WordId,
         rest: int | None = None,
     ) -> Callable[[], WordTrees] | None:
-        """Return trees that ask first if ``k`` is left under ``mask``, and then both sides.
+        """Return trees that begin with ``word & mask == k`` and go on with both sides, or None.
 
-        ``rest`` is for each of these, by default half of what comes here.
+        ``rest`` is the weight of unseen values on each side, by default half of those here.
         """
         if rest is None:
             rest = asked.rest // 2
@@ -326,7 +328,7 @@ class WordSearch:
         return lambda: Split(mask, k, one.cheapest, two.cheapest, self._price)
 
     def _is_listed(self, asked: _Question) -> bool:
-        if asked.runs > _MOST_RUNS:  # most are, which takes no counting
+        if asked.runs > _MOST_RUNS:  # the common case, without counting nodes
             return False
         return asked.runs <= _RUNS_OF_A_NODE * self._words.size(asked.line)
 
@@ -348,7 +350,7 @@ class WordSearch:
         return partial(self._interval_tree, items)
 
     def _interval_tree(self, items: tuple[Item, ...]) -> IntervalTree:
-        """Return the best tree for ``items``; many lists of masks leave the same ones."""
+        """Return the best tree for ``items``; cached, since many lists of masks leave the same."""
         found = self._interval_trees.get(items)
         if found is None:
             found = IntervalTree(items, self._ends, self._price, self._effort)

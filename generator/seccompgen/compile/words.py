@@ -23,21 +23,21 @@ _CHOSEN_MAX = 1 << 20
 """So many results of `where`, and of `restricted`, are cached: a hundred megabytes each."""
 
 _MOST_JOINED = 400_000
-"""The most that `join` looks at, in sets at a node; real policies need 275."""
+"""The most sets that `join` looks at, summed over its nodes; real policies need 275."""
 
 WordId: TypeAlias = int
 
 
 class TooWideError(Exception):
-    """A word leaves too many different things of the sets that look at it."""
+    """The values of a word leave too many different remainders of its sets."""
 
 
 class WordDiagrams:
     """Functions as nodes (level, function where that bit is 0, where it is 1), each made once.
 
     Level 0 is bit 31. At level 32 the second part is the outcome. ``steps`` counts the nodes that
-    `where` had to work out, ``restrictions`` those of `restricted`; that is where large policies
-    take their time.
+    `where` had to work out, ``restrictions`` those of `restricted`; large policies spend most of
+    their time there.
     """
 
     def __init__(self) -> None:
@@ -79,11 +79,11 @@ class WordDiagrams:
         return zero if zero == one else self._intern((level, zero, one))
 
     def join(self, sets: Sets, roots: Sequence[int], top: int) -> WordId:
-        """Return, for each value of the word at levels ``top`` to ``top + 31``, what is left.
+        """Return what remains of ``roots`` for each value of the word from level ``top`` on.
 
-        The outcome is a tuple of pairs: the place of a root that has the value, and what is left
-        of it below the word. Raises TooWideError where these are too many: a few dozen masks can
-        leave any combination of each other.
+        The outcome is a tuple of pairs: the index of a root that contains the value, and what
+        remains of it below the word. Raises TooWideError if these are too many: a few dozen masks
+        can leave any combination of each other.
         """
         memo: dict[tuple[tuple[int, int], ...], WordId] = {}
         nodes = sets.nodes
@@ -282,7 +282,7 @@ class WordDiagrams:
                 if found not in {None, zero}:
                     return None
                 found = zero
-            elif above == BITS:  # everywhere, and who asks for a bit has two outcomes
+            elif above == BITS:  # the test holds for both halves, whose outcomes differ
                 return None
             elif level == above:
                 stack += ((one, having), (zero, without))
@@ -332,7 +332,7 @@ class WordDiagrams:
         return walk(word, test)
 
     def _either(self, one: WordId, other: WordId, excluded: WordId) -> WordId:
-        """Return a test that is not ``excluded``, a constant, where one of two is not."""
+        """Return the test that is ``excluded``, a constant, only where both of two tests are."""
         if one == excluded:
             return other
         if other == excluded:
@@ -357,9 +357,9 @@ class WordDiagrams:
         return yes
 
     def highest(self, word: WordId) -> tuple[int, WordId, WordId]:
-        """Return the highest bit that ``word`` looks at, as a mask, and what is left if 0 or 1.
+        """Return the highest bit that ``word`` looks at, as a mask, and its functions for 0 and 1.
 
-        ``word`` is no constant.
+        ``word`` must not be a constant.
         """
         level, zero, one = self._nodes[word]
         return 1 << (BITS - 1 - level), zero, one

@@ -1,8 +1,8 @@
 """Trees of tests on one word, and what they cost for each budget.
 
-A test under a mask leaves ``word & mask`` in the accumulator. What is tested next begins with what
-it needs: nothing where that is the same value, the mask alone where all of its bits are still
-there, else a load first. ``jset`` leaves the accumulator as it is.
+A test under a mask leaves ``word & mask`` in the accumulator. The next test begins with what it
+needs: nothing for the same value, the mask alone if all of its bits are still there, else a load.
+``jset`` leaves the accumulator as it is.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class OneLabel:
         return self.costs
 
     def tree(self, budget: int, _held: int = U32) -> Tree:
-        """Return the end, with the least of ``budget`` that costs no more."""
+        """Return the end, with the smallest budget of the same cost as ``budget``."""
         return TreeEnd(self._label, least_budget(self._ends, budget))
 
     def tests(self, _held: int = U32) -> int:
