@@ -1,4 +1,4 @@
-"""Decide of a program if it is its policy, how it is related to another, and if a kernel takes it.
+"""Decide if a program equals its policy, how it relates to another, and if a kernel accepts it.
 
 ::
 
@@ -8,12 +8,12 @@
       +-----------------------+---------------------+
       | classes: every class of calls is tried, by asking both sides (followers, partition, bits);
       |     where a call has many rules, rule after rule (induction)
-      | smt: z3 refutes that any call differs, or shows one
+      | smt: z3 proves that no call differs, or shows one
       | relation: equal answers, or none more permissive
     Proof | Difference
 
 `indistinguishable` compares one side with itself, to decide if calls that the kernel cannot tell
-apart get one answer. `kernel` has the rules by which a kernel takes programs at all.
+apart get one answer. `kernel` has the rules by which a kernel accepts programs.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ class Method(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The relation holds between the answers to every call, as each of ``methods`` found by itself.
+    """The relation holds between the answers to every call; each of ``methods`` proved it alone.
 
-    ``assuming`` names the ABIs whose calls count only if they exist: the high words of arguments
-    are 0, as the kernel shows them. Most proofs assume nothing.
+    ``assuming`` names the ABIs of which only existing calls count: those with 0 in the high words
+    of arguments. Most proofs assume nothing.
     """
 
     methods: tuple[Method, ...]
@@ -85,7 +85,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """``call`` is answered ``left`` by the one and ``right`` by the other (SECCOMP_RET values)."""
+    """One filter answers ``call`` with ``left``, the other with ``right`` (SECCOMP_RET values)."""
 
     call: Call
     left: int
@@ -105,10 +105,10 @@ def prove(
 ) -> Proof | Difference:
     """Decide whether ``relation`` holds between the answers to every ``seccomp_data``.
 
-    With ``methods`` all of these must find it so that can decide it, and one must; by default the
-    first of those available that can decide it counts. A difference is shown only after both sides
-    were run on the call; one at a call that does not exist (`Call.exists`) does not count. Raises
-    UndecidedError if no method can decide, OutsideError if one is asked for that is not installed.
+    With ``methods``, all of these that can decide must find that it holds, and at least one must
+    decide; by default the first available method that can decide is enough. A difference counts
+    only if the call exists (`Call.exists`) and both sides were run on it. Raises UndecidedError
+    if no method can decide, OutsideError if a requested one is not installed.
     """
     asked = available_methods() if methods is None else tuple(methods)
     if not {*asked} <= {*available_methods()}:
@@ -168,7 +168,7 @@ def _compare(method: Method, pair: _Pair, zero: frozenset[int]) -> Call | None:
 
 
 def _confirmed(method: Method, call: Call, pair: _Pair, zero: frozenset[int]) -> Difference:
-    """Return the difference as both sides show it when they are run."""
+    """Run both sides on ``call`` and return the difference; raise UndecidedError if none."""
     answers = pair.left.answer(call), pair.right.answer(call)
     if pair.relation.holds(*answers) or (call.arch in zero and not call.exists):
         raise UndecidedError(

@@ -2,8 +2,8 @@
 
 A set is a reduced ordered binary decision diagram, the highest bit first, each node made once
 (Bryant, Graph-Based Algorithms for Boolean Function Manipulation, 1986). Nothing is enumerated: a
-set is as large as the comparisons that made it are intricate. On purpose not the diagrams that the
-compiler works with.
+set's size depends on how intricate the comparisons are that made it. The compiler's diagrams are
+deliberately not used.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 _BITS = 32
 _STEPS = 10
-"""A node counts for its memory, too: half a kilobyte with what is known of it."""
+"""The steps that a new node counts for: it takes half a kilobyte, with cached results."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ValueSet:
-    """A set of values: those with ``zero`` or ``one`` below the bit at ``level``, 0 the highest.
+    """A set of values: ``zero`` if the bit at ``level`` is 0, ``one`` if it is 1.
 
-    The two sets without such a bit are at level 32; there ``full`` tells them apart.
+    Level 0 is the highest bit. The empty set and the set of all values are at level 32; ``full``
+    tells them apart.
     """
 
     level: int
@@ -45,7 +46,7 @@ class ValueSet:
 
 
 class BitSets:
-    """The sets of one word, in the place of a `partition.Classes`: ``all``, ``true``, ``least``.
+    """The sets of one word; replaces `partition.Classes` with ``all``, ``true`` and ``least``.
 
     Steps are reported to ``count``; a new node counts for ``_STEPS``.
     """
@@ -77,7 +78,7 @@ class BitSets:
         return a.zero, a.one
 
     def both(self, a: ValueSet, b: ValueSet) -> ValueSet:
-        """Return what is in a and in b; the recursion is at most 32 deep."""
+        """Return the intersection of a and b; the recursion is at most 32 deep."""
         if a is self.nothing or b is self.all or a is b:
             return a
         if b is self.nothing or a is self.all:
@@ -85,7 +86,7 @@ class BitSets:
         return self._halved(self._both, self.both, a, b)
 
     def either_not_both(self, a: ValueSet, b: ValueSet) -> ValueSet:
-        """Return what is in one of a and b, but not in the other."""
+        """Return the symmetric difference of a and b."""
         if a is b:
             return self.nothing
         if a is self.nothing or b is self.nothing:
@@ -99,7 +100,7 @@ class BitSets:
         a: ValueSet,
         b: ValueSet,
     ) -> ValueSet:
-        """Return what ``operation`` makes of both halves of two sets, from ``known`` if it is."""
+        """Apply ``operation`` to both halves of two sets; ``known`` caches the results."""
         found = known.get((a, b))
         if found is None:
             self._count(1)

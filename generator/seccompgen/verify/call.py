@@ -1,7 +1,7 @@
 """One system call as a filter sees it: ``struct seccomp_data``, in fields and in words.
 
 `word_at` alone decides for every proof which word lies at which offset: the compiler's own
-`word_offset` is not asked. Source: include/uapi/linux/seccomp.h.
+`word_offset` is not used. Source: include/uapi/linux/seccomp.h.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Call:
 
     @classmethod
     def of_words(cls, word: Callable[[Word], int]) -> Call:
-        """Return the call whose words ``word`` gives."""
+        """Return the call with the words that ``word`` returns."""
         fields = [word(Word.low(n)) | word(Word.high(n)) << 32 for n in range(FIELDS)]
         a, b, c, d, e, f = fields[ARGS:]
         return cls(
@@ -50,7 +50,7 @@ class Call:
 
     @property
     def exists(self) -> bool:
-        """False if no kernel makes it: if what is always 0 is not."""
+        """False if no kernel shows such a call: a high word that is always 0 is not 0."""
         return self.arch not in ZERO_HIGH_WORDS or not any(arg >> 32 for arg in self.args)
 
     def word(self, word: Word) -> int:

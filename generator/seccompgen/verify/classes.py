@@ -1,15 +1,15 @@
 """Decide by exhaustion how two filters answer: every class of calls is tried.
 
 A filter learns of a call only by comparing words of it, under masks, with constants. So each word
-is cut into *classes*, the values that all comparisons of both filters take alike (`partition`).
+is divided into *classes*, values that no comparison of either filter tells apart (`partition`).
 Then both filters are run on sets of classes instead of values. A comparison divides the sets; where
 both have answered, the answers are those to every call in the sets, and the relation must hold.
 
-This is exact, and says nothing beyond its two limits: a filter that does more with a word than
-mask and compare it, and sets that divide too often. Words of the arguments are cut anew for each
-pair of places at which the two filters begin to look at them, lest comparisons for different
-system calls multiply. If a word of them still falls into too many classes, as many masks make it
-do, its sets are followed by their bits instead (`bits`), so that only those count that come about.
+This is exact, but undecided in two cases: a filter does more with a word than mask and compare it,
+or sets divide too often. Argument words are divided anew for each pair of places at which the two
+filters begin to look at them, so that comparisons for different system calls do not multiply. If an
+argument word still falls into too many classes, which many masks cause, its sets are represented by
+their bits instead (`bits`), so that only sets that occur count.
 """
 
 from __future__ import annotations
@@ -33,26 +33,27 @@ if TYPE_CHECKING:
     from seccompgen.verify.stack import FilterSemantics
 
 MOST_STEPS = 4_000_000
-"""So many comparisons are followed, some seconds; then z3 is the better way. The largest of 115
-real policies needs 15,000."""
+"""The most comparisons to follow, some seconds; beyond that z3 is the better way. The largest of
+
+115 real policies needs 15,000."""
 _MOST_MASKS = 24
-"""Words asked under more masks fall into too many classes; it takes long to find that out."""
+"""Words compared under more masks fall into too many classes; finding that out takes long."""
 _MANY = 32
-"""Where the two ask more of the arguments it is first tried by `induction`."""
+"""If the two ask more questions about arguments, `induction` is tried first."""
 MOST_CLASSES = 100_000
-"""So many classes the numbers may fall into,"""
+"""The most classes of the words of numbers."""
 MOST_CLASSES_OF_ARGUMENTS = 5_000
-"""and a word of the arguments before it is followed by its bits."""
+"""The most classes of an argument word; beyond that its sets are represented by their bits."""
 
 Box: TypeAlias = tuple[Any, ...]
-"""For each word the set of its classes, as bits of an int, or `bits.Values`: their product."""
+"""A product of sets, one for each word: classes as bits of an int, or a `bits.ValueSet`."""
 
 
 _ARCH = Word.low(ARCH)
 NUMBERS = frozenset({Word.low(NR), _ARCH})
-"""The words that say which system call it is."""
+"""The words that identify the system call."""
 _IS_ZERO = [Question(Word.high(field)) for field in range(ARGS, FIELDS)]
-"""True if the high word of an argument is 0."""
+"""For each argument, the question whether its high word is 0."""
 
 
 def _with(box: Box, word: int, classes: Any) -> Box:
@@ -65,16 +66,16 @@ def compare(
     zero: frozenset[int] = frozenset(),
     relation: Relation = SAME,
 ) -> Call | int:
-    """Return a call for which ``relation`` fails, or in how many classes the two were compared.
+    """Return a call for which ``relation`` fails, or the number of classes compared.
 
-    Under the audit values ``zero`` only calls count with arguments whose high words are 0. Raises
+    Under the audit values ``zero`` only calls with 0 in the high words of arguments count. Raises
     UndecidedError beyond the limits that the module's docstring names.
     """
     return Exploration(relation).compare(follower(left), follower(right), zero)
 
 
 class Exploration:
-    """Follows filters on sets of calls at once; `compare` is what it is for."""
+    """Follows filters on sets of calls at once; `compare` is the entry point."""
 
     def __init__(self, relation: Relation = SAME) -> None:
         self._relation = relation
@@ -85,7 +86,7 @@ class Exploration:
         """The classes of each word, as far as it is divided at present."""
 
     def compare(self, left: Follower, right: Follower, zero: frozenset[int]) -> Call | int:
-        """Return what `compare`, the function, returns."""
+        """Return the result of the function `compare`."""
         high_words_are_zero = Question(_ARCH, among=zero)
         count = 0
         divided = self.divided_numbers((left, right), {high_words_are_zero})
@@ -100,7 +101,7 @@ class Exploration:
         return count
 
     def divided_numbers(self, sides: Iterable[Follower], asked: set[Question]) -> Box:
-        """Divide the words of numbers, by all that ``sides`` ask of them and by ``asked``.
+        """Divide the words `NUMBERS` by the questions of ``sides`` and by ``asked``.
 
         Return the box of all calls.
         """
@@ -131,7 +132,7 @@ class Exploration:
     ) -> Call | int:
         """Compare how filters go on from states, for the numbers of ``box`` and all arguments.
 
-        With ``zero`` for those arguments alone whose high words are 0.
+        With ``zero`` only arguments with 0 in their high words count.
         """
         asked = self.questions(*left, box) | self.questions(*right, box)
         if zero:
@@ -188,9 +189,10 @@ class Exploration:
         return Call.of_words(lambda word: self._words[word].least(box[word]))
 
     def questions(self, side: Follower, state: State | int, box: Box) -> set[Question]:
-        """Return all that ``side`` may ask from ``state`` on about calls in ``box``.
+        """Return all questions that ``side`` may ask from ``state`` on about calls in ``box``.
 
-        Of the numbers, where words are divided already, only ways that they can go are followed.
+        Once the words `NUMBERS` are divided, only ways that the numbers of ``box`` can take are
+        followed.
         """
         found: set[Question] = set()
         seen = {state}

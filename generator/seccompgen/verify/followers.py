@@ -1,7 +1,7 @@
-"""Filters as machines that ask: which word of a call is compared with what, one after the other.
+"""Filters as state machines, which compare one word of a call after the other.
 
 A policy, a program or a stack of them is followed from state to state. Each step is a question
-about one word, with the states to go on in by its answer, or the answer to the call.
+about one word, with a next state for each outcome, or the answer to the call.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Question(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """A filter's next step: a question, and where it goes on by the answer."""
+    """A filter's next step: a question, and the next state for each outcome."""
 
     question: Question
     true: State
@@ -53,10 +53,10 @@ class Ask(NamedTuple):
 
 
 class State:
-    """The position of a filter; what ``value`` consists of depends on its kind.
+    """The position of a filter; the content of ``value`` depends on the kind of filter.
 
-    A follower has one for each value, so that states are compared as objects are: values are
-    tuples in tuples, and to hash them at every step took as long as the steps.
+    A follower has one object for each value, so that states are compared by identity: values are
+    nested tuples, and hashing them at every step took as long as the steps.
     """
 
     __slots__ = ("value",)
@@ -85,7 +85,7 @@ class Follower(ABC):
         return found
 
     def case(self, state: State) -> int | None:
-        """Return the place of the case to which ``state`` of a policy belongs; else None."""
+        """Return the index of the case to which ``state`` of a policy belongs, else None."""
         del state
         return None
 
@@ -97,13 +97,13 @@ class Follower(ABC):
 
     @abstractmethod
     def _next(self, state: Any) -> Step:
-        """Work out what the filter does where the value of its state is ``state``."""
+        """Work out the filter's step from the state with the value ``state``."""
 
 
 class _InCase(NamedTuple):
-    """A test of a case, and what is asked next of its field.
+    """A test of a case, and the next question about its field.
 
-    ``stage`` is 0: whether the high word is more; 1: whether that is equal; 2: of the low word.
+    ``stage`` 0 asks whether the high word is more, 1 whether it is equal, 2 about the low word.
     """
 
     case: int = 0
@@ -117,7 +117,7 @@ class _MeaningFollower(Follower):
         self._cases = meaning.cases
 
     def case(self, state: State) -> int:
-        """Return the place of the case to which ``state`` belongs."""
+        """Return the index of the case to which ``state`` belongs."""
         assert isinstance(state.value, _InCase)
         return state.value.case
 
@@ -131,7 +131,7 @@ class _MeaningFollower(Follower):
         if isinstance(test, OneOf):
             return Ask(Question(Word.low(test.field), among=test.values), holds, fails)
         value, relation = test.value, test.relation
-        # Only == and > are asked: the others are one of these, of the number before, or refuted.
+        # Only == and > are asked: other relations negate these, or compare with ``value - 1``.
         if relation in {"!=", "<=", "<"}:
             holds, fails = fails, holds
         if relation in {"<", ">="}:
@@ -191,7 +191,7 @@ class _CodeFollower(Follower):
         return answer
 
     def _mixed(self, what: str) -> UndecidedError:
-        """Return why the last instruction cannot be followed."""
+        """Return the error for the last instruction, which cannot be followed."""
         return UndecidedError(f"instruction {self._at} {what}", kind=Problem.MIXED_WORDS)
 
     def _computed(self, operation: int, a: _Value, operand: _Value) -> _Value:
@@ -246,7 +246,7 @@ class _StackFollower(Follower):
 
 
 def follower(side: FilterSemantics) -> Follower:
-    """Return the machine that asks what ``side`` asks."""
+    """Return a follower of ``side``."""
     if isinstance(side, Meaning):
         return _MeaningFollower(side)
     return _CodeFollower(side) if isinstance(side, Code) else _StackFollower(side)

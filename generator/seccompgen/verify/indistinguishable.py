@@ -1,13 +1,13 @@
 """Decide if two calls that the kernel cannot tell apart get one answer; show those that do not.
 
-The kernel reads of each argument the bits that the call's prototype has, and no others. So a filter
-must answer a call as it answers the same call with all other bits 0. Both are answers of one
-filter: once as it is, once with each of its comparisons masked to the bits that count. They are
-compared as two filters are, by classes or by z3, for one argument at a time. Where they differ, the
-bits are cleared one after the other: at one of them the answer changes. So what is shown are two
-calls that differ in a single bit.
+The kernel reads only those bits of an argument that the call's prototype has. So a filter must
+answer a call as it answers the same call with all other bits 0. Both are answers of one filter:
+once as it is, once with each of its comparisons masked to the bits that are read. They are compared
+as two filters are, by classes or by z3, for one argument at a time. Where they differ, the other
+bits are added one after the other until the answer changes. So the result is two calls that differ
+in a single bit.
 
-Where a call was made, `seccomp_data.instruction_pointer`, is left alone: no prototype speaks of it.
+`seccomp_data.instruction_pointer` is left alone, since no prototype mentions it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ INSTALL_Z3 = "install the extra that brings z3: pip install 'seccompgen[proof]'"
 
 @dataclass(frozen=True, slots=True)
 class IndistinguishableCalls:
-    """Two calls that the kernel takes alike, and a filter does not.
+    """Two calls that the kernel treats alike, but a filter answers differently.
 
     ``other`` is ``call`` with ``bit`` of ``argument`` set. The answers are SECCOMP_RET values.
     """
@@ -59,10 +59,10 @@ class IndistinguishableCalls:
 
 
 def bits_read(tables: Tables, abi: Abi) -> ReadBits:
-    """Return the bits that a kernel reads of the calls that a program for ``abi`` may see.
+    """Return the argument bits that a kernel reads, for calls that a program for ``abi`` may see.
 
-    Of an unknown parameter all bits count, of an argument that the call has not none. Calls of
-    unknown numbers are left out: in them all bits count.
+    All bits of an unknown parameter count, and none of an argument that the call does not have.
+    Unknown numbers are left out: all bits of their arguments count.
     """
     found: dict[tuple[int, int], tuple[int, ...]] = {}
     served = [
@@ -80,7 +80,7 @@ def bits_read(tables: Tables, abi: Abi) -> ReadBits:
 
 
 def _masks_by_number(table: Table, facts: Facts) -> dict[int, tuple[int, ...]]:
-    """Return the bits that are read of a table's calls; of two names of a number both count."""
+    """Return the bits that are read of a table's calls; two names of a number are united."""
     found: dict[int, tuple[int, ...]] = {}
     everything = (1 << table.abi.argument_bits) - 1
     for name, nr in table.numbers.items():
@@ -100,11 +100,10 @@ def _either(a: tuple[int, ...] | None, b: tuple[int, ...]) -> tuple[int, ...]:
 def indistinguishable_calls(
     side: FilterSemantics, read: ReadBits
 ) -> tuple[IndistinguishableCalls, ...]:
-    """Return for each call of ``read`` and each argument a pair that ``side`` answers otherwise.
+    """Return for each call of ``read`` and each argument a pair that ``side`` answers differently.
 
-    An empty result proves that there is no pair. A pair is shown only after ``side`` was run on
-    both. Raises UndecidedError if it cannot be decided: z3, where it is installed, decides what
-    `classes` cannot.
+    An empty result proves that there is no pair. ``side`` has been run on both calls of a pair.
+    Raises UndecidedError if neither `classes` nor z3, if it is installed, can decide.
     """
     try:
         found = by_classes(side, read)
@@ -134,7 +133,7 @@ def by_z3(side: FilterSemantics, read: ReadBits) -> list[IndistinguishableCalls]
 def _pair(
     side: FilterSemantics, call: Call, argument: int, read: ReadBits
 ) -> IndistinguishableCalls:
-    """Return two calls between ``call`` and the same without what is not read of ``argument``."""
+    """Return a pair between ``call`` and the same call without the unread bits of ``argument``."""
     value, bits = call.args[argument], read[call.arch, call.nr][argument]
     here = _with_argument(call, argument, value & bits)
     answer = side.answer(here)
@@ -184,10 +183,10 @@ class _Search(Exploration):
         return found
 
     def _doubtful(self) -> dict[tuple[int, int, int], set[int]]:
-        """Return the numbers of calls of whose arguments more may be compared than is read.
+        """Return the numbers of calls of whose arguments the filter may compare unread bits.
 
-        They are by audit value, argument and the bits that are read. All other calls cannot have
-        a pair: what is compared of their arguments from the first look at one on is read.
+        The keys are audit value, argument, and the bits that are read. No other call can have a
+        pair: from the first look at its arguments on, only bits that are read are compared.
         """
         compared: dict[State | int, list[int]] = {}
         found: dict[tuple[int, int, int], set[int]] = defaultdict(set)
@@ -201,7 +200,7 @@ class _Search(Exploration):
         return found
 
     def _start_of_arguments(self, nr: int, arch: int) -> State | int:
-        """Return where the filter first looks at something else than these two, or its answer."""
+        """Return the state where the filter first looks at other words, or its answer."""
         state: State | int = self._follower.start
         values = {_NR: nr, _ARCH: arch}
         while not isinstance(state, int):
@@ -241,7 +240,7 @@ class _Search(Exploration):
     def _pairs(
         self, box: Box, state: State | int, arch: int, argument: int, bits: int
     ) -> Iterator[IndistinguishableCalls]:
-        """Yield a pair for each number of ``box`` for which there is one."""
+        """Yield a pair for each number of ``box`` that has one."""
         left: Box | None = box
         words = zip(argument_words(argument), _halves(bits), strict=True)
         masked = _MaskingFollower(self._follower, dict(words))
@@ -260,7 +259,7 @@ def _halves(bits: int) -> tuple[int, int]:
 
 
 class _MaskingFollower(Follower):
-    """Goes the ways of a filter that is shown words with only some of their bits."""
+    """Follows a filter as if it saw only some bits of words."""
 
     def __init__(self, inner: Follower, bits: Mapping[Word, int]) -> None:
         super().__init__(inner.start)
@@ -268,7 +267,7 @@ class _MaskingFollower(Follower):
         self._bits = bits
 
     def at(self, state: State | int) -> State | int:
-        """Return its state for a state of the filter."""
+        """Return the state of this follower for a state of the inner one."""
         return state if isinstance(state, int) else self._state(state)
 
     def _next(self, state: State) -> Step:

@@ -1,16 +1,17 @@
-"""Decide by induction over the cases of a policy whether a program goes on as they do.
+"""Decide by induction over the cases of a policy whether a program answers as they do.
 
-`classes` follows every combination of answers, which multiply where there are many. A program that
-tests rule after rule needs none: where a case of the policy fails, it comes to one place, whichever
-of its tests failed. If from there on it answers as the later cases do, for *all* arguments, then it
-does so for the calls that come there. So a claim is made of a case and a place of the program:
+`classes` follows every combination of outcomes, which multiply if there are many. For a program
+that tests rule after rule this is needless: if a case of the policy fails, it comes to one place,
+whichever of the case's tests failed. If from there on it answers as the later cases do, for *all*
+arguments, then it does so for the calls that come there. So a claim is about a case of the policy
+and a place in the program:
 
     from here on, both give the same answer to every call.
 
-It holds if the case, followed by itself, and the program from that place on agree where the case
-answers, and come to a case and a place for which the claim holds where it does not. Each claim is
-followed once, and leads to later cases only. Where some claim does not hold nothing is known: the
-program may be right for the calls that really come there.
+It holds if the program, from that place on, agrees with the case where the case answers, and where
+it does not, both come to a case and a place for which the claim holds. Each claim is followed once,
+and leads to later cases only. If some claim does not hold, nothing is known: the program may be
+right for the calls that actually come there.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ _NUMBERS = (Word.low(NR), Word.low(ARCH))
 _MOST_PLACES = 3
 """So many places are tried for one claim."""
 _MOST_STEPS = 2_000
-"""So many comparisons may be followed for one claim: it is about one rule."""
+"""The most comparisons to follow for one claim, which is about one rule."""
 
 
 class _TooManyStepsError(Exception):
-    """A claim is not about one rule."""
+    """A claim takes too many steps to be about one rule."""
 
 
 class _Claim(NamedTuple):
@@ -49,7 +50,7 @@ class Induction:
     """Proves claims on ``left``, a policy, and ``right``.
 
     ``divide`` returns the parts of a box for which the answer to a question is yes, and no, None
-    for an empty one; ``agree`` says if two answers do.
+    for an empty one; ``agree`` returns True if two answers agree.
     """
 
     def __init__(
@@ -66,9 +67,9 @@ class Induction:
         self._steps = 0
 
     def proves(self, left: State | int, right: State | int, calls: _Box) -> bool:
-        """Return True if both sides answer ``calls`` alike from these states on; False: unknown.
+        """Return True if both sides answer ``calls`` alike from these states on, False if unknown.
 
-        ``calls`` must have all arguments that count, and may have some of the numbers.
+        ``calls`` must include all arguments that count, but may have only some numbers.
         """
         if isinstance(left, int) or self._left.case(left) is None:
             return False
@@ -88,7 +89,7 @@ class Induction:
         return True
 
     def _needed(self, claim: _Claim, calls: _Box) -> Iterator[_Claim | None]:
-        """Yield the claims that this one holds with; None where it is not known to hold at all."""
+        """Yield the claims that together imply this one; None if it is not known to hold."""
         everything = _with_numbers(calls, claim.numbers)
         left_over: dict[tuple[State, _Box], list[_Box]] = {}
         for box, state in self._one_case(claim.left, everything):
@@ -104,7 +105,7 @@ class Induction:
             yield None if place is None else _Claim(state, place, numbers)
 
     def _one_case(self, state: State, box: _Box) -> Iterator[tuple[_Box, State | int]]:
-        """Yield the parts of ``box``, with the answer of the case or where the next one begins."""
+        """Yield the parts of ``box``, with the answer of the case or the start of the next one."""
         own = self._left.case(state)
         for part, at, _ in self._followed(
             self._left, state, box, lambda at, _: self._left.case(at) != own
@@ -131,7 +132,7 @@ class Induction:
         return all(step == target for _, _, step in ends)
 
     def _way(self, state: State | int, box: _Box) -> dict[Step, State | int]:
-        """Return the steps behind ``state`` on the way of some call of ``box``, in their order."""
+        """Return the steps behind ``state`` on the way of one call of ``box``, in their order."""
         found: dict[Step, State | int] = {}
         at: State | int = state
         while True:
@@ -152,7 +153,7 @@ class Induction:
     ) -> Iterator[tuple[_Box, State | int, Step]]:
         """Yield the parts of ``box`` with the state and the step at which each ends.
 
-        That is an answer, or the first state, and its step, that are to ``stop`` at.
+        A part ends at an answer, or at the first state behind ``state`` for which ``stop`` holds.
         """
         waiting: list[tuple[State | int, _Box]] = [(state, box)]
         while waiting:

@@ -1,8 +1,7 @@
-"""The kernel's own rules: which programs it takes, and what it makes of them.
+"""The kernel's own rules: which programs it accepts, and how it combines their answers.
 
 A model of ``bpf_check_classic`` and ``check_load_and_stores`` (net/core/filter.c) and of
-kernel/seccomp.c, as they are in Linux 6.18. What passes here is accepted there, and what does not
-is refused.
+kernel/seccomp.c, as they are in Linux 6.18. The kernel accepts exactly the programs that pass here.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ _ACCEPTED = (
 
 @dataclass(frozen=True, slots=True)
 class Objection:
-    """A reason of the kernel to refuse a program; ``at`` is an index, of what is to blame."""
+    """A reason for the kernel to refuse a program; ``at`` is the index of the instruction."""
 
     text: str
     at: int | None = None
@@ -72,10 +71,10 @@ class Objection:
 
 
 def kernel_objections(instructions: Sequence[Instruction]) -> list[Objection]:
-    """Return why the kernel would refuse the program; empty if it would not.
+    """Return the kernel's reasons to refuse the program; empty if it would accept it.
 
     ``bpf_check_classic`` with ``check_load_and_stores``, then ``seccomp_check_filter``. The
-    kernel says EINVAL at the first objection, whichever it is; so their order means nothing.
+    kernel returns EINVAL at the first objection, whichever it is; so their order means nothing.
     """
     length = len(instructions)
     if not 0 < length <= BPF_MAXINSNS:
@@ -98,8 +97,8 @@ def kernel_objections(instructions: Sequence[Instruction]) -> list[Objection]:
             objections.append(Objection(f"shift by {k} bits", i))
     if instructions[-1].code not in _RETURNS:
         objections.append(Objection("the last instruction is not a return"))
-    # Scratch memory is followed through jumps and words that exist: the kernel, too, looks at
-    # it last.
+    # Scratch memory is checked only if all jumps and words exist: the kernel, too, checks it
+    # last.
     return objections or _unstored(instructions)
 
 
@@ -136,12 +135,12 @@ def _unstored(instructions: Sequence[Instruction]) -> list[Objection]:
 def constant_allow(instructions: Sequence[Instruction], nr: int, audit_arch: int) -> bool:
     """Return whether an accepted program allows ``nr`` whatever its arguments are.
 
-    ``seccomp_is_const_allow``, since Linux 5.11: if it says so of each filter in force, the
-    kernel allows the call by its bitmap and runs none of them. It follows what depends on
-    number and architecture alone, through the instructions below, and gives up at any other.
+    ``seccomp_is_const_allow``, since Linux 5.11: if it is true of each filter in force, the
+    kernel allows the call by its bitmap and runs none of them. It follows instructions that
+    depend on number and architecture alone, those below, and gives up at any other.
 
     The bitmap has the numbers of the kernel's own ABI and its compatible one, so neither x32's
-    nor those beyond the table. Whatever the filters say, it allows uretprobe and uprobe.
+    nor those beyond the table. Whatever the filters answer, the kernel allows uretprobe and uprobe.
     """
     a = pc = 0
     while pc < len(instructions):
@@ -163,7 +162,7 @@ def constant_allow(instructions: Sequence[Instruction], nr: int, audit_arch: int
 
 
 def strictest(answers: Sequence[int]) -> int:
-    """Return what the kernel makes of the answers of filters, in the order of installation.
+    """Return the kernel's answer, given those of all filters in the order of installation.
 
     ``seccomp_run_filters`` asks the newest first and keeps the least action, as a signed number,
     so KILL_PROCESS is the least of all. An equal one does not displace it: the newest filter's

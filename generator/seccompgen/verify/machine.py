@@ -1,7 +1,7 @@
 """A program as the kernel runs it: what each instruction does, on numbers or on terms.
 
-`step` is the one reading of instructions; who follows programs otherwise than on one call, as
-`followers` and `smt` do, says what its values are, and where to go at a branch.
+`step` is the only interpreter of instructions. Modules that follow programs on many calls at once,
+such as `followers` and `smt`, define what values are, and decide where to go at a branch.
 
 Sources: seccomp(2), Documentation/networking/filter.rst, net/core/filter.c. A and X are 0 at
 first; arithmetic is of 32 bits, unsigned; a division by an X of 0 ends the program with the
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from seccompgen.core.word import Word
     from seccompgen.verify.call import Call
 
-# An opcode is a class, and in it an operation and where the operand is: K, or X (A for RET).
+# An opcode consists of a class, an operation, and the operand's source: K, or X (A for RET).
 LD, LDX, ST, STX, ALU, JMP, RET, MISC = range(8)
 ABS, MEM, LEN = 0x20, 0x60, 0x80
 ADD, SUB, MUL, DIV, OR, AND, LSH, RSH, NEG = range(0, 0x90, 0x10)
@@ -52,11 +52,11 @@ JUMPS: dict[int, Callable[[int, int], bool]] = {
     JGE: operator.ge,
     JSET: lambda a, operand: a & operand != 0,
 }
-"""When a conditional jump goes its true way."""
+"""True if a conditional jump takes its true branch."""
 
 
 V = TypeVar("V")
-"""A value of 32 bits, in one of the ways in which programs are run."""
+"""A 32-bit value, as a number or in symbolic form: see `ValueDomain`."""
 
 
 class Registers(NamedTuple, Generic[V]):
@@ -75,7 +75,7 @@ class Return(NamedTuple, Generic[V]):
 
 
 class Branch(NamedTuple, Generic[V]):
-    """Two ways to go on, by what ``operation``, one of `JUMPS`, says of ``a`` and ``operand``."""
+    """Two ways to go on: ``true`` if ``operation`` of `JUMPS` holds for ``a`` and ``operand``."""
 
     operation: int
     a: V
@@ -85,7 +85,7 @@ class Branch(NamedTuple, Generic[V]):
 
 
 class ValueDomain(NamedTuple, Generic[V]):
-    """A kind of values, with constants of the program, words of the call, and the ALU's results."""
+    """A kind of values: functions for constants of the program, words of the call, ALU results."""
 
     number: Callable[[int], V]
     word: Callable[[Word], V]
@@ -145,7 +145,7 @@ class Code:
         return self.run(call)[0]
 
     def run(self, call: Call) -> tuple[int, tuple[int, ...]]:
-        """Return the SECCOMP_RET value for ``call``, and the indices of what was executed."""
+        """Return the SECCOMP_RET value for ``call``, and the indices of executed instructions."""
         values = ValueDomain(
             int, call.word, lambda operation, *of: ARITHMETIC[operation](*of) & U32
         )

@@ -1,9 +1,9 @@
-"""The oracle: what a policy means, written down once more, to be read against docs/policy.md.
+"""The oracle: what a policy means, defined once more, for comparison with docs/policy.md.
 
-A meaning is a list of cases: the first whose tests all hold gives the answer. It is made straight
+A meaning is a list of cases: the first whose tests all hold has the answer. It is made straight
 from the model and the tables, shares no code with the compiler, and knows nothing of
-instructions, word orders or trees. It has two readings: `Meaning.case` looks up one call; the
-cases themselves are the symbolic one, which the two provers read.
+instructions, word orders or trees. It is used in two ways: `Meaning.case` looks up one call; the
+two provers read the cases themselves.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _X32_BIT = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class FieldTest:
-    """True where ``field & mask``, compared with ``value``, is as ``relation`` says; unsigned.
+    """The test that ``field & mask`` is in ``relation`` to ``value``, unsigned.
 
     ``relation`` is one of ``== != < <= > >=``.
     """
@@ -42,7 +42,7 @@ class FieldTest:
     mask: int = U64
 
     def holds(self, call: Call) -> bool:
-        """Return True if it is so for ``call``."""
+        """Return True if the test holds for ``call``."""
         left, right = call.fields[self.field] & self.mask, self.value
         match self.relation:
             case "==":
@@ -62,21 +62,21 @@ class FieldTest:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """True where ``field`` is one of ``values``."""
+    """The test that ``field`` is one of ``values``."""
 
     field: int
     values: frozenset[int]
 
     def holds(self, call: Call) -> bool:
-        """Return True if it is so for ``call``."""
+        """Return True if the test holds for ``call``."""
         return call.fields[self.field] in self.values
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """The calls for which all ``tests`` hold are answered ``ret``, a SECCOMP_RET value.
+    """Calls for which all ``tests`` hold get the answer ``ret``, a SECCOMP_RET value.
 
-    ``origin`` is the part of the policy that says so.
+    ``origin`` is the part of the policy that determines it.
     """
 
     tests: tuple[FieldTest | OneOf, ...]
@@ -126,10 +126,10 @@ def _rules(
 ) -> Iterator[Case]:
     """Yield the rules for the calls that ``table`` names, then the default action for the rest.
 
-    Rules in a row that say the same of different names, as those of one list do, are one case.
-    A rule may also be for a number without a name; where none matches that, it is unknown. So is
-    a call that is newer than the policy's ``kernel`` and that no rule names. The rules which were
-    made to say that are not read here.
+    Adjacent rules that differ only in the call's name, such as those of one list, are one case.
+    A rule may also be for a number without a name; if no rule matches, that number is unknown. So
+    is a call that is newer than the policy's ``kernel`` and that no rule names. The rules that
+    were generated for such calls are not read here.
     """
     abi = table.abi
     here = [
@@ -162,7 +162,7 @@ def _rules(
 
 
 def _old_numbers(kernel: Release, table: Table, tables: Tables) -> frozenset[int]:
-    """Return the numbers of ``table`` that have a name known to have been there in ``kernel``."""
+    """Return the numbers of ``table`` with a call that is known to exist in ``kernel``."""
     known, abi = tables.since.calls, table.abi.name
     born = min((one.latest for one in known.get(abi, {}).values()), default=kernel)
     old = set()
@@ -192,7 +192,7 @@ def _apart_from_the_name(rule: Rule) -> tuple[Predicate | None, Action, Origin]:
 def _tests(condition: Predicate | None, argument_bits: int) -> Iterator[FieldTest]:
     """Yield the tests that must all hold for ``condition`` to hold.
 
-    Where arguments have 32 bits, what is compared is the low word, whatever the high one is.
+    If arguments have 32 bits, only the low word is compared.
     """
     match condition:
         case All(parts):
@@ -214,13 +214,13 @@ def _tests(condition: Predicate | None, argument_bits: int) -> Iterator[FieldTes
 def _through_another_abi(
     abi: Abi, answered: Iterable[Abi], tables: Tables
 ) -> Iterator[tuple[FieldTest, ...]]:
-    """Yield the numbers that come under the audit value of ``abi`` and are not for it to answer.
+    """Yield tests for the numbers under the audit value of ``abi`` that belong to another ABI.
 
-    On x86 because the ABI of that number is not answered for; on MIPS whether it is or not.
+    On x86 only if that ABI is not answered for; on MIPS in any case.
     """
     names = {one.name for one in answered}
     if abi.name in {"x86_64", "x32"}:
-        # Bit 30 says x32, but for -1, which no ABI has: it is an unknown number.
+        # Bit 30 marks x32, except in -1, which no ABI has: it is an unknown number.
         if "x32" not in names:
             yield FieldTest(NR, "!=", _MINUS_ONE), FieldTest(NR, "!=", 0, _X32_BIT)
         if "x86_64" not in names:
@@ -235,6 +235,6 @@ def _through_another_abi(
 
 
 def _ret(action: Action, abi: Abi) -> int:
-    """Return the SECCOMP_RET value; on purpose not by way of the method that the compiler uses."""
+    """Return the SECCOMP_RET value; deliberately without the method that the compiler uses."""
     data = errno_number(action.errno_name, abi) if action.errno_name else action.data
     return action.kind.value + data

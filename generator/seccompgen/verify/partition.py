@@ -1,4 +1,4 @@
-"""The values of one word, cut into the classes that all questions of it take alike.
+"""The values of one word, divided into classes that no question about it tells apart.
 
 Masks and comparisons are followed bit by bit from the highest, which finds every class there is,
 with its least member.
@@ -24,7 +24,7 @@ _Positions: TypeAlias = tuple[tuple[int, int], ...]
 """Where words lie among the constants of each mask: see `Classes._find`."""
 _T = TypeVar("_T")
 _FEW = 64
-"""Words of more classes are not kept: they may take megabytes each."""
+"""Words of more classes are not cached: they may take megabytes each."""
 
 
 class Classes:
@@ -41,7 +41,7 @@ class Classes:
             constants.setdefault(question.mask, set()).update(question.constants)
         self._masks = list(constants)
         self._constants = [sorted(constants[mask]) for mask in self._masks]
-        # For each bit from the highest, how what begins alike goes on with 0 and with 1.
+        # For each bit from the highest, how alike beginnings go on with 0 and with 1.
         self._longer: list[dict[_Positions, tuple[_Positions, _Positions]]] = []
         found = self._find()
         self._found = list(found)
@@ -94,10 +94,10 @@ class Classes:
         return tuple(zero), tuple(one)
 
     def fold(self, ends: Sequence[_T], node: Callable[[int, _T, _T], _T]) -> _T:
-        """Return what becomes of ``ends``, one for each class, along the bits of the word.
+        """Fold ``ends``, one for each class, into one value, from the lowest bit to the highest.
 
-        ``node`` is given a place, 0 for the highest bit and 31 for the lowest, and what comes of
-        words with 0 and with 1 there.
+        ``node`` is called with a place, 0 for the highest bit and 31 for the lowest, and the values
+        folded for words with 0 and with 1 there.
         """
         folded = dict(zip(self._found, ends, strict=True))
         for place in range(31, -1, -1):
@@ -127,9 +127,9 @@ class Classes:
 
 
 def classes_of(questions: frozenset[Question], most: int) -> Classes:
-    """Return the classes of one word by ``questions``; the rest is as for `Classes`.
+    """Return the classes of one word by ``questions``; ``most`` and errors are as for `Classes`.
 
-    The programs for the ABIs of a policy ask the same of most arguments, so that a few are kept.
+    Small results are cached: the programs for a policy's ABIs ask the same of most arguments.
     """
     try:
         return _few_classes(questions)

@@ -1,10 +1,10 @@
 """Decide by SMT solving how two filters answer: z3, over bit-vectors.
 
-Both filters become terms over the nine fields of a call: a policy the nested conditionals of its
-cases, read directly, 64-bit comparisons and all; a program by executing it once, in order, since
-jumps only go forwards: where ways meet, registers become conditionals on where they came from.
-Every instruction that seccomp accepts can be said so. A relation between the two terms holds if no
-call makes it fail, which z3 proves, or shows the call.
+Both filters become terms over the nine fields of a call. A policy becomes nested conditionals, one
+for each case, with 64-bit comparisons as they are. A program is executed once, in order, since
+jumps only go forwards; where ways meet, registers become conditionals on the way taken. Every
+instruction that seccomp accepts can be expressed so. z3 then proves that no call makes the relation
+between the two terms fail, or shows such a call.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Term: TypeAlias = Any
 
 
 class _Fields:
-    """The unknown call."""
+    """The fields of the unknown call, as z3 variables."""
 
     def __init__(self, context: z3.Context) -> None:
         self.context = context
@@ -80,7 +80,7 @@ def compare(
 ) -> Call | None:
     """Return a call for which ``relation`` fails, or None: there is none.
 
-    Under the audit values ``zero`` only calls count with arguments whose high words are 0.
+    Under the audit values ``zero`` only calls with 0 in the high words of arguments count.
     """
     fields = _Fields(z3.Context())
     solver = _solver(fields, zero)
@@ -101,10 +101,10 @@ def _fails(relation: Relation, left: Term, right: Term) -> Term:
 def answered_otherwise(
     side: FilterSemantics, read: Mapping[tuple[int, int], Sequence[int]], argument: int
 ) -> Iterator[Call]:
-    """Yield calls that are answered otherwise than without the bits that nobody reads.
+    """Yield calls whose answer depends on bits of ``argument`` that the kernel does not read.
 
     ``read`` has for each audit value and number the bits of each argument that are read. All
-    bits of other arguments than ``argument`` count. There is one call for each number at most.
+    bits of other arguments count. There is one call for each number at most.
     """
     fields = _Fields(z3.Context())
     solver = _solver(fields, frozenset(ZERO_HIGH_WORDS))
@@ -136,7 +136,7 @@ def _solver(fields: _Fields, zero: frozenset[int]) -> z3.Solver:
 
 
 def _found(solver: z3.Solver, fields: _Fields) -> Call | None:
-    """Return a call for which all holds that was added, None if there is none."""
+    """Return a call that satisfies all constraints of ``solver``, None if there is none."""
     result = solver.check()
     if result == z3.unsat:
         return None
@@ -228,7 +228,7 @@ class _Execution:
                 self._go(condition, step(code, registers, values))
 
     def _go(self, condition: Term, there: Registers[Term] | Branch[Term] | Return[Term]) -> None:
-        """Note that calls for which ``condition`` holds come ``there``."""
+        """Record that calls for which ``condition`` holds come ``there``."""
         match there:
             case Registers(at):
                 self._ways[at].append((condition, there))
@@ -241,7 +241,7 @@ class _Execution:
 
 
 def _met(ways: list[tuple[Term, Registers[Term]]]) -> tuple[Term, Registers[Term]]:
-    """Return one way for all that lead to a place."""
+    """Merge all ways that lead to a place into one."""
     condition, (at, *values, memory) = ways[0]
     values += memory
     for other, (_, a, x, words) in ways[1:]:

@@ -1,4 +1,4 @@
-"""Several filters taken as one: as the kernel stacks them, or put together otherwise.
+"""Several filters combined into one: stacked as the kernel does it, or by another operation.
 
 Actions have an order, by which the kernel decides between stacked filters: SECCOMP_RET_ACTION_FULL
 as a signed number, KILL_PROCESS the least and ALLOW the greatest (seccomp_run_filters() in
@@ -48,7 +48,7 @@ class Stack:
         return self.combine([part.answer(call) for part in self.parts])
 
     def combine(self, answers: Sequence[int]) -> int:
-        """Return what is made of the answers of ``parts``."""
+        """Return the common answer, given the answers of ``parts``."""
         match self.operation:
             case Operation.INTERSECT:
                 return strictest(answers)
