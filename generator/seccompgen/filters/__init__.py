@@ -1,1 +1,1 @@
-"""Whatever a command line calls FILTER: found, loaded, lifted, combined, compared."""
+"""Everything that a command line calls FILTER: found, loaded, lifted, combined, compared."""

@@ -1,1 +1,1 @@
-"""Filters made of others: combined into one program, or taken over from another format."""
+"""Filters made from others: combined into one program, or converted from another format."""

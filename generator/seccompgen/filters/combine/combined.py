@@ -71,7 +71,7 @@ class Combined(NamedTuple):
     notes: tuple[Diagnostic, ...]
 
     def is_current(self) -> bool:
-        """Return whether the files of its parts are still what was read."""
+        """Return whether the files of the parts are unchanged since they were read."""
         read = {(str(part.path), part.sha256) for part in self.parts}
         read |= {pair for part in self.parts if part.policy for pair in part.policy.sources}
         packages = [part for part in self.parts if part.path.is_dir()]
@@ -79,7 +79,7 @@ class Combined(NamedTuple):
 
     @property
     def settings(self) -> Settings:
-        """Those of the parts that have any, which agree."""
+        """The settings of the parts; all parts that have any agree."""
         return settings_of(self.parts)
 
 
@@ -183,16 +183,16 @@ def combine(
 def stack_of(
     operation: Operation, refusal: Action | None, parts: Sequence[LoadedFilter], abi: Abi
 ) -> Stack:
-    """Return what ``parts`` are together for ``abi``, which all of them have."""
+    """Return the combination of ``parts`` for ``abi``, which all of them support."""
     sides = tuple(part.sides[abi.name] for part in parts)
     return Stack(operation, sides, refusal.ret(abi)) if refusal else Stack(operation, sides)
 
 
 def settings_of(parts: Sequence[LoadedFilter]) -> Settings:
-    """Return how ``parts`` are installed; our own policies and modules must agree on it.
+    """Return the settings of ``parts``; our own policies and modules must agree on them.
 
-    Policies in other formats leave that to whoever runs them: alone, they get the flags that all of
-    them have, and a listener if one of them needs it.
+    Policies in other formats leave settings to whoever runs them: alone, they get the flags that
+    all of them have, and a listener if one of them needs it.
     """
     ours = next((part.settings for part in parts if part.settings and not _is_foreign(part)), None)
     flags = [part.settings.flags for part in parts if part.settings]
@@ -339,7 +339,7 @@ def combined_files(
     """Return the files that hold ``combined`` under ``directory``; ``form`` is one of `FORMS`.
 
     ``systemd`` is the release that reads units. Raises InputError if a part would be replaced, if a
-    module notifies a listener that does not exist, or with all that the form cannot say.
+    module notifies a listener that does not exist, or with all that the form cannot express.
     """
     files = _files(combined, tables, directory, form, systemd)
     parts = {part.path.resolve() for part in combined.parts}
@@ -393,7 +393,7 @@ def _files_by_rules(
 ) -> dict[Path, bytes]:
     """Return the files that `build` writes in ``form`` for policies equal to the combination.
 
-    Raises one InputError with all that cannot be said, on any ABI.
+    Raises one InputError with all that ``form`` cannot express, on any ABI.
     """
     from seccompgen.filters.combine.combined_policy import combined_policy  # noqa: PLC0415 - few want it
 
@@ -412,7 +412,7 @@ def _files_by_rules(
     files = [file for made in for_each(of_one, programs or combined.programs[:1]) for file in made]
     if len({content for _, _, content in files}) == 1:
         return {path: content for _, path, content in files[:1]}
-    # A drop-in has no ABI in its name where all agree.
+    # A drop-in has no ABI in its name if the drop-ins of all ABIs are equal.
     return {
         path if f".{abi}." in path.name else path.with_suffix(f".{abi}{path.suffix}"): content
         for abi, path, content in files
@@ -441,7 +441,7 @@ def _require_names(policy: ResolvedPolicy, form: str) -> None:
 def docstring_of(
     operation: Operation, refusal: Action | None, parts: Sequence[LoadedFilter], abis: Sequence[Abi]
 ) -> str:
-    """Return the docstring of the module that holds what ``parts`` are together, for ``abis``."""
+    """Return the docstring of the module that combines ``parts``, for ``abis``."""
     about = _description(operation, refusal, parts)
     return combined_docstring(*about, settings_of(parts), abis)
 

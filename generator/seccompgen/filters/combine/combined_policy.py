@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from seccompgen.verify import Stack
 
 _MOST_NUMBERS = 4096
-"""As many numbers that no call has may get a rule of their own."""
+"""The most numbers without a call that may get a rule of their own."""
 _MOST_CASES = 256
-"""As many rules may be about one call."""
+"""The most rules for one call."""
 
 
 def combined_policy(
@@ -63,7 +63,7 @@ def combined_policy(
 ) -> ResolvedPolicy:
     """Return a policy for ``abi`` that answers every call as ``stack`` does, made of ``parts``.
 
-    Raises InputError with all that no policy can say.
+    Raises InputError with all that no policy can express.
     """
     try:
         policy = _Policy(name, stack, parts, settings, abi, tables).policy()
@@ -80,7 +80,7 @@ def combined_policy(
 
 
 class _Policy:
-    """The policy in the making; ``problems`` are what no rule can say."""
+    """Builds the policy, and collects the answers that no rule can express."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class _Policy:
         self._compat = tuple(one for one in related if self._answers_for(one))
 
     def policy(self) -> ResolvedPolicy:
-        """Return the policy. Raises InputError with what it cannot say."""
+        """Return the policy. Raises InputError with all that it cannot express."""
         abi, name = self._abi, self._name
         unknown = self._unknown()
         served = (abi, *self._compat)
@@ -148,7 +148,7 @@ class _Policy:
         return next(found, self._foreign)
 
     def _answers_for(self, other: Abi) -> bool:
-        """Return True if some call of ``other`` is not answered as a foreign ABI's is."""
+        """Return True if some call of ``other`` is not answered like a foreign ABI's."""
         if other.audit_arch != self._abi.audit_arch:
             return other.audit_arch in self._spans
         numbers = self._tables.tables[other.name].names if other.name in self._tables.tables else {}

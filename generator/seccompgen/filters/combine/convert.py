@@ -1,4 +1,4 @@
-"""Somebody else's policy as a policy file of ours, proved to mean the same."""
+"""A policy in another format as a policy file of ours, proved to mean the same."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class Converted:
 
 
 def convert(path: Path, tables: Tables, reading: Reading = PLAIN_READING) -> Converted:
-    """Return the foreign policy at ``path`` as ours; each rule says where it comes from.
+    """Return the foreign policy at ``path`` as ours; comments show the origin of each group.
 
-    What is written is read again, and proved to answer every call as what was read. Raises
-    InputError with all that our language cannot say, and where the file is a policy of ours.
+    The new policy is read again, and proved to answer every call like the old one. Raises
+    InputError with all that our language cannot express, or if the file is a policy of ours.
     """
     draft = translate(read_input(path, MAX_POLICY), str(path), reading, tables)
     if draft is None:
@@ -73,7 +73,7 @@ def convert_all(
 ) -> dict[str, Converted]:
     """Return every filter of the file at ``path`` as a policy of ours, by the name of its file.
 
-    With ``reading.thread`` that is the one that it names; a file of one filter lends it its name.
+    With ``reading.thread`` return only that filter. The only filter of a file gets the file's name.
     Raises InputError with all that is wrong with any of them.
     """
     named = filter_names(read_input(path, MAX_POLICY), str(path), reading)
@@ -100,7 +100,7 @@ def convert_all(
 
 
 def _comments(draft: Draft, report: LintReport) -> dict[int, list[str]]:
-    """Return what stands above each group: where it comes from, and what lint finds there."""
+    """Return the comments above each group: its origin, and lint's findings there."""
     comments = {i: [f"from {printable(str(where))}"] for i, where in draft.groups.items()}
     for i, remark in draft.remarks.items():
         comments[i] += [printable(line) for line in remark.split("\n")]
@@ -116,7 +116,7 @@ def _comments(draft: Draft, report: LintReport) -> dict[int, list[str]]:
 def _silenced(text: str, policy: ResolvedPolicy, path: Path, tables: Tables) -> str:
     """Return ``text`` with a comment above each line at which lint finds an error.
 
-    `build` refuses policies of ours for these; the one that was read keeps its meaning.
+    `build` refuses policies of ours with such errors, but the meaning must not change here.
     """
     found: dict[int, set[str]] = {}
     for finding in lint_policy(policy, tables, list(policy.arches)).findings:
@@ -132,7 +132,7 @@ def _silenced(text: str, policy: ResolvedPolicy, path: Path, tables: Tables) -> 
 
 
 def _require_same(policy: ResolvedPolicy, again: ResolvedPolicy, tables: Tables) -> None:
-    """Raise AnswerNo if what was written answers a call otherwise than what was read."""
+    """Raise AnswerNo if the written policy answers a call differently from the one read."""
     for abi in policy.arches:
         found = prove(meaning(policy, abi, tables), meaning(again, abi, tables))
         if isinstance(found, Difference):

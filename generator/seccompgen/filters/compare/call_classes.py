@@ -1,9 +1,9 @@
 """All calls that two filters answer differently: in classes, each with a condition.
 
-Both filters are followed on sets of calls, the right one within each part that the left one gives
-one answer to. So the parts are disjoint and cover everything. Parts with the same answers, given by
-the same rules, are united where one condition describes them. This is for reading: the proof itself
-is `verify`'s, which shares nothing with the sets here.
+Both filters are followed on sets of calls, the right one within each part to which the left one has
+one answer. So the parts are disjoint and cover everything. Parts with the same answers, from the
+same rules, are united where one condition describes them. The result is for people to read; the
+proof is `verify`'s, which does not use the sets here.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class CallClass:
 
 
 class _Answers(NamedTuple):
-    """The answers to a part, and the rules that give them if parts are divided by rule."""
+    """The answers to a part, and the rules behind them if parts are divided by rule."""
 
     left: int
     right: int
@@ -146,8 +146,8 @@ def differing_calls(
     """Return all calls for which ``relation`` fails between two filters for ``abi``.
 
     With ``by_rule``, calls that different rules answer are in different classes. Calls that no
-    kernel makes (`Call.exists`) are left out. Raises UndecidedError if they cannot be described by
-    sets, or by too many.
+    kernel makes (`Call.exists`) are left out. Raises UndecidedError if the calls cannot be
+    described by sets, or only by too many.
     """
     return tuple(_DifferenceSearch(sides, abi, relation, tables).classes(by_rule=by_rule))
 

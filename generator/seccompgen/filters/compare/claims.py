@@ -58,9 +58,9 @@ if TYPE_CHECKING:
 class Claim:
     """A claim that two filters are the same for ``abi``; reports call them ``names``, at ``file``.
 
-    With another ``relation`` that relation is claimed. ``policies`` are the files that say what the
-    program should do, unless ``file`` is one. If ``report_only``, the program logs what they
-    refuse, and lets every call through.
+    With another ``relation`` that relation is claimed. ``policies`` are the files that the program
+    must agree with, unless ``file`` is one. If ``report_only``, the program logs what they refuse,
+    and lets every call through.
     """
 
     file: str
@@ -74,7 +74,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a claim; an UndecidedError says why it is not decided."""
+    """The verdict on a claim; an UndecidedError has the reason why there is none."""
 
     claim: Claim
     result: Proof | Difference | UndecidedError
@@ -181,7 +181,7 @@ def claims_of_two(
     only: Abi | None,
     readings: Sequence[Reading] = (PLAIN_READING, PLAIN_READING),
 ) -> list[Claim]:
-    """Return the claims that two filters are one, for each ABI; policies are not compiled.
+    """Return the claims that two filters are equal, for each ABI; policies are not compiled.
 
     Raises AnswerNo if only one of them has a program for some ABI.
     """
@@ -217,7 +217,7 @@ def claims_of_subset(
     only: Abi | None,
     readings: Sequence[Reading] = (PLAIN_READING, PLAIN_READING),
 ) -> list[Claim]:
-    """Return the claims that the right filter permits what the left one does: see `subset_claims`.
+    """Return the claims that the right filter permits what the left one permits: `subset_claims`.
 
     Raises InputError with everything that is wrong with either.
     """

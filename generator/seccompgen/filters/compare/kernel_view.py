@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class KernelView:
     """The calls that a program for ``abi`` answers differently though the kernel treats them alike.
 
-    No pairs: it is proved that none exist. An UndecidedError says why that is not known.
+    If there are no pairs, it is proved that none exist; an UndecidedError means it is not known.
     """
 
     abi: Abi

@@ -1,7 +1,7 @@
 """Two filters compared by meaning: all calls that they answer differently, alike ABIs merged.
 
 `call_classes` finds the calls of each program. Here they get names, and what several ABIs have in
-common becomes one change. This is for reading: `equiv` proves.
+common becomes one change. The result is for people to read; `equiv` proves.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _unlisted(
     tables: Tables,
     why: UndecidedError,
 ) -> Unlisted:
-    """Return what is known of an ABI whose changes cannot be listed: one call, if one is found."""
+    """Return the entry for an ABI whose changes cannot be listed: one call, if one is found."""
     reason = "; ".join(one.message for one in why.diagnostics)
     try:
         found = prove(*sides)
@@ -111,7 +111,7 @@ def _unlisted(
 
 
 def _settings(left: LoadedFilter, right: LoadedFilter) -> Iterator[ChangedSetting]:
-    """Yield the differences in how the filters are installed; raw instructions do not say that."""
+    """Yield the differences in settings; nothing if a side is raw instructions, which have none."""
     if left.settings is None or right.settings is None:
         return
     for name, before, after in zip(
@@ -192,7 +192,7 @@ class _Merged:
         """Return the changes, sorted."""
         for key, found in list(self._found.items()):
             own = self._found.get(replace(key, elsewhere=False))
-            # Programs of several ABIs that all answer for one another change alike.
+            # If programs of several ABIs answer for one another's calls, they all change alike.
             if key.elsewhere and own and found.abis <= own.abis:
                 own.programs |= found.programs
                 del self._found[key]

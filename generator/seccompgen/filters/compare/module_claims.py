@@ -1,4 +1,4 @@
-"""Claims that programs are their policies, for `verify`, and other faults of a module."""
+"""Claims that programs equal their policies, for `verify`, and other faults of a module."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def claims_of_policy(
     options: BuildOptions,
     reading: Reading = PLAIN_READING,
 ) -> list[Claim]:
-    """Return the claims that the programs compiled from the policy at ``path`` are that policy."""
+    """Return the claims that the programs compiled from the policy at ``path`` equal it."""
     loaded = compile_filter(path, tables, only, options, reading)
     assert loaded.policy
     return claims_against(loaded.policy, loaded, tables)
@@ -83,12 +83,12 @@ def claims_of_programs(
     *,
     with_runtime: bool = True,
 ) -> tuple[list[Claim], list[Diagnostic]]:
-    """Return the claims that the programs in ``path`` are their policy, and its other faults.
+    """Return the claims that the programs in ``path`` equal their policy, and its other faults.
 
     ``path`` is a generated module or raw instructions. Without ``policy_path`` it must be a module
-    whose policy is next to it, or where the project keeps policies; that is read as the module
-    says, unless ``reading`` says otherwise. ``with_runtime``, the files that a module imports from
-    its directory are checked as well.
+    whose policy is next to it, or where the project keeps policies; the policy is read as the
+    module's banner says, unless ``reading`` says otherwise. With ``with_runtime`` the files that a
+    module imports from its directory are checked as well.
     """
     loaded = load_filter(path, tables, only)
     claims, problems = _claims_of_programs(loaded, policy_path, tables, reading)
@@ -138,7 +138,7 @@ def _claims_of_programs(
 
 
 def _reports_only(loaded: LoadedFilter) -> bool:
-    """Return whether a filter is report-only: raw files say so by their names."""
+    """Return whether a filter is report-only; raw files show it in their names."""
     if loaded.module:
         return loaded.module.settings.report_only
     name = loaded.path.name.removesuffix(".bpf")
@@ -153,7 +153,7 @@ def _claims_of_combined(
     tables: Tables,
     outside: Sequence[Path],
 ) -> tuple[list[Claim], list[Diagnostic]]:
-    """Return the claims that programs answer as the combination of several filters."""
+    """Return the claims that programs answer like the combination of several filters."""
     path, programs = loaded.path, loaded.programs
     advice = "put a copy next to the module"
     files = [_find(path, *part, advice, outside) for part in banner.parts]
@@ -184,7 +184,7 @@ def _claims_of_combined(
 def claims_against(
     policy: ResolvedPolicy, loaded: LoadedFilter, tables: Tables, *policies: str
 ) -> list[Claim]:
-    """Return the claims that programs are ``policy``, for each ABI of both."""
+    """Return the claims that programs equal ``policy``, for each ABI of both."""
     programs = ((ABIS[name], code) for name, code in loaded.programs.items())
     return [
         Claim(
@@ -248,7 +248,7 @@ def _find(path: Path, name: str, sha256: str, advice: str, outside: Sequence[Pat
 
 
 def _said_to_be(path: Path, name: str) -> tuple[Path, Path] | None:
-    """Return the file ``name`` that a manifest or the project names, after the file that does."""
+    """Return (naming file, file) if a manifest or the project names the file ``name``."""
     recorded = vendored_from(path)
     if recorded and recorded.name == name:
         # A manifest is in the package, and names files next to that.
@@ -291,7 +291,7 @@ def _faults(
     if wrong := _installed_otherwise(module, expected.settings, tables):
         problems.append(f"its install() is not as it should be ({', '.join(wrong)})")
     if banner and not problems:
-        # As it is shown: formatters take blanks from the ends of lines, and indent it anew.
+        # Compared as displayed: formatters strip trailing blanks, and change the indentation.
         docstrings = expected.docstrings([ABIS[name] for name in module.programs])
         said, *known = (inspect.cleandoc(one).rstrip() for one in (module.docstring, *docstrings))
         if said not in known:
@@ -305,7 +305,7 @@ def _faults(
 def _stale(
     module: Module, banner: Banner, expected: _Expected, path: Path, tables: Tables
 ) -> list[str]:
-    """Return what the module's banner says that is no longer so."""
+    """Return the statements of the module's banner that are no longer true."""
     if banner.tag != tables.tag:
         what = f"made from the tables of Linux {banner.tag}, not {tables.tag}"
         advice = "say with --tables DIR where those are, or generate it again"

@@ -42,10 +42,10 @@ def new_filters(built: Sequence[Built]) -> list[PlannedFilter]:
 
 
 def explain(path: Path, content: bytes, made: Sequence[PlannedFilter], tables: Tables) -> str:
-    """Say why the file at ``path`` is not ``content``, and how the programs in it would change.
+    """Return why the file at ``path`` is not ``content``, and how its programs would change.
 
-    Empty if that cannot be known. ``made`` are the filters that are written: ``path`` belongs to
-    one of them, or is what they import.
+    The text is empty if that cannot be known. ``made`` are the filters that are written:
+    ``path`` belongs to one of them, or is a file that they import.
     """
     old, new = _banner(read_file(path, MAX_FILTER)), _banner(content)
     for one in made:
@@ -68,7 +68,7 @@ def explain(path: Path, content: bytes, made: Sequence[PlannedFilter], tables: T
 
 
 def program_changes(path: Path, programs: Sequence[Program], source: str, tables: Tables) -> str:
-    """Say how the programs of a filter would change if those made from ``source`` were written."""
+    """Return how the programs of a filter would change if ``programs`` were written."""
     try:
         old = read_module(path).programs
     except InputError:
@@ -104,7 +104,7 @@ def _changes(
 
 
 def _difference(old: bytes, new: Program, names: tuple[str, str], tables: Tables) -> str | None:
-    """Show a call that two programs answer differently; None if none is found."""
+    """Describe a call that two programs answer differently; None if none is found."""
     order = new.abi.byte_order
     try:
         found = prove(Code(decode(old, new.abi), order), Code(new.instructions, order))
@@ -147,6 +147,6 @@ def _reason(old: Mapping[str, set[str]], new: Mapping[str, set[str]]) -> str:
     if differ("goal") or differ("made") or (differ("redo") and not reasons):
         reasons.append("it is to be made otherwise")
     if names("tables") and not reasons:
-        # Their hash is over those of the ABIs that there are programs for.
+        # The hash covers the tables of the ABIs that have programs.
         reasons.append("the tables have changed")
     return ", ".join(reasons) or "it was edited, or this seccompgen makes it otherwise"

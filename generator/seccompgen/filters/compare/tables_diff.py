@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 def diff_tables(
     path: Path, before: Tables, after: Tables, only: Abi | None, reading: Reading
 ) -> TablesDiff:
-    """Return what the tables ``after`` change for the filter at ``path``, made for others.
+    """Return what the tables ``after`` change for the filter at ``path``, made for ``before``.
 
-    A policy means what the tables say; a program answers numbers as before. Raises InputError if it
-    is no filter, or the policy names something that the older tables lack.
+    The meaning of a policy depends on the tables; a program answers numbers as before. Raises
+    InputError if ``path`` is no filter, or the policy names something that ``before`` lacks.
     """
     left = load_filter(path, before, only, reading)
     right = load_filter(path, after, only, reading)
@@ -64,7 +64,7 @@ def new_calls(
 
 @dataclass(slots=True)
 class _NewCallAnswers:
-    """The answers to a new call, and the rules that give them."""
+    """The answers to a new call, and the rules behind them."""
 
     answers: set[str] = field(default_factory=set)
     rules: dict[Origin, None] = field(default_factory=dict)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _HASH = re.compile(r"(?m)^(#   (?:policy|part  |tables|proved|profile) .*?)  sha256:[0-9a-f]{64}$")
 _PROGRAM_LINE = re.compile(r"(?m)^[ ]+(?:b\"(?:\\x[0-9a-f]{2})+\"[ ]*(?:#.*)?|# [^\n]*)\n")
-"""An instruction with its comment, or the heading of a block; of no other file that we write."""
+"""An instruction with its comment, or the heading of a block; other files have no such lines."""
 _NAMED_ABI = re.compile(r"\.(\w+)\.bpf$")
 
 
@@ -44,7 +44,7 @@ class _Nothing(Relation):
 def textconv(path: Path, tables: Tables) -> list[str]:
     """Return the lines to compare instead of those of the file at ``path``.
 
-    Only the file and its suffix count, because git hands over copies. Raises InputError if it
+    Only its content and suffix count, because git hands over copies. Raises InputError if the file
     cannot be read.
     """
     content = read_input(path, MAX_FILTER)

@@ -55,7 +55,7 @@ _SOURCE_X = 0x08
 _PATTERNS = {tuple(template.split()): code for code, template in PLAIN.items()}
 _CODES = {name: code for code, name in JUMPS.items()}
 _TURNED = {"jne": JMP_JEQ_K, "jle": JMP_JGT_K, "jlt": JMP_JGE_K}
-"""Jumps that are another with its two ways exchanged."""
+"""Names for other jumps with their two ways exchanged."""
 _AUDIT_ARCHES = {abi.audit_arch_name: abi.audit_arch for abi in ABIS.values()}
 _MNEMONICS = sorted({*_CODES, *_TURNED, *(pattern[0] for pattern in _PATTERNS), "ja", "op", "ret"})
 

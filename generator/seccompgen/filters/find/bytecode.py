@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 _HEADER = 16
 """Bytes of a .pyc before its code: magic number, flags, and a time and a size or a hash."""
 _REFERENCED = 0x80
-"""FLAG_REF: the object is one that others refer to, by its place among these."""
+"""FLAG_REF: other objects refer to this one, by its index among such objects."""
 _DEEPEST = 100
 _MOST = 1 << 26
-"""Bytes of the one form of what a source compiles to, which repeats what is referred to."""
+"""The most bytes of the canonical form, in which objects that are referred to are repeated."""
 _SIZES = {"i": 4, "g": 8, "y": 16}
 """Bytes of an int, a float and a complex number."""
 _STRINGS = {"s": b"s", **dict.fromkeys("utaAzZ", b"u")}
@@ -57,7 +57,7 @@ def is_of_source(bytecode: bytes, source: ast.Module, optimize: int) -> bool:
 class _CodeReader:
     """Reads an object, and returns its canonical form of at most ``most`` bytes.
 
-    The limit is on what is written: a few references to references could exceed any memory.
+    The limit is on the output: a few references to references could exceed any memory.
     """
 
     def __init__(self, data: bytes, most: int) -> None:
@@ -67,7 +67,7 @@ class _CodeReader:
         self._known: list[bytes | None] = []
 
     def all(self) -> bytes:
-        """Return the one object that there is, with nothing behind it."""
+        """Return the only object; raise _OtherError if anything follows it."""
         found = self._object(0)
         if self._at != len(self._data):
             raise _OtherError

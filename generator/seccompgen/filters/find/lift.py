@@ -3,7 +3,7 @@
 The filter is followed for each audit value that it compares, for one number of each class that it
 distinguishes, and for all arguments at once. At each answer, the comparisons on the path make a box
 of arguments. Only feasible paths are followed, so the boxes of one number are disjoint, and
-together they are everything.
+together they cover everything.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NR, _ARCH = Word.low(NR), Word.low(ARCH)
 _ACTIONS = {kind.value for kind in ActionKind}
 _MOST_BOXES = 5_000
 _MOST_NODES = 100_000
-"""So many boxes one call may have, and so many new nodes their sets; real filters have dozens."""
+"""The most boxes of one call, and the most new nodes of their sets; real filters have dozens."""
 _MOST_SPANS = 2000
 
 
@@ -153,9 +153,9 @@ class _Lift:
         return {nr: name for table in tables for nr, name in table.names.items()}
 
     def _answer(self, boxes: list[tuple[Box, int]], asked_for: Iterable[Question]) -> Answer:
-        """Return the answer that disjoint ``boxes`` are, divided by the questions ``asked_for``."""
+        """Return the answer made of disjoint ``boxes``, divided by questions ``asked_for``."""
         often = [ret for _, ret in boxes]
-        # What most boxes say is left to the default; of equals, what is refused.
+        # The commonest answer becomes the default; of equally common ones, a refusal.
         default = max(dict.fromkeys(often), key=lambda ret: (often.count(ret), -ret))
         derived = self._functions.derive(
             [(box, ret) for box, ret in sorted(boxes, key=lambda part: part[1]) if ret != default],
@@ -172,8 +172,8 @@ class _Lift:
     def _answers(self, arch: int, numbers: int) -> tuple[int, list[tuple[Box, int]], set[Question]]:
         """Return the answers for the calls of the least of ``numbers``, as boxes of arguments.
 
-        First come all of ``numbers``, classes as bits of an int, that take the same path; last the
-        questions about arguments on it.
+        The first result has all of ``numbers``, classes as bits of an int, that take the same path;
+        the last has the questions about arguments on it.
         """
         least = numbers & -numbers
         asked: set[Question] = set()

@@ -209,7 +209,7 @@ def filters_in(directory: Path) -> list[Path]:
     if not found:
         text = "no filters in this directory"
         raise InputError(Diagnostic(text, Position(str(directory)), Problem.NO_FILTERS))
-    # Who names a directory has not looked at where the links in it lead.
+    # Whoever names a directory has not checked where the links in it lead.
     strange = [path for path in found if beyond(path, directory / path.name)]
     if strange:
         text = "a link that leads elsewhere: to read it, name the link itself"

@@ -94,7 +94,7 @@ _hashed = section(Hashed)
 
 @with_keys
 class Vendored:
-    """One filter: the package or the file that holds it, and what that was made from.
+    """One filter: the package or the file that holds it, and its sources.
 
     ``policy`` is a path from the manifest's directory, or the name of a stock policy where
     ``stock`` is true; ``sources`` are its files, the main one last. ``linux`` is the tag of the
@@ -112,7 +112,9 @@ class Vendored:
 
 @with_keys
 class Manifest:
-    """All of it. ``arches`` are the ABIs that were asked for, empty for all that the policies have.
+    """The whole manifest.
+
+    ``arches`` are the ABIs that were asked for, empty for all that the policies have.
 
     ``optimize``, ``bitmap`` and ``profile`` make the objective (`objective.Objective`). With
     ``report_only`` the filters refuse nothing (`core.report_only`); others have no such key.

@@ -56,7 +56,7 @@ class Banner:
     def reading(self, place: int = 0) -> Reading:
         """Return the choices with which the policy, or the part at ``place``, was read.
 
-        They are plain if the command has none, or none that exist.
+        They are plain if the command has none, or unknown ones.
         """
         try:
             found = Reading.of_options(self.redo, place)
@@ -121,9 +121,9 @@ _OPERATIONS = {operation.value for operation in Operation}
 class Module:
     """The programs of a generated filter, and the settings with which they are installed.
 
-    ``programs`` and ``numbers``, that of seccomp(2), are by the names of ABIs; ``actions`` are the
-    SECCOMP_RET_ACTION_FULL values that it requires of the kernel. ``files`` are all of its files
-    except the runtime, the one with install() first, and ``sha256`` is their hash.
+    The keys of ``programs``, and of ``numbers`` of seccomp(2), are names of ABIs; ``actions`` are
+    the SECCOMP_RET_ACTION_FULL values that the filter requires of the kernel. ``files`` are all of
+    its files except the runtime, the one with install() first, and ``sha256`` is their hash.
     """
 
     form: ModuleForm
@@ -144,9 +144,9 @@ def main_file(path: Path) -> Path:
 def read_module(path: Path) -> Module:
     """Return the content of a generated filter, a package or a single file.
 
-    Its values are taken from their expected positions, and the files rendered again from them: it
-    is ours if the statements are the same, whatever their layout and comments. Raises InputError
-    otherwise, with the first position that differs. Nothing is run.
+    Its values are taken from their expected positions, and the files rendered again from them: the
+    filter is ours if the statements are the same, whatever their layout and comments. Raises
+    InputError otherwise, with the first position that differs. Nothing is run.
     """
     main = main_file(path)
     contents = {main: read_input(main, MAX_FILTER)}
@@ -222,7 +222,7 @@ def _is_former_runtime(content: bytes, body: list[ast.stmt]) -> bool:
 def _require_same_module(
     main: Path, content: bytes, tree: ast.Module, expected: ast.Module, form: ModuleForm
 ) -> None:
-    """Raise InputError unless two modules with install() are the same but for their docstrings."""
+    """Raise InputError unless two modules with install() are equal except for their docstrings."""
     here, there = tree.body[1:], expected.body[1:]
     if form is ModuleForm.SINGLE_FILE:
         runtime = len(ast.parse(inlined_runtime()).body)
@@ -235,7 +235,7 @@ def _require_same_module(
 
 
 def _sha256_of(contents: Mapping[Path, bytes]) -> str:
-    """Return the hash of a file, or of several that is of their names and hashes."""
+    """Return the hash of one file, or a hash over the names and hashes of several."""
     hashes = {file.name: hashlib.sha256(data).hexdigest() for file, data in contents.items()}
     if len(hashes) == 1:
         return next(iter(hashes.values()))
@@ -356,11 +356,11 @@ def _value(expression: ast.expr) -> object:
 
 _NO_MODULE = "not a module that seccompgen generated"
 _ENCODING = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*[-\w.]+")
-"""The line, one of the first two, that says how Python has to read a file (PEP 263)."""
+"""The line, one of the first two, that declares a file's encoding (PEP 263)."""
 _LITERAL = re.compile(r"(?m)^[ ]*(?:b\"(?:\\x[0-9a-f]{2})*\"|)[ ]*(?:#.*)?\n")
 """A line of a program, or a comment."""
 _MAX_CODE = 1 << 19
-"""Other characters; a longer file may hold more statements than fit into memory."""
+"""The most other characters; a longer file may hold more statements than fit into memory."""
 _STRANGE = frozenset({"Cc", "Cf", "Zl", "Zp"})
 """Categories of characters that are invisible, or that end a line for some readers only."""
 

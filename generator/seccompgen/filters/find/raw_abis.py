@@ -7,14 +7,14 @@ from seccompgen.core.program import ARCH_OFFSET, JMP_JA, JMP_JEQ_K, LD_W_ABS, de
 from seccompgen.verify import kernel_objections
 
 _SHARED = {"x32"}
-"""ABIs whose calls come under another's audit value, and to whose programs they belong."""
+"""ABIs whose calls come under another ABI's audit value, and belong to that ABI's programs."""
 
 
 def abis_of(content: bytes) -> list[Abi]:
     """Return the ABIs with programs of their own that the first instructions compare ``arch`` with.
 
-    Nothing if the program begins otherwise, is invalid, or compares with other values. Further ABIs
-    that it answers for, as i386 on x86_64, are not included.
+    The list is empty if the program begins otherwise, is invalid, or compares other values. Further
+    ABIs that it answers for, such as i386 on x86_64, are not included.
     """
     found: list[Abi] = []
     for abi in ABIS.values():
@@ -26,7 +26,7 @@ def abis_of(content: bytes) -> list[Abi]:
 
 
 def _compared(content: bytes, abi: Abi) -> set[int]:
-    """Return the values with which the program compares ``arch`` first, read as ``abi``'s."""
+    """Return the values that the program, read as one for ``abi``, first compares ``arch`` with."""
     try:
         program = decode(content, abi)
     except ValueError:

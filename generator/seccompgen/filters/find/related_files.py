@@ -156,10 +156,10 @@ def _instead_of(file: Path) -> list[Diagnostic]:
 
 
 def bytecode_problems(file: Path) -> list[Diagnostic]:
-    """Return bytecode that Python may run in place of ``file``, and that says something else.
+    """Return bytecode that Python may run in place of ``file``, but that is not compiled from it.
 
-    It runs if the time and the size in it are those of the source, or a hash is, or if it asks for
-    neither (PEP 552). An attacker writes what fits, and archives keep times.
+    Python runs bytecode if its time and size, or its hash, match the source, or if it asks for no
+    check (PEP 552). An attacker can make them match, and archives keep times.
     """
     kept = sorted((file.parent / "__pycache__").glob(f"{glob.escape(file.stem)}.*.pyc"))
     text = f"Python may run this bytecode, whatever {file.name} says; remove it"

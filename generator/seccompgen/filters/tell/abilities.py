@@ -44,10 +44,9 @@ _FILE = Path(__file__).with_name("abilities.toml")
 
 
 class _Given(NamedTuple):
-    """A call that gives an ability where the condition ``when`` holds; empty for always.
+    """A call that provides an ability if the condition ``when`` holds; empty for always.
 
-    Where all of ``plain`` is permitted, the ability is there without reserve, whatever is refused
-    of the rest.
+    If all of ``plain`` is permitted, the process has the ability in full, whatever else is refused.
     """
 
     name: str
@@ -56,9 +55,9 @@ class _Given(NamedTuple):
 
 
 class _Query(NamedTuple):
-    """An ability to ask about, and the calls that give it.
+    """An ability, and the calls that provide it.
 
-    ``limit`` says why a process that may make the calls still has the ability in part only.
+    ``limit`` is the reason why a process that may make the calls still has it only in part.
     """
 
     group: str
@@ -98,10 +97,10 @@ def abilities(loaded: LoadedFilter, tables: Tables) -> tuple[Ability, ...]:
 
 
 class _AbilityPart(NamedTuple):
-    """A filter's answer to one call that gives an ability, on one ABI.
+    """A filter's answer to one call that provides an ability, on one ABI.
 
-    ``permitted`` and ``others`` are the permitted and the refused arguments among those that give
-    it. It is ``whole`` if all that count are permitted.
+    ``permitted`` and ``others`` are the permitted and the refused arguments among those that
+    provide it. The part is ``whole`` if all arguments that count are permitted.
     """
 
     permitted: Sequence[Box]
@@ -198,7 +197,7 @@ class _Finder:
     def _condition(
         self, view: FilterView, name: str, parts: Sequence[_AbilityPart]
     ) -> PermissionCondition:
-        """Return when the calls are permitted, or refused if that is shorter."""
+        """Return the condition under which calls are permitted, or refused if that is shorter."""
         permitted = self._text(view, name, [box for part in parts for box in part.permitted])
         refused = self._text(view, name, [box for part in parts for box in part.others])
         longest = _LONGEST if permitted is None else len(permitted) * 3 // 4
@@ -239,7 +238,7 @@ class _Conditions:
             return [EVERYTHING]
         having = [one for one in self._abis if name in self._tables.tables[one].numbers]
         rules = self._read(name, when, *having)
-        if rules is None:  # one of the ABIs does not have it
+        if rules is None:  # one of the ABIs lacks a name in the condition
             rules = self._read(name, when, abi.name)
         if rules is None:
             return [EVERYTHING]

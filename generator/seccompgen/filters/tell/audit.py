@@ -70,7 +70,7 @@ class Auditor:
         self._explained = lru_cache(maxsize=_MOST_EXPLAINED)(self._explain)
 
     def line(self, content: bytes) -> RefusedCall | UntoldDeath | Diagnostic | None:
-        """Take a line; return what it says if records are followed, else None."""
+        """Process a line; return a death or an error, with ``follow`` a refused call, else None."""
         self._lines += 1
         where = Position(self._file, self._lines)
         try:
@@ -90,7 +90,7 @@ class Auditor:
         return None
 
     def core(self, content: bytes) -> None:
-        """Take the start of a core dump. Raises InputError if it names no call."""
+        """Process the start of a core dump. Raises InputError if it names no call."""
         where = Position(self._file)
         try:
             signal = signal_of(content)

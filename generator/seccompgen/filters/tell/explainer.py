@@ -120,7 +120,7 @@ class Explainer:
         return replace(self.loaded, sides=sides)
 
     def explain(self, words: Sequence[str], *, every_run: bool = False) -> Explanation:
-        """Return the answers to the call that ``words`` are: a name or a number, and arguments.
+        """Return the answers to the call in ``words``: a name or a number, and arguments.
 
         If the answer depends on arguments that were left out, the paths are those of examples; they
         are included with ``every_run``. Raises InputError if no ABI understands the words.
@@ -205,7 +205,7 @@ class Explainer:
         return [CallWay(abi, other) for other in others]
 
     def ways_through(self, abi: Abi) -> tuple[CallWay, ...]:
-        """Return the routes of calls through ``abi``; none if no program can get any."""
+        """Return the routes of calls through ``abi``; none if no program can receive any."""
         own = [CallWay(ABIS[name], abi) for name in self.loaded.sides]
         others = (way for way in own if abi.name in way.program.siblings)
         return tuple(dict.fromkeys((*(w for w in self.ways if w.through == abi), *others)))
@@ -461,7 +461,7 @@ def _taken(code: Code, path: Sequence[int], n: int) -> bool | None:
     one = code.instructions[path[n]]
     if one.code & 0x07 != 0x05 or one.code & 0xF0 == 0:
         return None
-    # Where both ways are one, a test has no outcome that matters.
+    # If both branches are one, the outcome does not matter.
     return None if one.jt == one.jf else path[n + 1] == path[n] + 1 + one.jt
 
 

@@ -1,4 +1,4 @@
-"""Lint for whatever a command line calls FILTER."""
+"""Lint for everything that a command line calls FILTER."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def lint_loaded(loaded: LoadedFilter, tables: Tables, upgrade: Upgrade | None = 
 
 
 def views_on(loaded: LoadedFilter, name: str, tables: Tables, sets: Sets) -> list[FilterView]:
-    """Return what the program for the ABI ``name`` answers through each ABI that it serves."""
+    """Return a view of the program for the ABI ``name`` for each ABI that it serves."""
     policy, abi = loaded.policy, ABIS[name]
     side = meaning(policy, abi, tables) if policy else loaded.sides[name]
     subject = LintedFilter(str(loaded.path), loaded.sides, policy)

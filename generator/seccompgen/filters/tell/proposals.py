@@ -118,7 +118,7 @@ class Proposer:
         if found := start.then(text, f"put this above {first.label}"):
             yield found
         out: _Edit | None = start
-        # From below, so that places above stay what they are.
+        # From the last one, so that earlier positions stay valid.
         for one in sorted(refusing, key=lambda one: one.position, reverse=True):
             if out is None:
                 return
@@ -144,7 +144,7 @@ class Proposer:
         found = [one for one in self._policy.rules if one.origin in origins and one.name == name]
         return list({one.position: one for one in found}.values())
 
-    # --- what an edit comes to -------------------------------------------------------------------
+    # --- the result of an edit -------------------------------------------------------------------
 
     def _read(self, edit: _Edit) -> ResolvedPolicy | InputError:
         instead = {file: text.content for file, text in edit.texts.items()}

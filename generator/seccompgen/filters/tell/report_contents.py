@@ -1,4 +1,4 @@
-"""All that a report says about a filter: answers, programs, proofs, findings, hashes."""
+"""The contents of a report on a filter: answers, programs, proofs, findings, hashes."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _reported(
 
 
 def _proof_text(verdict: Verdict, tables: Tables) -> str:
-    """Say how a program was proved to be its policy, or why it is not."""
+    """Return how a program was proved to equal its policy, or why it was not."""
     if not isinstance(verdict.result, Proof):
         return verdict.text(tables)
     by = " and ".join(method.value for method in verdict.result.methods)
@@ -112,9 +112,9 @@ def _proof_text(verdict: Verdict, tables: Tables) -> str:
 def _verdicts(
     loaded: LoadedFilter, tables: Tables, reading: Reading, options: BuildOptions
 ) -> tuple[dict[str, Verdict], str]:
-    """Return the verdicts on the programs by ABI; or why they are not compared with a policy.
+    """Return the verdicts on the programs by ABI, and the reason for each ABI without one.
 
-    The method is always the same, so that a page does not depend on who makes it.
+    The method is always the same, so that a page does not depend on the machine.
     """
     policy = loaded.policy
     if policy:

@@ -65,13 +65,13 @@ def summarize(loaded: LoadedFilter, tables: Tables) -> FilterSummary:
 
 
 _Parts: TypeAlias = dict[tuple[int, Origin | None], list["Box"]]
-"""Boxes of arguments by what they are answered and by which part of a policy."""
+"""Boxes of arguments by their answer and by the part of the policy that decides."""
 
 
 class _Cases:
     """The cases of a policy under one audit value, to look up the one that answers a call.
 
-    A meaning tries all of its hundreds of cases for each of hundreds of calls.
+    This is faster than a meaning, which tries all of its hundreds of cases for each call.
     """
 
     def __init__(self, side: Meaning, arch: int) -> None:
@@ -191,7 +191,7 @@ class _Summarizer:
     def _left(self, parts: _Parts, view: FilterView) -> tuple[int, Origin | None]:
         """Return the answer that needs no condition because it remains.
 
-        It is that of the policy's last case; in a program the one with most boxes.
+        It is that of the policy's last case, or the answer of a program with most boxes.
         """
         if cases := self._cases_of(view):
             return max(parts, key=lambda part: cases.last[part[1]] if part[1] else -1)
@@ -200,7 +200,7 @@ class _Summarizer:
     def _condition(
         self, boxes: Sequence[Box], origin: Origin | None, view: FilterView, name: str
     ) -> str:
-        """Return the condition of ``boxes``, in the words of the rules if these say just that."""
+        """Return the condition of ``boxes``, in the words of the rules if these are equivalent."""
         rules = (
             rule
             for rule in (view.policy.rules if view.policy else ())

@@ -61,7 +61,7 @@ class CallOnAbi(NamedTuple):
 
 
 def parse_call(words: Sequence[str], tables: Tables) -> WrittenCall:
-    """Return the call that ``words`` are. Raises InputError with all that is wrong on every ABI."""
+    """Return the call in ``words``. Raises InputError with all that is wrong on every ABI."""
     first, *rest = words
     wrong: list[Diagnostic] = []
     call: str | int = first
