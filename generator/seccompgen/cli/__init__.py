@@ -13,7 +13,7 @@ from seccompgen.core.published import documentation
 from seccompgen.io.console import Colours, say, use_colours
 
 _WORDS = "seccompgen.words"
-"""The words that were typed, in the data of the context."""
+"""The key of the typed words in the context's data."""
 
 
 def _choose_colours(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
@@ -53,14 +53,14 @@ _color_option = click.Option(
 
 
 def _equipped(command: click.Command, name: str) -> click.Command:
-    """Give a command the option --color, and the end of its help."""
+    """Add the option --color, and the end of the help, to a command."""
     if _color_option not in command.params:
         command.params.append(_color_option)
         command.epilog = epilog(name)
     return command
 
 
-if "_SECCOMPGEN_COMPLETE" in os.environ:  # a shell asks by a script of that module
+if "_SECCOMPGEN_COMPLETE" in os.environ:  # a completion script of that module is running
     import_module("seccompgen.distribute.shell_scripts")
 
 
@@ -79,7 +79,7 @@ _OTHER_WORDS = {"compile": "build", "check": "lint", "prove": "verify", "exec": 
 
 class _Commands(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # --version acts as soon as it is seen, before later words are.
+        # --version acts as soon as it is parsed, before later words are.
         ctx.meta[_WORDS] = tuple(args)
         return super().parse_args(ctx, args)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 _FILE = "file"
-"""By an item of this type a shell offers its user's files as well."""
+"""The type of an item for which a shell offers files as well."""
 
 
 def abis(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

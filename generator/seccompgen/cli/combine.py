@@ -87,7 +87,7 @@ def subtract(**given: Any) -> None:
 def _with_readings(
     filters: tuple[str, ...], readings: Readings
 ) -> tuple[list[Path], list[Reading]]:
-    """Return the files that FILTERs mean, and how each is read: as its FILTER is."""
+    """Return the files that FILTERs mean, and for each the reading of its FILTER."""
     from seccompgen.filters.find.locate import locate_all  # noqa: PLC0415 - keeps --help fast
 
     common.all_filters(filters)  # which reports everything that is wrong with any of them
@@ -157,7 +157,7 @@ def _combine(
             common.check_outputs(outputs, [PlannedFilter(name, name, found.programs)], tables)
             break
         with exclusive(output.absolute().parent):
-            # As `pipeline.files.put` does, and why.
+            # As in `pipeline.files.put`, and for the same reason.
             if found.is_current():
                 refuse_to_overwrite(files)
                 common.print_notes(notes)

@@ -1,6 +1,6 @@
 """The commands, under the headings of --help: for each its module, a page, and examples.
 
-Help, manual pages, the site's pages and completion have them in this order, the usual ones first.
+Help, manual pages, the site's pages and completion list them in this order, the usual ones first.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ Set up
     completion bash --install
     completion fish
 """
-"""Headings; below each its commands with their pages, and modules of other names; then examples."""
+"""Headings; below each its commands: name, page, module if its name differs; then examples."""
 
 
 def _sections() -> Iterator[tuple[str, dict[str, CommandInfo]]]:
@@ -132,11 +132,11 @@ COMMANDS = {name: one for commands in SECTIONS.values() for name, one in command
 
 
 def more(name: str) -> str:
-    """Return where more is said of a command: an address if there is one, or its manual page."""
+    """Return the documentation of a command: an address if there is one, else its manual page."""
     return documentation(COMMANDS[name].page) or f"man seccompgen-{name}"
 
 
 def epilog(name: str) -> str:
-    """Return the end of a command's help; by their marks, click keeps its lines as they are."""
+    """Return the end of a command's help, with marks that make click keep its lines."""
     lines = [f"  seccompgen {one}" for one in COMMANDS[name].examples]
     return "\n".join(["\b", "Examples:", *lines, "", "\b", more(name)])

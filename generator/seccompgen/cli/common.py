@@ -1,4 +1,4 @@
-"""Steps that several commands share: FILTERs found, files checked, what is printed, progress."""
+"""Steps that several commands share: find FILTERs, check files, print results, show progress."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def table_of(tables: Tables, abi: Abi) -> Table:
 
 
 def running_table(tables: Tables) -> Table:
-    """Return the table of the ABI that this interpreter is of."""
+    """Return the table of this interpreter's ABI."""
     from seccomp_filters._runtime import running_abi  # noqa: PLC0415 - generated: maybe not yet
 
     try:
@@ -64,7 +64,7 @@ def text_width() -> int:
 def required_project(reading: Reading) -> Project:
     """Return the project that the current directory lies in; raise InputError without one.
 
-    It may name what ``reading`` allows.
+    The project may name files that ``reading`` allows.
     """
     from seccompgen.pipeline.project import find_project  # noqa: PLC0415
 
@@ -77,7 +77,7 @@ def required_project(reading: Reading) -> Project:
 
 
 def build_options(*, cached: bool, jobs: int | None = None) -> BuildOptions:
-    """Return how this machine compiles: by ``jobs`` processes or one a CPU, and if ``cached``."""
+    """Return the options for builds: ``jobs`` processes or one per CPU, and a cache or none."""
     from seccompgen.pipeline.build import BuildOptions  # noqa: PLC0415
     from seccompgen.pipeline.pool import available_cpus  # noqa: PLC0415
 
@@ -99,7 +99,7 @@ def read_goal(optimize: str | None, *, no_bitmap: bool, profile: Path | None) ->
 
 
 def one_filter(word: str) -> Path:
-    """Return the one file that FILTER means. Raises InputError if it is not one."""
+    """Return the one file that FILTER means. Raises InputError if there is none, or several."""
     from seccompgen.filters.find.locate import locate_one  # noqa: PLC0415
 
     return _paths(locate_one(word))[0]
@@ -113,7 +113,7 @@ def all_filters(words: Iterable[str]) -> tuple[Path, ...]:
 
 
 def project_policies(reading: Reading) -> list[Path]:
-    """Return the project's policies, as one would name them here."""
+    """Return the project's policies, relative to the current directory if they are in it."""
     here = Path.cwd()
     return [
         path.relative_to(here) if path.is_relative_to(here) else path
@@ -153,7 +153,7 @@ def print_warnings(warnings: Iterable[Diagnostic]) -> None:
 
 
 def check_outputs(outputs: Outputs, filters: Sequence[PlannedFilter], tables: Tables) -> None:
-    """Raise AnswerNo if writing ``outputs`` would change anything, with what it would change.
+    """Raise AnswerNo, with all changes, if writing ``outputs`` would change anything.
 
     ``filters`` are those whose files are among the outputs.
     """
@@ -187,7 +187,10 @@ def print_written(written: list[Path]) -> None:
 
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Give a callback ``(done, total)`` that draws a bar once the work has taken a second."""
+    """Yield a callback ``(done, total)``, which draws a bar once the work has taken a second.
+
+    Yield None if a bar cannot be redrawn.
+    """
     if not can_redraw():
         yield None
         return

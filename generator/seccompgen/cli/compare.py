@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from seccompgen.filters.compare.claims import Claim, Verdict
 
 _MOST_CLASSES = 20
-"""As many classes of calls are printed for an ABI; --json has all."""
+"""The most classes of calls that are printed for an ABI; --json has all."""
 _PERMITTING = [kind.name.lower() for kind in ActionKind if kind is not ActionKind.KILL_PROCESS]
 
 

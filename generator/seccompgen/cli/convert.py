@@ -1,4 +1,4 @@
-"""``seccompgen convert``: somebody else's policy, as ours."""
+"""``seccompgen convert``: write a policy of another format in our language."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _PLACED = re.compile(r"([1-9][0-9]{0,3}):(.*)", re.DOTALL)
 _BASE = re.compile(r"[a-z][a-z0-9+._-]*:.*", re.DOTALL)
 
 _Said: TypeAlias = "tuple[int | None, Any]"
-"""The value of an option, and the place of the FILTER that it is for, None for all."""
+"""The place of the FILTER that an option is for, None for all; and the option's value."""
 
 
 class _Placed(ParamType):
@@ -51,7 +51,7 @@ class _Placed(ParamType):
 
 
 def _option(*names: str, of: ParamType = click.STRING, **more: Any) -> Callable[..., Any]:
-    """Return an option that may be given for all FILTERs and for each."""
+    """Return an option that can be set for all FILTERs and for each one."""
     return click.option(*names, type=_Placed(of), multiple=True, **more)
 
 
@@ -108,7 +108,7 @@ _OPTIONS = (
 
 
 class Readings(NamedTuple):
-    """The choices for each FILTER of a command: ``own`` of those by their place, from 1 on."""
+    """The choices for each FILTER of a command: ``own`` by place, from 1 on, else ``others``."""
 
     others: Reading
     own: Mapping[int, Reading]
@@ -118,7 +118,7 @@ class Readings(NamedTuple):
         return self.own.get(place, self.others)
 
     def of(self, count: int) -> tuple[Reading, ...]:
-        """Return the choices for each of ``count`` FILTERs. Raises InputError for others."""
+        """Return the choices for each of ``count`` FILTERs. Raises InputError for places beyond."""
         beyond = next((place for place in self.own if place > count), None)
         if beyond is not None:
             there = "there is one" if count == 1 else f"there are {count}"
@@ -134,7 +134,7 @@ class Readings(NamedTuple):
 
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options for foreign policies to a command, and hand it ``reading``."""
+    """Add the options for foreign policies to a command, which gets ``reading``."""
 
     @functools.wraps(command)
     def wrapped(readings: Readings, **others: Any) -> object:
@@ -144,7 +144,7 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def readings_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the same options, and hand the command ``readings``, one for each FILTER."""
+    """Add the same options to a command, which gets ``readings``, one for each FILTER."""
     return _with_readings(command, _FROM_FORMAT)
 
 

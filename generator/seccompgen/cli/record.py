@@ -212,7 +212,7 @@ def record(
 
 
 def _is_said(parameter: str) -> bool:
-    """Return True if the command line has an option, and does not leave it at its default."""
+    """Return True if ``parameter`` was set, and not left at its default."""
     source = click.get_current_context().get_parameter_source(parameter)
     return source is not ParameterSource.DEFAULT
 
@@ -251,7 +251,7 @@ def _refusal(text: str) -> Action:
 
 
 def _require_ours(output: Path, known_files: tuple[Path, ...]) -> None:
-    """Refuse to lose a policy that somebody wrote, or the recording, before anything is run."""
+    """Raise, before anything runs, if an existing policy or the recording would be lost."""
     from seccompgen.policy.modeline import MODELINE  # noqa: PLC0415
     from seccompgen.run.record.session import HEADINGS  # noqa: PLC0415
 
@@ -288,7 +288,7 @@ def _write(
     action: Action,
     known_files: tuple[Path, ...],
 ) -> tuple[KindOfUse, ...]:
-    """Write the policy, unless it is there and says all; return the kinds that it permits."""
+    """Write the policy, unless it would add nothing; return the kinds that it permits."""
     from seccompgen.io.outputs import Outputs  # noqa: PLC0415
     from seccompgen.policy.modeline import modeline  # noqa: PLC0415
     from seccompgen.run.record.session import adds_nothing, policy_of  # noqa: PLC0415
@@ -301,14 +301,14 @@ def _write(
     try:
         written = Outputs({output: text.encode()}).write()
     except OutsideError as error:
-        # A run may have taken long, or cannot be had again.
+        # A run may have taken long, or may not be repeatable.
         raise OutsideError(f"{error}; {_kept_elsewhere(text)}") from None
     say(f"wrote {output}" if written else f"{output} is as it was", err=True)
     return made.kinds
 
 
 def _kept_elsewhere(text: str) -> str:
-    """Keep a policy among temporary files, or else on standard output; return where it is."""
+    """Save a policy in a temporary file, or else print it; return a text that says where."""
     from tempfile import mkstemp  # noqa: PLC0415 - rarely needed
 
     try:

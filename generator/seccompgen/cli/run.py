@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from seccompgen.run.startup import Startup
 
 _NO_LISTENER = frozenset({errno.EBUSY, errno.EINVAL, errno.EOPNOTSUPP})
-"""Errnos of a kernel that has no listener for us: there is one above, or it is too old."""
+"""Errnos of a kernel that grants no listener: one is in force already, or it is too old."""
 
 
 class _RunCommand(click.Command):
-    """The command, whose last words are another command's."""
+    """A click command whose last words are another command."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         separated = "--" in args
@@ -169,7 +169,7 @@ def _load(path: Path, tables: Tables, reading: Reading) -> _Loaded:
     table = running_table(tables)
     abi = table.abi
     loaded = compile_filter(path, tables, abi, build_options(cached=True), reading)
-    # What other ABIs lack is no news to who runs on this one.
+    # Calls that other ABIs lack do not matter on this one.
     print_notes(note for note in loaded.notes if note.kind is not Problem.CALL_SKIPPED)
     judged = JudgedFilter(
         Position(str(path)),
@@ -182,7 +182,7 @@ def _load(path: Path, tables: Tables, reading: Reading) -> _Loaded:
 
 
 def _reporting(loaded: _Loaded) -> _Loaded:
-    """Return the filter that only reports what this one refuses; say so.
+    """Return the filter that only reports what this one refuses, and print a note.
 
     Raises InputError if a supervisor would be asked, OutsideError if the kernel would log nothing.
     """
@@ -207,7 +207,7 @@ def _reporting(loaded: _Loaded) -> _Loaded:
 
 
 def _settings(settings: Settings, *, no_new_privs: bool | None, log: bool) -> Settings:
-    """Return how a command is confined: it is one thread, and holds no listener."""
+    """Return the settings for a command, which is one thread and has no listener."""
     from seccompgen.core.model import FilterFlag  # noqa: PLC0415 - keeps --help fast
 
     flags = settings.flags & (FilterFlag.LOG | FilterFlag.SPEC_ALLOW)
@@ -218,7 +218,7 @@ def _settings(settings: Settings, *, no_new_privs: bool | None, log: bool) -> Se
 
 
 def _warn(judged: JudgedFilter, command: Command, settings: Settings, tables: Tables) -> None:
-    """Say what about the command and the filter is likely to surprise."""
+    """Warn, before the command starts, about a filter that may break it."""
     from seccompgen.run.preflight import preflight_warnings  # noqa: PLC0415 - keeps --help fast
 
     print_notes(
@@ -229,15 +229,15 @@ def _warn(judged: JudgedFilter, command: Command, settings: Settings, tables: Ta
 
 @contextlib.contextmanager
 def _reports(output: Path | None, *, as_json: bool) -> Iterator[Folding]:
-    """Give what reports refusals: each at once, what repeats by its count."""
+    """Yield a reporter of refusals: the first of a kind at once, repeated ones by their count."""
     from seccompgen.run.folding import Folding  # noqa: PLC0415 - keeps --help fast
 
     file: TextIO = sys.stderr
     if output:
-        # Whoever may write here could have put one there, and what it leads to would be lost.
+        # Whoever may write here could have placed the link, and its target would be lost.
         if output.is_symlink() and output.parent != Path("/dev"):
             raise InputError(f"{output}: is a link: name what it leads to, or remove it")
-        # Not atomic on purpose: it is read while the command runs.
+        # Deliberately not atomic: it is read while the command runs.
         file = output.open("w", encoding="utf-8", errors="backslashreplace")
 
     aborted = False

@@ -71,7 +71,7 @@ _CAVEAT = {
 }
 
 _HOSTS = {"i386": "x86_64"}
-"""ABIs whose programs also run on a kernel of another."""
+"""ABIs whose programs also run on a kernel of another ABI."""
 
 
 @click.command()
@@ -179,7 +179,7 @@ def scan(
 def _means(
     tables: Tables, report: Callable[[int, int], None] | None, *, cached: bool
 ) -> ScanOptions:
-    """Return how this machine scans: on all CPUs, and with ``cached`` only what is new."""
+    """Return the options for scans: all CPUs, and with ``cached`` earlier results."""
     from seccompgen.pipeline.cache import cache_directory  # noqa: PLC0415
     from seccompgen.pipeline.pool import available_cpus, spread  # noqa: PLC0415
     from seccompgen.scan import Kept, ScanOptions  # noqa: PLC0415
@@ -220,7 +220,7 @@ def _calls(
         numbers = tables.tables[abi.name].numbers
         names = {name for one in found if one.abi == abi for name in one.names}
         names |= {name for name in allowed if name in numbers}
-        # A call may have several names; one that is denied takes all of them along.
+        # A number may have several names; denying one denies all of them.
         out = {numbers[name] for name in denied if name in numbers}
         calls[abi] = sorted(name for name in names if numbers[name] not in out)
     return {abi: names for abi, names in calls.items() if names}
@@ -240,7 +240,7 @@ def _content(
     programs = ", ".join(dict.fromkeys(Path(one.path).name for one in found))
     description = f"What {programs} can call, as far as its code says it."
     guests = [abi for abi in calls if abi.name in _HOSTS]
-    # They run on the larger kernel, too, where a program of that answers for them as well.
+    # They also run on the larger kernel, whose own program answers for them as well.
     hosts = [_HOSTS[abi.name] for abi in guests if _HOSTS[abi.name] in tables.tables]
     wanted = calls | {
         tables.tables[name].abi: calls.get(tables.tables[name].abi, []) for name in hosts

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from seccompgen.policy.groups import Member, StockGroup
 
 _MARK = "@"
-"""The first character of a group's name; policy.groups has it too, and takes long to import."""
+"""The first character of a group's name; also in policy.groups, which takes long to import."""
 
 _MOST_NAMED = 8
-"""So many ABIs are not named one by one."""
+"""From so many on, ABIs are counted, not named."""
 
 
 @click.command()
@@ -187,7 +187,7 @@ def _calls_in_json(tables: Tables, table: Table, numbers: Mapping[str, int]) -> 
 def _list_newer(
     tables: Tables, chosen: list[Table], release: Release, *, narrow: bool, as_json: bool
 ) -> None:
-    """Print the calls that ``release`` lacks, or may lack; ``narrow``: of one ABI."""
+    """Print the calls that ``release`` lacks, or may lack; with ``narrow`` those of one ABI."""
     newer: list[tuple[Table, dict[str, int]]] = []
     for table in chosen:
         since = {name: tables.since.of(table.abi.name, name) for name in table.numbers}

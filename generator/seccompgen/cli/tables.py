@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from seccompgen.pipeline.tag_tables import AbiChange, ConstantChanges
 
 _MOST_NAMED = 8
-"""So many ABIs are not named one by one."""
+"""From so many on, ABIs are counted, not named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class _Wanted:
     def read(self, tag: str, known: Tables | None) -> tuple[Tables, HistoryRead | None]:
         """Return the tables of ``tag``, as `resolve_tables` does, and the history that was read.
 
-        With a history, the source is only for that; it need not have a tag that is already locked.
+        With a history, a tag that is already locked is not read from the source again.
         """
         from seccompgen.pipeline.tag_history import mainline_tags, with_history  # noqa: PLC0415
         from seccompgen.pipeline.tag_tables import resolve_tables  # noqa: PLC0415
@@ -120,7 +120,7 @@ def _into_directory(directory: Path, asked: _Wanted, *, check: bool, as_json: bo
     release(wanted)
     known = before if before and (before.tag == wanted or shipped.tag != wanted) else shipped
     if before and before.tag == shipped.tag and before.tables == shipped.tables:
-        known = shipped  # and if an older seccompgen wrote that, there are facts here
+        known = shipped  # which has facts, even if an older seccompgen wrote the directory
     after, history = asked.read(wanted, known)
     files = table_files(after, directory, directory)
     refuse_to_overwrite(files)
@@ -163,7 +163,7 @@ def _finish(
     check: bool,
     as_json: bool,
 ) -> None:
-    """Print what the tag brings, then check or write."""
+    """Print the changes that the tag brings, then check or write."""
     from seccompgen.filters.compare.staleness import new_filters  # noqa: PLC0415
     from seccompgen.kernel.fact_changes import compare_prototypes  # noqa: PLC0415
     from seccompgen.pipeline.tag_tables import absent_abis, compare_constants, compare_tables  # noqa: PLC0415

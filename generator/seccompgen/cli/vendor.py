@@ -1,4 +1,4 @@
-"""``seccompgen vendor``: filters and runtime into an application, and whether they are still so."""
+"""``seccompgen vendor``: put filters and their runtime into an application, and check them."""
 
 from __future__ import annotations
 

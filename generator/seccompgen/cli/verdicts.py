@@ -1,4 +1,4 @@
-"""Verdicts on claims: decided, printed, and made an exit code."""
+"""Verdicts on claims: decided, printed, and turned into an exit code."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def decided(claims: Sequence[Claim], method: str | None) -> list[Verdict]:
 def require_proved(
     verdicts: Iterable[Verdict], stale: Sequence[Diagnostic], method: str | None, tables: Tables
 ) -> None:
-    """Raise AnswerNo if a claim is refuted or something ``stale``; UndecidedError if undecided."""
+    """Raise AnswerNo for a refuted claim or anything ``stale``, UndecidedError if undecided."""
     from seccompgen.verify import Difference, Method, available_methods  # noqa: PLC0415
 
     wrong, undecided = [], []

@@ -1,4 +1,4 @@
-"""``seccompgen verify``: prove that programs are their policies, or show the call that differs."""
+"""``seccompgen verify``: prove that programs equal their policies, or show a call that differs."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _report(
 def _print_views(judged: Sequence[tuple[Verdict, KernelView | None]], tables: Tables) -> None:
     """Print if programs distinguish calls that the kernel treats alike: where, and one pair.
 
-    That none do is only said of proved programs.
+    That none do is printed only if all programs are proved.
     """
     if judged and all(verdict.proved and view and view.one_answer for verdict, view in judged):
         say("calls that the kernel cannot tell apart get one answer")
