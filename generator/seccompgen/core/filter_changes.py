@@ -51,8 +51,8 @@ class ChangedCall:
 
     ``syscall`` is the name if ``subject`` is CALL, else empty. ``numbers`` are the call numbers:
     for UNNAMED by the calls' ABIs, for OTHER_ABIS by the programs' ABIs. ``every_number`` is True
-    if no call outside of ``numbers`` exists there. ``abis`` are the ABIs of the calls; ``programs``
-    are the ABIs of the programs that changed, usually the same. ``elsewhere`` is True if the calls'
+    if these are all numbers of the subject. ``abis`` are the ABIs of the calls; ``programs`` are
+    the ABIs of the programs that changed, usually the same. ``elsewhere`` is True if the calls'
     ABIs have programs of their own, which are not among ``programs``. ``condition`` describes, with
     names, the arguments to which the change applies; empty means any. ``rules`` are the parts of
     the policies that decide before and after; empty for a filter that is not built from a policy.
@@ -141,7 +141,7 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FilterChange:
-    """A filter, by its path, and its fate; ``diff`` is None if there are no two filters to compare.
+    """A filter, by its path, and its fate; ``diff`` is None unless that is CHANGED or SAME.
 
     ``policy`` is the path of the policy whose changes an AS_POLICY filter repeats.
     """
