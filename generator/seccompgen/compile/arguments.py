@@ -190,7 +190,7 @@ class Arguments:
         return self._make(plan, budget)[0]
 
     def _make(self, plan: Plan, budget: int) -> tuple[NodeId, list[NodeId], list[TreeEnd]]:
-        """Return the diagram, the tests on the plan's own word, and where these end."""
+        """Return the diagram, the tests on the plan's own word, and the ends of these tests."""
         budget = least_budget(plan.costs, budget)
         found = self._built.get((plan, budget))
         if found is None:

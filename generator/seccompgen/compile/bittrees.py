@@ -36,7 +36,7 @@ _MOST_NODES = 400
 """Larger diagrams are not looked at."""
 _FEW_STATES, _MOST_STATES = 500, 3_000
 _MOST_LACKING = 3
-"""So many of the largest combinations of a label are tried."""
+"""The most combinations of a label, the largest first, that are tried."""
 _MOST_CACHED = 32
 """The number of questions, and of their results, that are cached."""
 

@@ -46,7 +46,7 @@ class _X32(NamedTuple):
 
 
 _Target: TypeAlias = "Plan | _X32"
-"""Where the tree on the number leads to."""
+"""The targets of the tree on the number."""
 
 
 def dispatch(

@@ -40,7 +40,7 @@ class Listed(NamedTuple):
 
 
 class Helpful(NamedTuple):
-    """A test ``word & mask == k`` that leaves simpler functions where it holds and where not."""
+    """A test ``word & mask == k`` that leaves a simpler function on each side."""
 
     mask: int
     k: int

@@ -189,7 +189,7 @@ class _LineBuilder:
         )
 
     def _backgrounds(self) -> Iterable[tuple[int, int, Answer]]:
-        """Yield ranges that cover all numbers, with the answer for those that have no name."""
+        """Yield ranges that cover all numbers, each with the answer to its unnamed numbers."""
         if self._main.audit_arch_name == "AUDIT_ARCH_X86_64":
             bit = X32_SYSCALL_BIT
             native = self._unknown if "x86_64" in self._here else self._foreign

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from seccompgen.compile.tree import Costs, Item, Tree
 
 _LONGEST = 12
-"""Patterns finish ranges of at most so many intervals."""
+"""The most intervals of a range that a pattern finishes."""
 _DEEPEST = 5
 """No shape has more tests on a path."""
 _LEFT = np.array(
@@ -57,7 +57,7 @@ class Pattern(NamedTuple):
     trees: list[Tree]
 
     def tree(self, costs: Costs, wanted: int, budget: int, ends: Costs) -> Tree | None:
-        """Return the first tree that costs ``wanted`` for ``budget``; None if there is none.
+        """Return the first tree that costs ``wanted`` for ``budget``, or None.
 
         Its longest path has at most ``budget`` instructions.
         """

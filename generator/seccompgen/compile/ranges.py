@@ -46,7 +46,7 @@ def joined(one: Ranges, other: Ranges) -> Ranges:
 
 
 def divided(values: Ranges, relation: CompareOp, k: int) -> tuple[Ranges, Ranges]:
-    """Return those of ``values`` for which the test can hold, and those for which it can fail."""
+    """Return the ``values`` for which the test can hold, and those for which it can fail."""
     if relation is CompareOp.ANY_BITS:
         return _by_bits(values, k)
     if relation is CompareOp.EQ:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from seccompgen.compile.tree import Item, Tree
 
 _MOST_TAKEN = 5
-"""Chains have at most so many tests."""
+"""The most tests of a chain."""
 _MOST_KEPT = 4
 
 ItemSet: TypeAlias = int

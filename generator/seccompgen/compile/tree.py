@@ -1,4 +1,4 @@
-"""Trees of tests that find the interval of a number, and what they cost, as frozen values."""
+"""Trees of tests that find the interval of a number, and their costs, as frozen values."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TreeEnd(NamedTuple):
 
 
 class TreeTest(NamedTuple):
-    """A comparison of a number with ``k``, and where to go on.
+    """A comparison of a number with ``k``, and the trees for its two outcomes.
 
     An EQ may have a ``mask``. The accumulator then holds the masked number; the number itself must
     be loaded again.

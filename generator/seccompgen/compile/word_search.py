@@ -42,14 +42,14 @@ _RUNS_OF_A_NODE = 4
 
 intervals they are tested by their bits. Listed values have more nodes than that."""
 _MOST_MASKS = 3
-"""So many masks are tried, those that leave the fewest intervals."""
+"""The most masks that are tried: those that leave the fewest intervals."""
 _MOST_TRIED = 100
 """After so many functions of a word only the best mask is tried."""
 _MOST_NODES = 4_000
 """Words of larger diagrams are not tried with masks where rules can be tested in order; those of
 real policies have at most 300 nodes."""
 _MOST_BY_BITS = 64
-"""So many functions of a word are tested by their highest bit."""
+"""The most functions of a word that are tested by their highest bit."""
 _MOST_RESTRICTIONS = 8
 """After that fails, the mask that leaves the smallest diagrams is tried, at most so often."""
 

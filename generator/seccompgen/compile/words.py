@@ -295,8 +295,8 @@ class WordDiagrams:
     def restricted(self, word: WordId, test: WordId, outcome: str) -> WordId:
         """Return a smaller function that is ``word`` where ``test`` has ``outcome``.
 
-        Elsewhere it is whatever makes it smaller: a bit that the test settles is not asked for, and
-        where only one half matters, it serves for both (the operator "restrict" of Coudert and
+        Elsewhere its outcome is free: a bit that the test determines is not looked at, and where
+        only one half matters, it serves for both (the operator "restrict" of Coudert and
         Madre, A unified framework for the formal verification of sequential circuits, 1990).
 
         Results are kept as those of `where` are: masks are tried on one line after the other, and

@@ -1,4 +1,4 @@
-"""Trees of tests on one word, and what they cost for each budget.
+"""Trees of tests on one word, and their costs for each budget.
 
 A test under a mask leaves ``word & mask`` in the accumulator. The next test begins with what it
 needs: nothing for the same value, the mask alone if all of its bits are still there, else a load.
