@@ -65,7 +65,7 @@ __all__ = [
 
 
 class Method(Enum):
-    """The methods of proof; each is exact where it decides at all."""
+    """The methods of proof; each is exact if it decides at all."""
 
     CLASSES = "classes"
     Z3 = "z3"

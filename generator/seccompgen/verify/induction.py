@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _Box: TypeAlias = tuple[Any, ...]
 _NUMBERS = (Word.low(NR), Word.low(ARCH))
 _MOST_PLACES = 3
-"""So many places are tried for one claim."""
+"""The most places that are tried for one claim."""
 _MOST_STEPS = 2_000
 """The most comparisons to follow for one claim, which is about one rule."""
 

@@ -139,7 +139,7 @@ def constant_allow(instructions: Sequence[Instruction], nr: int, audit_arch: int
     kernel allows the call by its bitmap and runs none of them. It follows instructions that
     depend on number and architecture alone, those below, and gives up at any other.
 
-    The bitmap has the numbers of the kernel's own ABI and its compatible one, so neither x32's
+    The bitmap covers the numbers of the kernel's own ABI and its compatible one, so neither x32's
     nor those beyond the table. Whatever the filters answer, the kernel allows uretprobe and uprobe.
     """
     a = pc = 0

@@ -101,7 +101,7 @@ class ValueDomain(NamedTuple, Generic[V]):
 def step(
     code: Code, registers: Registers[V], values: ValueDomain[V]
 ) -> Registers[V] | Branch[V] | Return[V]:
-    """Return what the next instruction does."""
+    """Return the state, branch or end after the next instruction."""
     at, a, x, memory = registers
     one = code.instructions[at]
     opcode, k = one.code, one.k

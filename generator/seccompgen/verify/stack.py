@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 class Operation(Enum):
     """The operation on the answers to one call.
 
-    INTERSECT is the stack: the strictest answer. UNION is the laxest. SUBTRACT is the first, but
-    what another lets through (ALLOW or LOG) is answered at least as strictly as ``refusal``.
+    INTERSECT is the stack: the strictest answer. UNION is the laxest. SUBTRACT is the first
+    filter's answer, but at least as strict as ``refusal`` for a call that another filter lets
+    through (ALLOW or LOG).
     """
 
     INTERSECT = "intersect"
