@@ -95,7 +95,7 @@ def parts_of(
     only: Abi | None,
     readings: Sequence[Reading] = (),
 ) -> tuple[LoadedFilter, ...]:
-    """Return the FILTERs in the files ``paths``, each read as the corresponding reading says.
+    """Return the FILTERs in the files ``paths``, each read by the corresponding reading.
 
     Raises InputError with everything that is wrong with any of them.
     """

@@ -81,7 +81,7 @@ def diff_filters(
 
 
 def _compat(filter_: LoadedFilter, abis: Iterable[str]) -> list[str]:
-    """Return the further ABIs that the programs for ``abis`` answer for, as the policy says."""
+    """Return the further ABIs that the policy lets the programs for ``abis`` answer for."""
     policy = filter_.policy
     return [one.name for name in abis for one in (policy.compat_of(ABIS[name]) if policy else ())]
 
@@ -170,7 +170,7 @@ class _Found:
 
 
 class _Merged:
-    """The changes of one program after the other, merged by what they have in common."""
+    """The changes of all programs, added one after the other; equal ones are merged."""
 
     def __init__(self, tables: Tables, abis: Iterable[str]) -> None:
         """Begin without changes; there are programs for ``abis``."""

@@ -212,11 +212,11 @@ def _has_banner(path: Path) -> bool:
 
 
 def _find(path: Path, name: str, sha256: str, advice: str, outside: Sequence[Path]) -> Path:
-    """Return the file that a banner names, as the manifest or the module's project says.
+    """Return the file that a banner names, at the path in the manifest or the module's project.
 
-    If neither says, it is next to the module, in the project or the current directory, or the stock
-    policy of that name; of several, an unchanged one is preferred. A file that has the name of a
-    stock policy and another content must be named by the user: it may be there by accident.
+    Without such a path it is next to the module, in the project or the current directory, or the
+    stock policy of that name; of several, an unchanged one is preferred. A file that has the name
+    of a stock policy and another content must be named by the user: it may be there by accident.
     ``advice`` says what to do if nothing is found.
     """
     stock = [file for file in stock_policies().values() if file.name == name]
@@ -273,8 +273,8 @@ def _places_of(path: Path, name: str) -> list[tuple[Path, Path]]:
 class _Expected(NamedTuple):
     """The right content of a module: its sources with their sha256, and its settings.
 
-    ``compat`` returns the further ABIs that a program answers for, ``docstrings`` what a module
-    with programs for some ABIs may say of itself.
+    ``compat`` returns the further ABIs that a program answers for, ``docstrings`` the docstrings
+    that a module with programs for some ABIs may have.
     """
 
     sources: Sequence[tuple[str, str]]
@@ -286,7 +286,7 @@ class _Expected(NamedTuple):
 def _faults(
     path: Path, module: Module, banner: Banner | None, expected: _Expected, tables: Tables
 ) -> list[Diagnostic]:
-    """Return what is wrong with a module, programs aside."""
+    """Return the faults of a module, except those of its programs."""
     problems = _stale(module, banner, expected, path, tables) if banner else []
     if wrong := _installed_otherwise(module, expected.settings, tables):
         problems.append(f"its install() is not as it should be ({', '.join(wrong)})")

@@ -213,7 +213,7 @@ class _AsmReader:
         target.emit(code, k, jt=jt, jf=jf, true=true, false=false, position=where)
 
     def _ways(self, words: Sequence[str]) -> tuple[list[str], str | None, str | None]:
-        """Split off where a jump leads: the rest, the true and the false label."""
+        """Split off the targets of a jump: return the rest, the true and the false label."""
         rest = list(words)
         found: dict[str, str | None] = {"->": None, "else": None}
         for arrow in ("else", "->"):
@@ -236,7 +236,7 @@ class _AsmReader:
             raise _AsmError(str(error), 1) from None
 
     def _operand(self, word: str, abi: Abi) -> int:
-        """Return what a word is compared with: a number, an audit value, or a call's number."""
+        """Return the operand of a comparison: a number, an audit value, or a call's number."""
         if _NUMBER.fullmatch(word):
             return int(word, 0)
         if word in _AUDIT_ARCHES:

@@ -1,4 +1,4 @@
-"""Check whether bytecode is what a source compiles to. None of it is run, or given to marshal.
+"""Check whether bytecode was compiled from a source. None of it is run, or passed to marshal.
 
 marshal trusts its input, and bytecode may be somebody else's. So its bytes are read here, and
 written in one canonical form, with references resolved and without names of files; so is what this

@@ -37,9 +37,8 @@ class LoadedFilter:
     """The filter in the file at ``path``, whose hash is ``sha256``.
 
     ``sides`` are its answers, by the names of the ABIs: the meaning of a policy, or the program.
-    For a compiled policy, ``origins`` are where each instruction comes from. ``settings`` is None
-    for raw instructions, which do not say how they are installed. ``module`` is the whole content
-    of a generated filter.
+    For a compiled policy, ``origins`` are those of each instruction. ``settings`` is None for raw
+    instructions, which have none. ``module`` is the whole content of a generated filter.
     """
 
     path: Path
