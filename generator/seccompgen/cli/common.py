@@ -167,7 +167,7 @@ def check_outputs(outputs: Outputs, filters: Sequence[PlannedFilter], tables: Ta
 
 
 def print_built(name: str, programs: Sequence[Program], *, report_only: bool = False) -> None:
-    """Print what was compiled and proved."""
+    """Print a summary of the programs that were compiled and proved."""
     lengths = [len(program.instructions) for program in programs]
     span = f"{min(lengths)} to {max(lengths)}" if len(set(lengths)) > 1 else str(lengths[0])
     abis = f"{len(lengths)} ABIs" if len(lengths) > 1 else programs[0].abi.name
@@ -176,7 +176,7 @@ def print_built(name: str, programs: Sequence[Program], *, report_only: bool = F
 
 
 def print_written(written: list[Path]) -> None:
-    """Print what changed."""
+    """Print the files that were written."""
     from seccompgen.pipeline.packages import summary  # noqa: PLC0415 - keeps --help fast
 
     here = Path.cwd()
