@@ -1,7 +1,7 @@
 """A call as people read it: ``openat(AT_FDCWD</home>, "notes", O_WRONLY|O_CREAT, 0o644)``.
 
-What addresses point to is read while the thread waits. It is what the caller showed at that
-moment: another thread may change it before the kernel looks.
+Memory that arguments point to is read while the thread waits. Another thread may change it before
+the kernel reads it.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ _KINDS = tuple(
         (r".*(size_t|off_t) .*|\w.* (\w*(count|len|size|off|cnt)|pos_[lh]|nfds|entries)", "size"),
     )
 )
-"""The kinds of arguments by type and name; an ``addr`` or ``data`` has its length next.
+"""The kinds of arguments by type and name; the length of an ``addr`` or ``data`` follows it.
 
-Arguments of no kind, or ``signed``, are shown by the names of constants, if they have any.
+Arguments that are ``signed`` or of no kind are shown as the names of constants, if there are any.
 """
 _FAMILIES = {0: "AF_UNSPEC", 1: "AF_UNIX", 2: "AF_INET", 10: "AF_INET6", 16: "AF_NETLINK"}
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedCall:
-    """A call by its name, or ``nr 0x1d6``; ``arguments`` are values of 64 bits and their text.
+    """A call: its ``name``, or ``nr 0x1d6``, and ``arguments``, 64-bit values and their text.
 
-    ``abi`` is the name of the ABI that it is made through. Calls of one ``kind`` differ in
-    addresses alone.
+    ``abi`` is the name of the ABI that the call is made through. Calls of one ``kind`` differ only
+    in addresses.
     """
 
     name: str
@@ -69,17 +69,17 @@ class DecodedCall:
     kind: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Render as C would have it."""
+        """Render as a call in C."""
         return f"{self.name}({', '.join(text for _, text in self.arguments)})"
 
 
 def decode_call(call: Call, process: Process, tables: Tables) -> DecodedCall:
-    """Return the call with what its arguments mean for the process that makes it."""
+    """Return the call with its arguments as text, resolved in ``process``, which makes the call."""
     name, table = call_name(call.nr, call.arch, tables)
     where = table.abi.name if table else f"architecture {call.arch:#010x}"
     prototype = tables.facts.prototype(name, table.abi) if table else None
     if prototype is None:
-        # Nothing is known of them: all up to the last that is not 0.
+        # The arguments are unknown: show all up to the last that is not 0.
         last = max((n for n, value in enumerate(call.args, 1) if value), default=0)
         kinds = [""] * last
     else:
@@ -114,7 +114,7 @@ class _ArgumentReader:
         self._order = abi.byte_order if abi else "little"
 
     def text(self, at: int, kind: str, named: str) -> str:
-        """Return argument ``at`` as what it is; ``named`` is its text by constants."""
+        """Return argument ``at`` as text; ``named`` is its text by the names of constants."""
         value = self._args[at]
         after = self._args[at + 1] if at + 1 < len(self._args) else 0
         match kind:
@@ -193,7 +193,7 @@ class _ArgumentReader:
 
 
 def quoted(data: bytes, limit: int) -> str:
-    """Return bytes between quotes, on one line whatever they are; ``...`` where more follow."""
+    """Return up to ``limit`` bytes between quotes, on one line; ``...`` follows if some are cut."""
     text = data[:limit].decode(errors="surrogateescape")
     text = printable(text.replace("\\", "\\\\").replace('"', '\\"'))
     return f'"{text}"' + ("..." if len(data) > limit else "")

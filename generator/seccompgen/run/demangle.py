@@ -1,10 +1,10 @@
-"""The names that C++ and Rust programmers know functions by, from those that a linker sees.
+"""Turn the linker's names of functions into the names that C++ and Rust programmers know.
 
-LLVM's demangler (pycxxfilt) reads them. Only the path of its answer is kept, as that leads to the
-source: `std::vector::push_back`, without parameters and template arguments. A name stays as it is
-where it is not understood, or where pycxxfilt is not installed.
+LLVM's demangler (pycxxfilt) reads them. Only the path in its answer is kept, which is enough to
+find the source: `std::vector::push_back`, without parameters and template arguments. A name stays
+as it is if it is not understood, or if pycxxfilt is not installed.
 
-Sources: the Itanium C++ ABI, 5.1 "External Names"; Rust's "v0 Symbol Format", and its legacy one.
+Sources: the Itanium C++ ABI, 5.1 "External Names"; Rust's "v0" and "legacy" symbol formats.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import re
 from functools import lru_cache
 
 _LONGEST = 1024
-"""Characters of a name that is tried; as many as `symbols` reads."""
+"""Longer names, in characters, are left as they are; `symbols` reads no more than this."""
 _MOST_REFERENCES = 32
-"""References to earlier parts of a name that is tried: nested ones double the answer each time."""
+"""Names with more references to earlier parts are left: each nesting doubles the answer."""
 _REFERENCE = re.compile(r"[STB][0-9A-Za-z]*_")
 _RUST_HASH = re.compile(r"17h[0-9a-f]{16}E")
 _ESCAPE = re.compile(r"\$(u[0-9a-f]{1,6}|[A-Z]{1,2})\$|\.\.")
@@ -33,14 +33,14 @@ _PATH = re.compile(
     r"((?:[a-zA-Z -]+ (?:to|for) )?)(?:.*? )??"
     r"((?:\(anonymous namespace\)|\S)*?(?:\boperator(?:\"\")? .+|\S))"
 )
-"""A name without brackets: what it is for, the type of a template's result, the path."""
+"""A name without brackets: a prefix such as "vtable for", a template's result type, the path."""
 
 
 @lru_cache(maxsize=4096)
 def readable(name: str) -> str:
-    """Return the path that a mangled name is for; the name where it is none, or not understood.
+    """Return the path that a mangled name stands for, or the name itself if it is not understood.
 
-    What compilers append to parts of a function that they moved, such as ``.cold``, is kept.
+    Suffixes that compilers append to parts of a function, such as ``.cold``, are kept.
     """
     if not name.startswith(("_Z", "_R")) or len(name) > _LONGEST:
         return name
@@ -57,7 +57,7 @@ def readable(name: str) -> str:
 
 
 def _demangled(name: str) -> str:
-    """Return all that LLVM says of a name; "" if it does not understand it."""
+    """Return LLVM's whole answer for a name; "" if it does not understand the name."""
     try:
         from pycxxfilt import demangle  # noqa: PLC0415 - in an extra
     except ImportError:
@@ -71,7 +71,7 @@ def _demangled(name: str) -> str:
 
 
 def _unescaped(part: str) -> str:
-    """Return a part of a legacy path of Rust, whose special characters have codes."""
+    """Return a part of a legacy Rust path, with the codes of special characters replaced."""
     return _ESCAPE.sub(_character, part[1:] if part.startswith("_$") else part)
 
 
@@ -84,7 +84,7 @@ def _character(found: re.Match[str]) -> str:
 
 
 def _cxx_path(text: str) -> str:
-    """Return the path in what a C++ name is for: without arguments, results and qualifiers."""
+    """Return the path in a demangled C++ name: without arguments, result types and qualifiers."""
     found = _PATH.fullmatch(_QUALIFIER.sub("", _without_arguments(text, {"(", "<", "["})))
     path = "".join(found.groups()).rstrip() if found else ""
     return _UNNAMED.sub(_numbered, path)
@@ -96,14 +96,14 @@ def _numbered(found: re.Match[str]) -> str:
 
 
 def _without_arguments(text: str, opening: set[str]) -> str:
-    """Return a name without what is in brackets, where one of ``opening`` begins them."""
+    """Return a name without the bracketed parts that begin with one of ``opening``."""
     kept: list[str] = []
     within: list[str] = []
     for token in _TOKEN.findall(text):
         if within and token in _OPENING:
             bracket = _OPENING[token]
             if bracket == "(" and bracket in within:
-                while within.pop() != bracket:  # a comparison in it has no other bracket
+                while within.pop() != bracket:  # a comparison in here has no closing bracket
                     pass
             elif within[-1] == bracket:
                 within.pop()

@@ -1,7 +1,7 @@
-"""Events of traced threads: the wait statuses of ptrace(2), by their meaning.
+"""Events of traced threads: ptrace(2)'s wait statuses, classified.
 
-A filter that asks for a tracer, and a thread that goes on by `ptrace.proceed_to_call`, stop at a
-call alike: `ptrace.CallReader` says which it is.
+A stop at a call looks the same whether a filter asked for the tracer or the thread was resumed by
+`ptrace.proceed_to_call`; `ptrace.CallReader` tells them apart.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 
 class EventKind(enum.Enum):
-    """The kinds of events, all but ENDED stops."""
+    """The kinds of events; all except ENDED are stops."""
 
     ENDED = enum.auto()
     CALL = enum.auto()
     SIGNAL = enum.auto()
     """A signal is about to be delivered."""
     STARTED = enum.auto()
-    """It started a thread or process, whose TID `ptrace.event_message` returns."""
+    """The thread started another thread or a process; `ptrace.event_message` returns its TID."""
     EXECUTED = enum.auto()
-    """It executed a program; `ptrace.event_message` returns the TID that it had before."""
+    """The thread executed a program; `ptrace.event_message` returns the TID it had before."""
     STOPPED = enum.auto()
     """A signal such as SIGSTOP stopped its process."""
     PAUSED = enum.auto()
-    """It has just begun, or `ptrace.interrupt` stopped it, or its process may go on again."""
+    """The thread just began, or `ptrace.interrupt` stopped it, or its process was continued."""
 
 
 class Event(NamedTuple):
@@ -44,7 +44,7 @@ class Event(NamedTuple):
 
 _NEW_TASK = frozenset({ptrace.EVENT_FORK, ptrace.EVENT_VFORK, ptrace.EVENT_CLONE})
 _STOPPING = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
-"""The signals that an EVENT_STOP comes with where a process was stopped."""
+"""The signals that come with an EVENT_STOP if the process was stopped."""
 
 
 @lru_cache(maxsize=1024)
@@ -67,12 +67,12 @@ def event_of(status: int) -> Event:
 
 
 def happened(flags: int = 0) -> Iterator[tuple[int, Event]]:
-    """Wait as `ptrace.wait` does; yield all that has happened, calls last, so that each has a turn.
+    """Wait as `ptrace.wait` does; yield all events so far, calls last, so that each has a turn.
 
-    The kernel reports those first that come first in its list: if each were let go before the
-    next is asked for, the first few of many busy threads would keep the others waiting for ever.
-    Of a call that is yielded the thread may be gone; `ptrace.CallReader` finds out. Raises
-    ChildProcessError at last, where there is none left.
+    The kernel reports threads in the order of its list. If each were resumed before the next is
+    asked for, the first few of many busy threads would keep the others waiting for ever. The thread
+    of a yielded call may be gone; `ptrace.CallReader` finds out. Raises ChildProcessError when no
+    thread is left.
     """
     calls = []
     tid, status = ptrace.wait(flags)

@@ -1,9 +1,9 @@
-"""Refusals that repeat, folded: each is reported at once when it is new, then by its count.
+"""Fold repeated refusals: report a new one at once, later ones by their count.
 
-A program that polls is refused the same call thousands of times a second. What one *site* is
-refused (a program's call, from one location, by one rule) is reported with the first `_VARIANTS`
-different arguments and callers, and from then on when the count has one digit more. `finish`
-reports the sites that were refused more often than was reported.
+A program that polls is refused the same call thousands of times a second. A *site* is one program's
+call, from one location, refused by one rule. Its refusals are reported for the first `_VARIANTS`
+different arguments and callers, and whenever the count gains a digit. `finish` reports the sites
+that were refused since their last report.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from seccompgen.run.refusal import Refusal
 
 _VARIANTS = 50
-"""Different arguments and callers of one site that are reported."""
+"""The number of different arguments and callers that are reported per site."""
 _SITES = 1000
-"""Sites that are remembered; of more, those are reported and forgotten that were idle longest."""
+"""The number of sites remembered; beyond it, the longest idle are reported and forgotten."""
 
 
 @dataclass
 class _RefusalSite:
-    """A site: ``count`` refusals, of which ``reported`` is the last count that was reported."""
+    """A site with ``count`` refusals; ``reported`` is the last count that was reported."""
 
     last: Refusal
     count: int = 0
@@ -34,14 +34,14 @@ class _RefusalSite:
 
 
 class Folding:
-    """Reports refusals by ``report``, each with how often its site was refused until then."""
+    """Reports refusals to ``report``, each with the number of refusals of its site so far."""
 
     def __init__(self, report: Callable[[Refusal, int], None]) -> None:
         self._report = report
         self._sites: OrderedDict[object, _RefusalSite] = OrderedDict()
 
     def add(self, refusal: Refusal) -> None:
-        """Count a refusal, and report it if it is new, or if the count has one digit more."""
+        """Count a refusal, and report it if it is new, or if the count gains a digit."""
         key = _site_of(refusal)
         site = self._sites.setdefault(key, _RefusalSite(refusal))
         self._sites.move_to_end(key)
@@ -57,7 +57,7 @@ class Folding:
             self._finish(self._sites.popitem(last=False)[1])
 
     def finish(self) -> None:
-        """Report the count of each site that was refused since it was reported last."""
+        """Report the count of each site that was refused since its last report."""
         for site in self._sites.values():
             self._finish(site)
 
@@ -66,13 +66,13 @@ class Folding:
             self._report_site(site)
 
     def _report_site(self, site: _RefusalSite) -> None:
-        # Before it is reported: what cannot be written ends everything, and is not tried again.
+        # Set before reporting: a report that cannot be written ends everything, and is not retried.
         site.reported = site.count
         self._report(site.last, site.count)
 
 
 def _site_of(refusal: Refusal) -> object:
-    """Return what refusals of one site have in common."""
+    """Return the key that refusals of one site have in common."""
     return (
         refusal.name,
         refusal.call.name,

@@ -1,8 +1,8 @@
-"""A command, found and started under a filter: by this process itself, or by a child of it.
+"""Find a command and start it under a filter: as this process itself, or as a child.
 
-From the moment on at which the filter is in force, every call of the launcher is the filter's to
-judge. So all that starting takes is made before, and what follows are single calls, with the
-token of `launch_token` where the filter refuses them.
+Once the filter is in force, it judges every call of the launcher. So the launcher prepares
+everything before that. Afterwards it makes only single calls, with the token of `launch_token`
+where the filter would refuse them.
 
 Sources: execve(2), seccomp(2), unix(7), environ(7), exec(3) for the search and for scripts
 without ``#!``.
@@ -48,12 +48,12 @@ EXIT_NOT_FOUND = 127
 _PR_SET_PDEATHSIG = 1
 _STDERR = 2
 _LAST_WORDS = 4096
-"""Bytes at most in which a child says why it has no filter."""
+"""The largest message, in bytes, in which a child reports why it has no filter."""
 _SHELL = b"/bin/sh"
 
 
 class CommandError(SeccompgenError):
-    """The command cannot be started (exit code 126), or is not there (127)."""
+    """The command cannot be started (exit code 126), or does not exist (127)."""
 
     def __init__(self, text: str, code: int = EXIT_CANNOT_RUN) -> None:
         super().__init__(text)
@@ -61,7 +61,7 @@ class CommandError(SeccompgenError):
 
 
 class FilterError(OutsideError):
-    """The kernel did not take the filter; ``errno`` is why."""
+    """The kernel did not accept the filter; ``errno`` is the reason."""
 
     def __init__(self, text: str, number: int) -> None:
         super().__init__(text)
@@ -69,7 +69,7 @@ class FilterError(OutsideError):
 
 
 class KilledError(OutsideError):
-    """A signal ended the child before it was the command; ``status`` is its wait status."""
+    """A signal ended the child before it became the command; ``status`` is its wait status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"the command could not be started: {signal.strsignal(status)}")
@@ -78,7 +78,7 @@ class KilledError(OutsideError):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program's file, its arguments with the name that it gets, and its environment."""
+    """A program's file, its arguments (its name first), and its environment."""
 
     path: bytes
     arguments: tuple[bytes, ...]
@@ -87,9 +87,9 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """A filter for a command: ``instructions`` for the ABI of ``table``, the running one.
+    """A filter for a command: ``instructions`` for the ABI of ``table``, the one this process has.
 
-    ``name`` is for messages.
+    ``name`` is used in messages.
     """
 
     name: str
@@ -100,9 +100,9 @@ class Confinement:
 
 @dataclass(slots=True)
 class Started:
-    """A child that runs the command; ``listener`` is -1 where it was not asked for.
+    """A child that runs the command; ``listener`` is -1 if none was asked for.
 
-    ``link`` is for `let_go` and `failure`; it ends where the command begins.
+    ``link`` is the socket for `let_go` and `failure`; its other end closes when the command begins.
     """
 
     pid: int
@@ -140,7 +140,7 @@ def find_command(words: Sequence[str]) -> Command:
 
 
 def _unfit(place: str) -> int:
-    """Return the errno for which a file cannot be executed; 0 if it can be tried."""
+    """Return the errno with which executing a file would fail; 0 if it is worth trying."""
     try:
         mode = Path(place).stat().st_mode
     except OSError as error:
@@ -153,9 +153,9 @@ def _unfit(place: str) -> int:
 
 
 def original_environment() -> dict[bytes, bytes]:
-    """Return the environment that this process was started with, and what it changed since.
+    """Return this process's environment, including changes since it started.
 
-    Under the C locale Python itself adds an LC_CTYPE (PEP 538), which is left out.
+    The LC_CTYPE that Python itself adds under the C locale (PEP 538) is left out.
     """
     environment = dict(os.environb)
     try:
@@ -169,10 +169,10 @@ def original_environment() -> dict[bytes, bytes]:
 
 
 def become(command: Command, confinement: Confinement) -> NoReturn:
-    """Put the filter in force and become the command: no process is left between.
+    """Put the filter in force and become the command, without a process in between.
 
-    Raises FilterError, with nothing in force, if the kernel does not take it. If the command
-    cannot be executed after all the process ends, with a line on stderr and 126 or 127.
+    Raises FilterError, with nothing in force, if the kernel does not accept the filter. If the
+    command cannot be executed after all, this process ends with a line on stderr and 126 or 127.
     """
     launcher = _Launcher(command, confinement, ("execve", "write", "exit_group"))
     sys.stdout.flush()
@@ -184,7 +184,7 @@ def become(command: Command, confinement: Confinement) -> NoReturn:
 
 
 def is_below_listener(table: Table) -> bool:
-    """Return True if this process has a filter with a listener: then the kernel grants no other."""
+    """Return True if this process has a filter with a listener: the kernel permits only one."""
     from seccomp_filters import _runtime  # noqa: PLC0415 - generated: it may not be there yet
 
     allow = encode((Instruction(RET_K, 0, 0, ActionKind.ALLOW.value),), table.abi)
@@ -203,8 +203,8 @@ def is_below_listener(table: Table) -> bool:
 
 def _fork() -> int:
     with warnings.catch_warnings():
-        # What compiled the policy may have left threads of BLAS. The child needs none of them:
-        # it makes a few calls that are prepared.
+        # Compiling the policy may have left threads of BLAS. The child needs none of them:
+        # it makes a few prepared calls.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
@@ -214,8 +214,8 @@ def start(
 ) -> Started:
     """Start the command under the filter in a child, which dies with this process.
 
-    It waits for `let_go` before it does anything. With NEW_LISTENER among the flags it hands its
-    listener over then, to `take_over`. Its signal mask is ``mask``, or this thread's.
+    The child waits for `let_go` before it does anything. With NEW_LISTENER among the flags, it then
+    hands its listener to `take_over`. Its signal mask is ``mask``, or this thread's.
     """
     calls = ["execve", "write", "exit_group"]
     listens = bool(confinement.settings.flags & FilterFlag.NEW_LISTENER)
@@ -237,19 +237,19 @@ def start(
 
 
 def end(started: Started) -> None:
-    """Kill the child, collect it and close what belongs to it."""
+    """Kill the child, reap it, and close its descriptors."""
     with contextlib.suppress(ChildProcessError):
-        # Raises where it was collected already: its number may be another's by now.
+        # Raises if the child was reaped already: its PID may be another process's by now.
         os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         os.kill(started.pid, signal.SIGKILL)
-        # The kernel reports its end to a tracer only after that of its other threads.
+        # The kernel reports a process's end to a tracer only after that of its other threads.
         while wait()[0] != started.pid:
             pass
     close(started)
 
 
 def close(started: Started) -> None:
-    """Close what belongs to a child that ended."""
+    """Close the descriptors of a child that ended."""
     started.link.close()
     if started.listener >= 0:
         os.close(started.listener)
@@ -257,15 +257,15 @@ def close(started: Started) -> None:
 
 
 def let_go(started: Started) -> None:
-    """Have a child go on that has just started; nothing happens if it was killed meanwhile."""
+    """Let a child that has just started go on; do nothing if it was killed meanwhile."""
     with contextlib.suppress(BrokenPipeError):
         started.link.send(b"g")
 
 
 def failure(started: Started) -> FilterError | None:
-    """Return what kept a child from its filter, None where nothing did.
+    """Return the error with which a child failed to install its filter, None if it did not fail.
 
-    To be asked once it has ended, or runs its command: until then this waits.
+    Waits until the child has ended or runs its command.
     """
     with contextlib.suppress(ConnectionResetError):  # killed before it read that it may go on
         return _filter_failure(started.link.recv(_LAST_WORDS))
@@ -280,16 +280,16 @@ def _filter_failure(message: bytes) -> FilterError | None:
 
 
 def killed_by(started: Started) -> int:
-    """Return the signal that killed a child; 0 if it lives, or ended otherwise."""
+    """Return the signal that killed a child; 0 if it is alive or ended by itself."""
     ended = os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     killed = ended and ended.si_code in {os.CLD_KILLED, os.CLD_DUMPED}
     return ended.si_status if ended and killed else 0
 
 
 def take_over(started: Started) -> None:
-    """Take the listener of a child whose filter has one, once the link can be read.
+    """Receive the listener of a child whose filter has one; call this once the link is readable.
 
-    Raises FilterError if the kernel did not take the filter, KilledError if a signal came first.
+    Raises FilterError if the kernel did not accept the filter, KilledError if a signal came first.
     """
     message = b""
     descriptors: list[int] = []
@@ -311,7 +311,7 @@ def _in_child(
     parent: int,
     mask: set[int | signal.Signals],
 ) -> NoReturn:
-    """Become the command, or say why not; never returns into what the parent was doing."""
+    """Become the command, or report why not; never return into the parent's code."""
     try:
         _take_signals_from_python()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -327,10 +327,10 @@ def _in_child(
 
 
 def _take_signals_from_python() -> None:
-    """Undo what Python did to signals, so that none of them runs any Python from here on.
+    """Reset the signals that Python changed, so that none of them runs Python code from here on.
 
-    It ignores two, and does not say what they were before. SIGINT it handles only where
-    that was not ignored.
+    Python ignores two, without recording their former state. It handles SIGINT only if that was not
+    ignored.
     """
     for one in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(one, signal.SIG_DFL)
@@ -339,10 +339,10 @@ def _take_signals_from_python() -> None:
 
 
 class _Launcher:
-    """All that starting a command takes, made before a filter is in force."""
+    """Everything needed to start a command, prepared before the filter is in force."""
 
     def __init__(self, command: Command, confinement: Confinement, calls: Sequence[str]) -> None:
-        # PyDLL keeps the GIL: to take it back would be a call under the filter.
+        # PyDLL keeps the GIL: taking it back would be a call under the filter.
         self._libc = ctypes.PyDLL(None, use_errno=True)
         self._libc.syscall.argtypes = (ctypes.c_long,)
         self._libc.syscall.restype = ctypes.c_long
@@ -371,7 +371,7 @@ class _Launcher:
         script = (_SHELL, command.path, *command.arguments[1:])
         self._script = ctypes.c_char_p(_SHELL), _array(script)
         self._environment = _array(command.environment)
-        # Told by the process that was to become the command, without anything that Python needs.
+        # Printed by the process that failed to become the command, without running any Python.
         shown = printable(os.fsdecode(command.path)).encode(errors="backslashreplace")
         self._last_words = {
             number: shown + f": cannot be executed: {os.strerror(number)}\n".encode()
@@ -380,14 +380,14 @@ class _Launcher:
         self._message = _Message()
 
     def die_with(self, parent: int) -> None:
-        """Have the kernel kill this process when ``parent`` ends; do so if it has already."""
+        """Have the kernel kill this process when ``parent`` ends; exit if it already has."""
         zero = ctypes.c_ulong(0)
         self._libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), zero, zero, zero)
         if os.getppid() != parent:
             os._exit(1)
 
     def go(self, link: socket.socket | None) -> NoReturn:
-        """Put the filter in force and become the command; ``link`` takes the listener.
+        """Put the filter in force and become the command; send the listener over ``link``.
 
         Raises OSError if the filter is not in force.
         """
@@ -415,7 +415,7 @@ class _Launcher:
         confinement = self._confinement
         abi = confinement.table.abi
         program = encode(self._program, abi)
-        # A wait that only a kill ends is not asked anew after each signal; since Linux 5.19.
+        # With WAIT_KILLABLE_RECV (Linux 5.19) a signal does not make a waiting call ask again.
         best = FilterFlag.WAIT_KILLABLE_RECV
         flags = confinement.settings.flags
         for extra in (best, FilterFlag(0)) if flags & FilterFlag.NEW_LISTENER else (FilterFlag(0),):
@@ -433,7 +433,7 @@ class _Launcher:
         raise AssertionError("the last attempt returns or raises")
 
     def _call(self, name: str, first: object, second: object, third: object) -> None:
-        """Make a call that takes three arguments, with the token in the others."""
+        """Make a call of three arguments, with the token in the other three."""
         self._libc.syscall(self._numbers[name], first, second, third, *self._token)
 
 
@@ -441,7 +441,7 @@ _ZERO = ctypes.c_long(0)
 
 
 def _passes(confinement: Confinement, name: str, token: LaunchToken) -> bool:
-    """Return True if the program makes the launcher's call as it is."""
+    """Return True if the program lets the launcher's call through unchanged."""
     last = confinement.instructions[-1]
     if len(confinement.instructions) == 1 and last.code == RET_K:
         return lets_through(last.k)
@@ -464,7 +464,7 @@ class _IoVector(ctypes.Structure):
 
 
 class _MessageHeader(ctypes.Structure):
-    """``struct msghdr`` as the kernel has it."""
+    """``struct msghdr`` of the kernel."""
 
     _fields_ = (
         ("name", ctypes.c_void_p),
@@ -478,7 +478,7 @@ class _MessageHeader(ctypes.Structure):
 
 
 class _Message:
-    """A message of one byte and one descriptor, which is put in when it is known."""
+    """A message of one byte and one descriptor; `hold` inserts the descriptor."""
 
     def __init__(self) -> None:
         size = struct.calcsize("@Nii") + struct.calcsize("i")
@@ -494,5 +494,5 @@ class _Message:
         self.reference = ctypes.byref(self._header)
 
     def hold(self, descriptor: int) -> None:
-        """Put the descriptor in."""
+        """Insert the descriptor."""
         struct.pack_into("@i", self._control, struct.calcsize("@Nii"), descriptor)

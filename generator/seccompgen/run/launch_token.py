@@ -1,17 +1,17 @@
 """A secret argument with which a command is started under a filter that refuses execve.
 
-A command is started by execve under the filter that is already in force; but a policy that is
-worth having often refuses execve. The kernel hands six arguments of every call to filters, and
-execve takes three. So the launcher puts 192 random bits (93 on 32-bit ABIs) into the others, and
-a few instructions before the program allow execve with exactly these. They are gone from memory
-and registers once the command runs, so that it cannot make such a call: for everything it can do,
-the filter is the program alone. The launcher's last words (write, exit_group) pass in the same
-way, where the program refuses them.
+The filter is already in force when execve starts the command, but a policy worth having often
+refuses execve. Filters see six arguments of every call, and execve takes three. So the launcher
+puts 192 random bits (93 on 32-bit ABIs) into the other three, and a few instructions before the
+program allow execve with exactly these values. They are gone from memory and registers once the
+command runs, so the command cannot make such a call: for everything it can do, the filter is the
+program alone. The launcher's last calls (write, exit_group) pass in the same way if the program
+refuses them.
 
 Who can learn the token: whoever may read the memory of a supervisor, which forked the launcher and
-still has it (a process that became the command has not); and root outside, by dumping the filter
-(PTRACE_SECCOMP_GET_FILTER wants CAP_SYS_ADMIN, and a tracer without filters of its own). Where
-audit logs execve, its record holds the first of the three words.
+still holds the token (a process that became the command does not); and root outside, by dumping the
+filter (PTRACE_SECCOMP_GET_FILTER requires CAP_SYS_ADMIN and a tracer without filters of its own).
+If audit logs execve, its record contains the first of the three words.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
 
 _ARGUMENTS = (3, 4, 5)
-"""Those that execve, write, exit_group and sendmsg do not take."""
+"""The arguments that execve, write, exit_group and sendmsg do not use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class LaunchToken:
 
     @classmethod
     def new(cls, abi: Abi) -> LaunchToken:
-        """Return a token that nobody knows; 31 bits a word where a ``long`` has 32."""
-        # One bit less on 32 bits: a kernel of 64 may show the word with its sign extended.
+        """Return a new random token; its words have 31 bits on ABIs with a 32-bit ``long``."""
+        # 31 bits, not 32: a 64-bit kernel may show filters the sign-extended word.
         excess = 0 if abi.bits == 64 else 33
         a, b, c = (int.from_bytes(os.urandom(8)) >> excess for _ in _ARGUMENTS)
         return cls((a, b, c))
@@ -65,12 +65,12 @@ def with_token(
     numbers: Sequence[int],
     asks_for_listeners: int | None = None,
 ) -> tuple[Instruction, ...]:
-    """Return the program that also allows the calls ``numbers`` if they hold ``token``.
+    """Return ``instructions``, extended to allow the calls ``numbers`` if they carry ``token``.
 
-    Where ``asks_for_listeners`` is the number of seccomp(2), that call is a user notification if
-    its flags want a listener. Anything else is answered by ``instructions``, from the same state
-    of the machine; a call of another number passes without a look at its arguments, so that the
-    kernel's bitmap of constant answers is what it was.
+    ``asks_for_listeners`` may be the number of seccomp(2): then that call becomes a user
+    notification if its flags ask for a listener. ``instructions`` answer all other calls, from the
+    same state of the machine. Calls of other numbers reach them without a load of arguments, so
+    the kernel's bitmap of constant answers stays the same.
     """
     if not numbers and asks_for_listeners is None:
         return tuple(instructions)
@@ -102,6 +102,6 @@ def with_token(
         code.append(Instruction(LD_W_ABS, 0, 0, word_offset(Word.low(ARGS + 1), abi)))
         code.append(Instruction(JMP_JSET_K, 0, 1, FilterFlag.NEW_LISTENER.value))
         code.append(Instruction(RET_K, 0, 0, ActionKind.USER_NOTIF.value))
-    # A program may rely on an A of 0; that is what it was before the loads.
+    # A program may rely on A being 0, as it was before the loads.
     code.append(Instruction(ALU_AND_K, 0, 0, 0))
     return (*code, *instructions)

@@ -1,10 +1,10 @@
-"""The location of a call in native code: the function, and on x86_64 those that called it.
+"""The location of a call in native code: the function, and on x86_64 its callers.
 
-These are found by the return addresses on the stack, without a table of frames. A word of the stack
-may be left over from an earlier call; so it counts only if the instruction before it calls
-the function found before: directly, by the PLT, or by a word of the GOT. At a call by a register
-the chain ends. glibc makes calls that can be cancelled in functions of its own
-without a name; then the location has the name of what called these.
+Callers are found by the return addresses on the stack, without unwind tables. A word of the stack
+may be left over from an earlier call. So it counts only if the instruction before its address calls
+the last function found: directly, by the PLT, or by a word of the GOT. The chain ends at a call
+through a register. glibc makes cancellable calls in nameless functions of its own; the location
+then has the name of their caller.
 
 Sources: the AMD64 ABI, "Procedure Linkage Table"; proc(5).
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from seccompgen.run.symbols import Symbols
 
 _STACK = 4096
-"""Bytes of the stack that are looked at."""
+"""Bytes of the stack that are read."""
 _WORD = 8
 _CALL, _CALL_SLOT, _JUMP_SLOT = b"\xe8", b"\xff\x15", b"\xff\x25"
 """CALL rel32, CALL [RIP+disp32], JMP [RIP+disp32]."""
@@ -36,9 +36,9 @@ _STUB = 16
 
 
 def locations_of(process: Process, address: int, most: int = 1) -> tuple[CodeLocation, ...]:
-    """Return the location of a call that ends at ``address``, and up to ``most`` of what led there.
+    """Return the location of a call that ends at ``address``, and its callers: ``most`` in all.
 
-    The first is the call's own; empty if nothing is mapped there.
+    The call's own location comes first. Empty if nothing is mapped there.
     """
     code = _MappedCode.at(process, address)
     if code is None:
@@ -59,7 +59,7 @@ def locations_of(process: Process, address: int, most: int = 1) -> tuple[CodeLoc
 
 @dataclass(frozen=True)
 class _MappedCode:
-    """A mapping of code, and the symbols of its file, None if that has none."""
+    """A mapping of code, and the symbols of its file, None if it has none."""
 
     process: Process
     mapping: Mapping
@@ -84,7 +84,7 @@ class _MappedCode:
         return CodeLocation(file, offset, readable(name), within)
 
     def is_function(self, start: int, address: int) -> bool:
-        """Return True if a function at ``start`` can be that of the instruction at ``address``."""
+        """Return True if a function at ``start`` can contain the instruction before ``address``."""
         return bool(
             self.symbols
             and self.symbols.functions
@@ -97,7 +97,7 @@ class _MappedCode:
 
 
 def _callers(process: Process, code: _MappedCode, address: int) -> Iterator[CodeLocation]:
-    """Yield where each caller goes on, innermost first, whether it has a name or not."""
+    """Yield the return location in each caller, innermost first, named or not."""
     if code.symbols is None or code.symbols.machine != "EM_X86_64":
         return
     spans = [(one.start, one.end) for one in process.mappings if one.executable]
@@ -114,7 +114,7 @@ def _callers(process: Process, code: _MappedCode, address: int) -> Iterator[Code
 
 
 def _called(process: Process, after: int) -> Iterator[int]:
-    """Yield what the instruction before an address calls, if it is a call: also by the PLT."""
+    """Yield the targets, also through the PLT, of the call before ``after``, if there is one."""
     size = len(_CALL_SLOT) + 4
     before = process.memory(after - size, size) or b""
     if len(before) < size:
@@ -131,7 +131,7 @@ def _called(process: Process, after: int) -> Iterator[int]:
 
 
 def _slot(process: Process, instruction: bytes, end: int) -> Iterator[int]:
-    """Yield the word at the address, relative to its end, that an instruction ends with."""
+    """Yield the word that an instruction's last four bytes address, relative to its ``end``."""
     word = process.memory(end + int.from_bytes(instruction[-4:], "little", signed=True), _WORD)
     if word and len(word) == _WORD:
         yield int.from_bytes(word, "little")

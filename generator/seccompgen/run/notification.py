@@ -1,4 +1,4 @@
-"""User notification as values: a call that waits, and the answers that there are."""
+"""User notification as values: a call that waits, and its possible answers."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _SIGINFO = struct.Struct("=iii4xQiI96x")
 _SIGINFO_32 = struct.Struct("=iiiIiI104x")
 """signo, errno, code, then call_addr, syscall, arch; 128 bytes (include/uapi/asm-generic)."""
 _SIGINFO_TO_32 = struct.Struct("=iii4xIiI100x")
-"""The same for a program of 32 bits, by a process of 64, as what a process sends: the kernel takes
-three words for pid, uid and value, and moves them to where a program of 32 bits has these."""
+"""The same, sent by a 64-bit process to a 32-bit program: the kernel takes three words for pid,
+uid and value, and moves them to their places in the 32-bit layout."""
 
 
 def as_int(value: int) -> int:
-    """Return the low 32 bits of ``value`` as an ``int`` of C."""
+    """Return the low 32 bits of ``value`` as a C ``int``."""
     low = value & U32
     return low - (1 << 32) if low >> 31 else low
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A call that a thread is about to make; ``tid`` is the thread's in the supervisor's view."""
+    """A call that a thread is about to make; ``tid`` is its TID as the supervisor sees it."""
 
     tid: int
     call: Call
@@ -38,30 +38,34 @@ class Notification:
 
 @dataclass(frozen=True, slots=True)
 class Proceed:
-    """The call is made. Its memory may have changed since: no decision may rest on that."""
+    """Let the call proceed.
+
+    The caller may change memory after the supervisor read it, so do not base a decision on what
+    pointers point to.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The call is not made, and fails with ``errno``; 0 looks like success."""
+    """Do not make the call; it fails with ``errno``, or seems to succeed if that is 0."""
 
     errno: int
 
 
 @dataclass(frozen=True, slots=True)
 class Trap:
-    """The call is not made, and the thread gets SIGSYS with ``data`` (16 bits) in si_errno.
+    """Do not make the call; the thread gets SIGSYS with ``data`` (16 bits) in si_errno.
 
-    What the call would have returned is its number, as `syscall_rollback` leaves it.
+    The call's result register holds its number, as `syscall_rollback` leaves it.
     """
 
     data: int
 
     def siginfo(self, call: Call, code: int, bits: int, receiver: int = 64) -> bytes:
-        """Return the ``siginfo_t`` of that SIGSYS; ``code`` is its si_code.
+        """Return the ``siginfo_t`` of the SIGSYS; ``code`` is its si_code.
 
-        ``bits`` are those of who sends it, ``receiver`` those of the program that gets it, where
-        the kernel translates it as what a process has sent (``code`` is negative).
+        ``bits`` is the width of the sender. ``receiver`` is the width of the program that receives
+        it: for a negative ``code``, the kernel translates the structure to that width.
         """
         layout = _SIGINFO if bits == 64 else _SIGINFO_32
         if receiver < bits:
@@ -72,10 +76,10 @@ class Trap:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """The call is not made, and the process ends with SIGSYS, whatever it does about signals."""
+    """Do not make the call; end the process with SIGSYS, even if it handles or blocks that."""
 
 
 Answer: TypeAlias = Proceed | Fail | Trap | Kill
 Judge: TypeAlias = "Callable[[Notification, Callable[[], bool]], Answer]"
-"""Decides. It also gets a function that says whether the thread still waits: what was read from
-/proc before that is True was about this thread, and not one that got its number later."""
+"""A function that answers a notification. Its second argument returns True while the thread still
+waits: what was read from /proc until then was this thread's, not a later one's with its TID."""

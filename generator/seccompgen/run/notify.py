@@ -1,11 +1,11 @@
 """Supervise by user notification: each call that the filter asks about waits for an answer.
 
-No ptrace, no root: whoever may install a filter may listen to it. What the listener's holder
-lets go on, by SECCOMP_USER_NOTIF_FLAG_CONTINUE, the kernel does with the arguments as they are
-*then*: another thread may have changed the memory they point to. So this watches, and is no
-boundary; a call that is refused is refused, whatever memory holds.
+No ptrace, no root: whoever may install a filter may listen to it. If the supervisor continues a
+call (SECCOMP_USER_NOTIF_FLAG_CONTINUE), the kernel uses the arguments as they are *then*: another
+thread may have changed the memory they point to. So this observes and is no security boundary; a
+call that the supervisor refuses stays refused, whatever memory contains.
 
-Where the supervisor dies, its listener is closed: what asks fails with ENOSYS from then on.
+If the supervisor dies, its listener is closed: calls that would ask fail with ENOSYS from then on.
 
 Sources: seccomp_unotify(2), kernel/seccomp.c.
 """
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from seccompgen.run.signals import Signals
 
 SINCE = (5, 5)
-"""The first Linux whose supervisors may let a call go on."""
+"""The first Linux release that lets supervisors continue a call."""
 _TELLS_WHEN_UNUSED = (5, 9)
-"""The first Linux whose listeners hang up once no process has the filter."""
+"""The first Linux release whose listeners hang up once no process has the filter."""
 
 _NOTIF = struct.Struct("=QIIiIQ6Q")
 """``struct seccomp_notif``: id, pid, flags, and ``struct seccomp_data``."""
@@ -57,13 +57,13 @@ _RECV = 0xC0502100
 _SEND = 0xC0182101
 _ID_VALID = 0x40082102
 _ID_VALID_ELSEWHERE = 0x80082102
-"""_IOW() of alpha, mips, parisc, ppc and sparc, whose direction bits are others."""
+"""_IOW() on alpha, mips, parisc, ppc and sparc, whose direction bits differ."""
 _ELSEWHERE = ("alpha", "mips", "parisc", "ppc", "sparc")
 _CONTINUE = 1
 _SI_QUEUE = -1
-"""A process may not say that the kernel sent a signal (SYS_SECCOMP)."""
+"""The si_code of our signals: a process may not use the kernel's (SYS_SECCOMP)."""
 _LINGERS = 0.2
-"""Seconds after the command's end when what is left of it is reported."""
+"""Seconds after the command's end before the processes that it left are reported."""
 
 
 def available() -> bool:
@@ -77,14 +77,14 @@ def supervise(
     judge: Judge,
     left_behind: Callable[[], None] = lambda: None,
 ) -> int:
-    """Start the command under a filter that asks, answer for it; return its wait status.
+    """Start the command under a filter that asks, answer its questions; return its wait status.
 
-    The filter's flags have NEW_LISTENER. This returns when every process that has the filter is
-    gone: ``left_behind`` is called if that takes longer than the command. SIGINT, SIGTERM, SIGHUP
-    and SIGQUIT end the wait; what asks later fails with ENOSYS.
+    The filter's flags must include NEW_LISTENER. This returns when every process with the filter is
+    gone, and calls ``left_behind`` if some outlive the command. SIGINT, SIGTERM, SIGHUP and SIGQUIT
+    then end the wait; calls that ask later fail with ENOSYS.
 
-    Raises FilterError if the kernel does not take the filter: EBUSY if this process is under a
-    filter with a listener itself. Raises OutsideError without a /proc of this PID namespace.
+    Raises FilterError if the kernel does not accept the filter: EBUSY if this process itself is
+    under a filter with a listener. Raises OutsideError without a /proc of this PID namespace.
     """
     require_proc()
     try:
@@ -126,7 +126,7 @@ class _NotifySupervisor:
                     left_behind()
 
     def _begin(self) -> None:
-        """Let the child go on, and take its listener. It may be stopped or killed before that."""
+        """Let the child go on, and receive its listener; it may be stopped or killed first."""
         let_go(self._started)
         link = self._started.link.fileno()
         wanted = {
@@ -189,7 +189,7 @@ class _NotifySupervisor:
             fcntl.ioctl(self._started.listener, _SEND, response)
 
     def _trap(self, process: Process, call: Call, trap: Trap) -> None:
-        """Send the signal that the kernel would; only si_code may not be what the kernel's is."""
+        """Send the signal that the kernel would send, except that si_code differs."""
         bits = self._table.abi.bits
         info = trap.siginfo(call, _SI_QUEUE, bits, receiver=process.bits or bits)
         nr = self._table.numbers["rt_tgsigqueueinfo"]

@@ -1,7 +1,7 @@
-"""A filter that refuses, as one that asks: each call that it would not make is a question.
+"""Rewrite a filter so that it asks a supervisor about each call that it would refuse.
 
-The question is SECCOMP_RET_USER_NOTIF or SECCOMP_RET_TRACE. What the filter lets through it lets
-through as before, logged or not, without anybody being asked.
+The question is SECCOMP_RET_USER_NOTIF or SECCOMP_RET_TRACE. Calls that the filter lets through
+still pass, logged or not, without a question.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Table
 
 RET_A = 0x16
-"""BPF_RET|BPF_A: the answer is computed. No compiler of ours does so; the kernel takes it."""
+"""BPF_RET|BPF_A: the answer is computed. Our compiler does not emit it; the kernel accepts it."""
 LETS_THROUGH = frozenset({ActionKind.ALLOW.value, ActionKind.LOG.value})
-"""SECCOMP_RET values, without data, of calls that are made."""
+"""SECCOMP_RET values, without data, that let a call through."""
 
 
 def lets_through(ret: int) -> bool:
-    """Return True if a call that is answered ``ret`` is made, whoever watches."""
+    """Return True if the answer ``ret`` lets a call through, with or without a supervisor."""
     return ret & ~RET_DATA_MAX in LETS_THROUGH
 
 
 def asking(instructions: Sequence[Instruction], question: ActionKind) -> tuple[Instruction, ...]:
-    """Return the program with ``question`` for every answer that refuses."""
+    """Return the program with every refusing answer replaced by ``question``."""
     ask = Instruction(RET_K, 0, 0, question.value)
     computed = any(one.code == RET_A for one in instructions)
     end = len(instructions)
@@ -67,7 +67,7 @@ def asking_about(
     instructions: Sequence[Instruction],
     question: ActionKind,
 ) -> tuple[Instruction, ...]:
-    """Return the program that answers ``question`` to calls of these names, on each table's ABI."""
+    """Return the program, extended to answer ``question`` to the calls ``names`` on all ABIs."""
     code = []
     for table in tables:
         numbers = [table.numbers[name] for name in names]
@@ -78,5 +78,5 @@ def asking_about(
         ]
         for nr in numbers:
             code += [Instruction(JMP_JEQ_K, 0, 1, nr), Instruction(RET_K, 0, 0, question.value)]
-    # A program may rely on an A of 0; that is what it was before the loads.
+    # A program may rely on A being 0, as it was before the loads.
     return (*code, Instruction(ALU_AND_K, 0, 0, 0), *instructions)

@@ -1,13 +1,12 @@
-"""Threads that a listener could let past the tracer: each call is judged before any filter sees it.
+"""Threads that a listener could let past the tracer: judge their calls before any filter does.
 
-SECCOMP_RET_USER_NOTIF outranks the SECCOMP_RET_TRACE of ours, so that the listener of another
-filter could have a refused call made (SECCOMP_USER_NOTIF_FLAG_CONTINUE), without a report. So a
-thread under such a filter stops at each of its calls before the filters are asked, and the call is
-skipped (PTRACE_SYSEMU). One that may be made is made by the same instruction again; then it is the
-filters' to answer.
+SECCOMP_RET_USER_NOTIF outranks our filter's SECCOMP_RET_TRACE, so the listener of another filter
+could continue a refused call (SECCOMP_USER_NOTIF_FLAG_CONTINUE), unreported. So a thread under such
+a filter stops at each call before the filters run, and the call is skipped (PTRACE_SYSEMU). If the
+call may be made, the thread repeats the instruction; then the filters answer it.
 
-A thread may come to its first stop before its parent reports it: by its number of filters it is
-known to have one more than ours. Sources: ptrace(2), seccomp(2), kernel/entry/common.c.
+A thread may come to its first stop before its parent reports it. Its number of filters shows
+whether it has one besides ours. Sources: ptrace(2), seccomp(2), kernel/entry/common.c.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ _CLONE_UNTRACED = 0x00800000
 
 
 class Outranking:
-    """The threads whose calls are judged first, and the last of each that was.
+    """The threads whose calls are judged before filters run, and the last judged call of each.
 
-    ``tables`` are those of all ABIs by which a thread can call, the tracer's own first.
+    ``tables`` are those of all ABIs that a thread can use, the tracer's own first.
     """
 
     def __init__(self, tables: Sequence[Table]) -> None:
@@ -46,14 +45,14 @@ class Outranking:
             if name in table.numbers
         }
         self._least = (_filters(os.getpid()) or 0) + 2
-        """The number of filters from which on there are others than ours."""
+        """The number of filters from which on a thread has others besides ours."""
         self._active = False
         self._tids: set[int] = set()
         self._judged: dict[int, Call] = {}
         self._repeating: set[int] = set()
 
     def brings_listener(self, asked: Notification) -> bool:
-        """Return True if a call puts threads under a listener: a new one, or its own thread's."""
+        """Return True if a call puts threads under a listener: a new one, or by TSYNC its own."""
         call = asked.call
         flags = _TSYNC if asked.tid in self._tids else 0
         return (
@@ -63,17 +62,18 @@ class Outranking:
         )
 
     def begin(self, asked: Notification) -> bool:
-        """Judge the calls of a thread first from now on, which is about to be under a listener.
+        """Judge a thread's calls before filters from now on: its call ``asked`` brings a listener.
 
-        Of all threads of its process, with TSYNC: then the others have stopped, or wait in a call
-        that began before. Returns False if one of them is not traced, so that this cannot be.
+        With TSYNC this applies to all threads of the process. On return the others have stopped, or
+        wait in a call that began before. Returns False if one of them is not traced, so that its
+        calls could not be judged.
         """
         self._active = True
         self._tids.add(asked.tid)
         known = {asked.tid}
         if not asked.call.args[1] & _TSYNC:
             return True
-        # One that still runs may have started another.
+        # A thread that still runs may have started another.
         while new := {*Process(asked.tid).tids} - known:
             known |= new
             for tid in new:
@@ -86,7 +86,7 @@ class Outranking:
         return True
 
     def begin_all(self) -> None:
-        """Judge all calls of all threads first that arrive from now on."""
+        """Judge all calls, before filters, of all threads that arrive from now on."""
         self._active, self._least = True, 0
 
     def arrives(self, tid: int) -> None:
@@ -103,26 +103,27 @@ class Outranking:
         self._repeating.discard(tid)
 
     def is_skipped(self, op: int, tid: int) -> bool:
-        """Return True if a thread has stopped at a call that is not made as it is."""
+        """Return True if a thread has stopped at a call that the kernel skips (PTRACE_SYSEMU)."""
         return op == ptrace.OP_ENTRY and tid not in self._repeating
 
     def was_judged(self, asked: Notification) -> bool:
-        """Return True if a call is the one that its thread repeats."""
+        """Return True if a call is the one that was judged last and that its thread repeats."""
         return self._judged.get(asked.tid) == asked.call
 
     def evades(self, call: Call) -> bool:
-        """Return True if a call could start a thread that is not traced.
+        """Return True if a call could start an untraced thread.
 
-        The flags of clone3 are in memory, which another thread can change at any time.
+        This is so for every clone3: its flags are in memory, which another thread can change at any
+        time.
         """
         name = self._names.get((call.arch, call.nr))
         return name == "clone3" or (name == "clone" and bool(call.args[0] & _CLONE_UNTRACED))
 
     def repeat(self, asked: Notification, nr: int) -> None:
-        """Have a thread make the call that it has skipped."""
+        """Have a thread make the call that it skipped."""
         self._judged[asked.tid] = asked.call
         ptrace.repeat_call(asked.tid, self._abi, nr, asked.call.instruction_pointer)
-        ptrace.proceed_to_call(asked.tid)  # it stops at the end of what it has skipped, too
+        ptrace.proceed_to_call(asked.tid)  # it also stops at the end of the skipped call
         self._repeating.add(asked.tid)
 
     def proceed(self, tid: int, number: int = 0) -> None:
@@ -135,6 +136,6 @@ class Outranking:
 
 
 def _filters(tid: int) -> int | None:
-    """Return the number of a thread's filters; None before Linux 5.9, which does not say."""
+    """Return the number of a thread's filters; None before Linux 5.9, which does not report it."""
     count = Process(tid).status.get("Seccomp_filters")
     return None if count is None else int(count)

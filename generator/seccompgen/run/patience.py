@@ -1,9 +1,9 @@
-"""Calls that may wait for another process, given up after a moment.
+"""A time limit for calls that may wait for another process.
 
-Who touches the memory of a process may have to wait for that or for one that it chose: where a page
-is a userfaultfd's to fill, or a file system's that a process serves. Only SIGKILL ends such a wait,
-so a supervisor that waited itself would hear of no signal. Another thread waits
-instead, and is left behind if need be.
+Reading the memory of a process may block until that process, or one that it chose, fills a page:
+through a userfaultfd, or as the server of a file system. Only SIGKILL ends such a wait, so a
+supervisor that waited itself would notice no other signal. Another thread waits instead, and is
+abandoned if need be.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 
 _SECONDS = 1.0
-"""Memory that is swapped out comes in less, on a machine that can be worked with."""
+"""The longest wait. Swapped-out memory comes in faster, on a usable machine."""
 
 
 class _Worker:
-    """A thread that makes calls for another, one at a time, until it is asked for none."""
+    """A thread that makes calls for another, one at a time, until `end`."""
 
     def __init__(self) -> None:
         self._asked: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
@@ -55,12 +55,12 @@ class _Worker:
 
 
 _workers: list[_Worker] = []
-"""The worker of `impatient`, once it was asked for."""
+"""The worker inside `impatient`; empty outside."""
 
 
 @contextlib.contextmanager
 def impatient() -> Iterator[None]:
-    """Have `patiently` give up from here on."""
+    """Have `patiently` give up after `_SECONDS`, within this context."""
     _workers.append(_Worker())
     try:
         yield
@@ -69,9 +69,9 @@ def impatient() -> Iterator[None]:
 
 
 def patiently(call: Callable[[], _Result]) -> _Result:
-    """Return what ``call`` returns. Raises what it raises, which may be OSError.
+    """Return the result of ``call``, or raise its OSError.
 
-    For a supervisor, which is `impatient`, it raises TimeoutError where that takes too long.
+    Within `impatient`, as in supervisors, raises TimeoutError if the call takes too long.
     """
     if not _workers:
         return call()

@@ -1,14 +1,14 @@
-"""The line of Perl that a process is at, where its program is perl(1) with threads.
+"""The line of Perl that a process executes, if its program is perl(1) built with threads.
 
-That is what Perl says itself in ``at FILE line N``. `PL_curinterp` leads to the interpreter, whose
-`PL_curcop` is the statement that runs, and `PL_op` the operation. Where the first is in it changes
-with releases. But no other pointer near the interpreter's beginning leads to a statement, and each
-operation says what it is: its type, whose name is in `PL_op_name`, and the function that
-`PL_ppaddr` has for that. So it is looked for. Of a block with a single statement the optimizer
-makes no statement; what is left of it is found in the tree of operations, as Perl's messages do.
+It is the line that Perl itself prints in ``at FILE line N``. `PL_curinterp` points to the
+interpreter, whose `PL_curcop` is the statement that runs, and `PL_op` the operation. The offset of
+`PL_curcop` changes with releases, so it is searched for: no other pointer near the interpreter's
+beginning leads to a statement. An operation is recognized by its type, whose name is in
+`PL_op_name`, and by the function that `PL_ppaddr` has for the type. The optimizer removes the
+statement of a block that has only one; its rest is found in the tree of operations, as Perl does.
 
-Perl of Linux distributions has threads. Without them a statement has no file, but a glob for one;
-and where several interpreters are in a process, as in a web server, nothing says which one runs.
+Linux distributions build Perl with threads. Without them a statement refers to its file by a glob.
+If a process contains several interpreters, as a web server may, nothing shows which one runs.
 
 Sources: perl's intrpvar.h, cop.h, op.h, perlinterp(1).
 """
@@ -33,7 +33,7 @@ _PROGRAM = re.compile(r"perl[0-9.]*(-[\w-]+)?")
 _FILE = re.compile(r"(perl|libperl\.so)[0-9.]*(-[\w-]+)?")
 _NEEDED = ("PL_curinterp", "PL_ppaddr", "PL_op_name", "PL_bincompat_options")
 _INTERPRETER = 320
-"""Bytes of the interpreter in which the statement is looked for; in 5.40 it is the 27th word."""
+"""Bytes of the interpreter that are searched for the statement; in 5.40 it is the 27th word."""
 _OPERATION = struct.Struct("<8xQQQHB5xQ")
 """``struct unop``: op_sibparent, op_ppaddr, op_targ, op_type, op_flags, op_first."""
 _LOCATION = struct.Struct("<36xI8xQ")
@@ -45,7 +45,7 @@ _DEEPEST = 200
 
 
 class _Perl(NamedTuple):
-    """The addresses of what is needed of a perl."""
+    """The addresses of the variables that are needed of a perl."""
 
     interpreter: int
     functions: int
@@ -54,7 +54,7 @@ class _Perl(NamedTuple):
 
 
 def perl_lines(process: Process) -> tuple[str, ...]:
-    """Return ``file:line`` of the statement that runs; empty if it is unknown."""
+    """Return ``file:line`` of the statement that runs, alone; empty if it is unknown."""
     try:
         return _lines(process)
     except (UnreadableError, struct.error):
@@ -63,7 +63,7 @@ def perl_lines(process: Process) -> tuple[str, ...]:
 
 def _lines(process: Process) -> tuple[str, ...]:
     name = (process.executable or "").rpartition("/")[2]
-    # A thread of Perl's has an interpreter of its own.
+    # Each Perl thread has an interpreter of its own.
     if not _PROGRAM.fullmatch(name) or process.threads != 1 or process.bits != 64:
         return ()
     perl = _perl(process)
@@ -82,7 +82,7 @@ def _lines(process: Process) -> tuple[str, ...]:
 
 
 class _PerlOperation(NamedTuple):
-    """An operation; ``sibling`` is the parent of the last one."""
+    """An operation; ``sibling`` of the last one is its parent."""
 
     sibling: int
     function: int
@@ -93,7 +93,7 @@ class _PerlOperation(NamedTuple):
 
 
 class _OperationTree:
-    """Operations in memory."""
+    """Perl's tree of operations, in the memory of a process."""
 
     def __init__(self, process: Process, perl: _Perl) -> None:
         self._process = process
@@ -114,7 +114,7 @@ class _OperationTree:
         return self._process.string(self._process.pointer(self._perl.names + 8 * kind)) or b""
 
     def nearest(self, statement: int, current: int) -> int:
-        """Return the statement that is nearest before an operation, from ``statement`` on."""
+        """Return the last statement before the operation ``current``, from ``statement`` on."""
         body = self._operation(statement).sibling
         if not body or statement in self._kids(body):
             return statement
@@ -127,7 +127,7 @@ class _OperationTree:
             raise UnreadableError
         for kid in self._kids(operation):
             one = self._operation(kid)
-            # One that does nothing any more has the type that it had.
+            # An operation that was optimized away keeps its former type in ``target``.
             if one.type & _TYPE == 0 and one.target and self._name(one.target) in _STATEMENTS:
                 statement = kid
             if found := self._nearest(statement, kid, current, depth + 1):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from seccompgen.run.refusal import JudgedFilter
 
 _X32_MACHINE = 62
-"""EM_X86_64 in an ELF file of 32 bits: x32."""
+"""EM_X86_64, which in a 32-bit ELF file means x32."""
 
 
 def preflight_warnings(
@@ -55,7 +55,10 @@ def preflight_warnings(
 
 
 def _abi_of(header: bytes, running: Abi, tables: Tables) -> Abi | None:
-    """Return the ABI of an ELF file if it is another than the ``running`` one of 64 bits."""
+    """Return the 32-bit sibling of ``running`` for a 32-bit ELF file, None otherwise.
+
+    Only x32 is told apart by ``e_machine``; other machines are not checked.
+    """
     if header[:5] != b"\x7fELF\x01" or running.bits == 32 or len(header) < 20:
         return None
     machine = int.from_bytes(header[18:20], running.byte_order)

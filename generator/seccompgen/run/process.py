@@ -1,7 +1,7 @@
 """/proc's view of a process: names, memory, descriptors, and mappings.
 
-A question that is not answered is None: the process is gone, or not ours to look at (another
-user's, or a program that may not be read). Source: proc(5).
+None means that the kernel did not answer: the process is gone, or we may not look at it (another
+user's, or one whose program we may not read). Source: proc(5).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PAGE = 4096
 
 
 def require_proc() -> None:
-    """Raise OutsideError unless /proc names processes by the numbers that we know."""
+    """Raise OutsideError unless /proc belongs to our PID namespace."""
     try:
         ours = os.readlink("/proc/self") == str(os.getpid())  # noqa: PTH115 - it is a text
     except OSError:
@@ -40,11 +40,11 @@ def require_proc() -> None:
 
 @dataclass(frozen=True, slots=True)
 class CodeLocation:
-    """A location in memory: the file mapped there (or ``[stack]`` and the like), and the offset.
+    """A location in memory: the file mapped there (or a name such as ``[stack]``), and the offset.
 
-    The offset is into the file, in bytes; into the mapping where there is no file. ``function`` is
-    the name of that around it, or that called it if it has none, empty if neither has; ``within``
-    is the offset from its start.
+    ``offset`` is in bytes into the file, or into the mapping if there is no file. ``function`` is
+    the function around the location, or its caller if that has no name; empty if neither has one.
+    ``within`` is the offset from that function's start.
     """
 
     file: str
@@ -71,11 +71,11 @@ class Mapping:
 
 
 class UnreadableError(Exception):
-    """Memory is not what it should be."""
+    """Memory could not be read, or its content is not as expected."""
 
 
 class Process:
-    """A thread and its process, as they are when they are asked about."""
+    """A thread and its process, read when asked for; `status` and `mappings` are cached."""
 
     def __init__(self, tid: int) -> None:
         self.tid = tid
@@ -90,12 +90,12 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process's number: that of its first thread."""
+        """The PID of the process, which is the TID of its first thread."""
         return int(self.status.get("Tgid", self.tid))
 
     @property
     def own_tid(self) -> int:
-        """The thread's number as it knows it itself, in its innermost PID namespace."""
+        """The TID as the thread itself sees it, in its innermost PID namespace."""
         return int(self.status.get("NSpid", str(self.tid)).split()[-1])
 
     @property
@@ -105,7 +105,7 @@ class Process:
 
     @property
     def state(self) -> str:
-        """The letter that proc(5) has for the thread's state; empty if it is gone."""
+        """The letter of the thread's state in proc(5); empty if the thread is gone."""
         return self.status.get("State", "")[:1]
 
     @property
@@ -115,7 +115,7 @@ class Process:
 
     @property
     def tids(self) -> list[int]:
-        """The numbers of the process's threads; none if it is gone."""
+        """The TIDs of the process's threads; none if it is gone."""
         try:
             return [int(name) for name in os.listdir(self._directory / "task")]  # noqa: PTH208 - names
         except OSError:
@@ -123,14 +123,14 @@ class Process:
 
     @property
     def parent(self) -> int:
-        """The number of the process whose child this one is; 0 if it is gone."""
+        """The PID of this process's parent; 0 if this process is gone."""
         return int(self.status.get("PPid", 0))
 
     @property
     def starter(self) -> int | None:
-        """The number of the thread that started this process; None if it is gone.
+        """The TID of the thread that started this process; None if that is gone.
 
-        As that thread knows it itself.
+        It is the number that the starting thread itself sees.
         """
         parent = Process(self.parent)
         for tid in parent.tids:
@@ -143,7 +143,7 @@ class Process:
         return self._in_set("SigCgt", number)
 
     def handles(self, number: int) -> bool:
-        """Return True if the signal would not do by itself what it does: it is caught, or so."""
+        """Return True if the signal is caught, blocked or ignored."""
         return self.catches(number) or self.defies(number)
 
     def defies(self, number: int) -> bool:
@@ -155,15 +155,15 @@ class Process:
         return self._in_set("SigIgn", number)
 
     def is_pending(self, number: int) -> bool:
-        """Return True if the signal was sent to the process, or this thread, and not taken yet."""
+        """Return True if the signal is pending for the process or this thread."""
         return self._in_set("ShdPnd", number) or self._in_set("SigPnd", number)
 
     def send(self, number: int) -> None:
-        """Send the thread a signal; a thread that is gone gets none."""
+        """Send the thread a signal; do nothing if the thread is gone."""
         ctypes.CDLL(None).tgkill(self.pid, self.tid, int(number))
 
     def end_by_sigsys(self) -> None:
-        """End the process by a SIGSYS to this thread where that ends it, else by SIGKILL."""
+        """End the process with SIGSYS to this thread if that is fatal, else with SIGKILL."""
         self.send(signal.SIGKILL if self.handles(signal.SIGSYS) else signal.SIGSYS)
 
     def _in_set(self, key: str, number: int) -> bool:
@@ -171,7 +171,7 @@ class Process:
 
     @property
     def children(self) -> set[int]:
-        """The processes that the process has started, and that live."""
+        """The PIDs of the process's living children."""
         return {int(word) for tid in self.tids for word in self._children_of(tid)}
 
     def _children_of(self, tid: int) -> list[str]:
@@ -179,7 +179,7 @@ class Process:
 
     @property
     def current_call(self) -> tuple[int, ...]:
-        """Number and arguments of the call that a thread waits in; empty if it waits in none."""
+        """Number and arguments of the call that the thread waits in; empty if it waits in none."""
         words = " ".join(self._lines("syscall")).split()
         if len(words) < 7 or words[0].startswith("-"):
             return ()
@@ -187,12 +187,12 @@ class Process:
 
     @property
     def stack_pointer(self) -> int:
-        """The stack pointer of a thread that waits in a call; 0 if unknown."""
+        """The stack pointer while the thread waits in a call; 0 if unknown."""
         return self._waits_at(-2)
 
     @property
     def instruction_pointer(self) -> int:
-        """The end of the call that a thread waits in; 0 if unknown."""
+        """The address after the call instruction that the thread waits in; 0 if unknown."""
         return self._waits_at(-1)
 
     def _waits_at(self, word: int) -> int:
@@ -200,9 +200,9 @@ class Process:
         return int(words[word], 16) if len(words) > 2 else 0
 
     def memory(self, address: int, size: int) -> bytes | None:
-        """Return up to ``size`` bytes at ``address``; fewer where no more are mapped.
+        """Return up to ``size`` bytes at ``address``: fewer if fewer are mapped, None on an error.
 
-        Memory that keeps a supervisor waiting is not tried again.
+        After a read that took too long, no memory of the process is read again.
         """
         if self._keeps_waiting:
             return None
@@ -218,25 +218,25 @@ class Process:
         with (self._directory / "mem").open("rb", buffering=0) as file:
             try:
                 return os.pread(file.fileno(), size, address)
-            except (OverflowError, ValueError):  # it is no address
+            except (OverflowError, ValueError):  # not an address
                 return None
 
     def exactly(self, address: int, size: int) -> bytes:
-        """Return exactly ``size`` bytes; raise UnreadableError where they are not all there."""
+        """Return exactly ``size`` bytes; raise UnreadableError if some cannot be read."""
         data = self.memory(address, size)
         if data is None or len(data) != size:
             raise UnreadableError
         return data
 
     def pointer(self, address: int) -> int:
-        """Return the 64 bits at ``address``, low byte first, as `exactly` does."""
+        """Return the 64-bit little-endian word at ``address``; raise as `exactly` does."""
         return int.from_bytes(self.exactly(address, 8), "little")
 
     def string(self, address: int, limit: int = _STRING_MAX) -> bytes | None:
-        """Return the bytes at ``address`` up to a NUL, or the first ``limit`` of them."""
+        """Return the bytes at ``address`` up to a NUL, at most ``limit``; None if unreadable."""
         found = b""
         while len(found) < limit:
-            # A read across the end of what is mapped fails as a whole, so that a page is read.
+            # A read across the end of a mapping may fail as a whole, so never cross a page.
             size = min(_PAGE - (address + len(found)) % _PAGE, limit - len(found))
             data = self.memory(address + len(found), size)
             if not data:
@@ -248,7 +248,7 @@ class Process:
         return found
 
     def descriptor(self, number: int) -> str | None:
-        """Return what a descriptor refers to, as /proc names it: a path, ``socket:[123]``."""
+        """Return /proc's name for a descriptor's target: a path, or such as ``socket:[123]``."""
         return self._link(f"fd/{number}")
 
     @property
@@ -258,12 +258,12 @@ class Process:
 
     @property
     def executable(self) -> str | None:
-        """The program that runs."""
+        """The path of the program that runs."""
         return self._link("exe")
 
     @property
     def bits(self) -> int | None:
-        """The width of the program that runs, 32 or 64, by its ELF header."""
+        """The width of the program that runs, 32 or 64, by its ELF header; None if unknown."""
         try:
             with (self._directory / "exe").open("rb", buffering=0) as file:
                 header = file.read(5)
@@ -273,18 +273,18 @@ class Process:
 
     @cached_property
     def mappings(self) -> tuple[Mapping, ...]:
-        """The mappings, by address."""
+        """The mappings, in the order of addresses."""
         return tuple(map(_mapping, self._lines("maps")))
 
     def mapping(self, address: int) -> Mapping | None:
-        """Return what is mapped at ``address``."""
+        """Return the mapping that contains ``address``, None if there is none."""
         return next((one for one in self.mappings if one.start <= address < one.end), None)
 
     def _lines(self, name: str) -> list[str]:
-        """Return the lines of a file in /proc; none if there is no such file.
+        """Return the lines of a file below /proc/TID; none if it cannot be read.
 
-        In names that a process chose the kernel escapes the newline, but nothing else of what
-        `str.splitlines` or a file in text mode takes for the end of a line.
+        In names that a process chose, the kernel escapes newlines, but not the other characters
+        that `str.splitlines` or text mode treats as ends of lines.
         """
         try:
             data = (self._directory / name).read_bytes()
@@ -300,7 +300,7 @@ class Process:
 
 
 def processes_traced_by(pid: int) -> Iterator[Process]:
-    """Yield the processes whose first threads a process traces."""
+    """Yield the processes whose first threads are traced by process ``pid``."""
     for name in os.listdir("/proc"):  # noqa: PTH208 - names
         if name.isdecimal():
             process = Process(int(name))

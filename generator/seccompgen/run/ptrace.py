@@ -1,7 +1,7 @@
-"""ptrace(2) as functions: threads that stop at events, and what can be done with one then.
+"""ptrace(2) as functions: threads that stop at events, and operations on a stopped thread.
 
-A thread can be killed at any moment. What lets one go on passes over those that are gone: `wait`
-reports their end. What changes one raises OSError, then ProcessLookupError.
+A thread can be killed at any moment. Functions that resume a thread ignore one that is gone: `wait`
+reports its end. Functions that change a thread raise OSError: ProcessLookupError if it is gone.
 
 Sources: ptrace(2), include/uapi/linux/{ptrace,elf}.h.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
 
 _EXITKILL = 0x100000
-"""PTRACE_O_EXITKILL: nothing that is traced outlives the tracer."""
+"""PTRACE_O_EXITKILL: no traced thread outlives the tracer."""
 SEIZE_OPTIONS = (
     0x01  # PTRACE_O_TRACESYSGOOD: marks stops at calls, unlike SIGTRAP
     | 0x02  # PTRACE_O_TRACEFORK
@@ -37,7 +37,7 @@ EVENT_FORK, EVENT_VFORK, EVENT_CLONE, EVENT_EXEC, EVENT_SECCOMP, EVENT_STOP = 1,
 SYSCALL_STOP = signal.SIGTRAP | 0x80
 """The signal of a stop at a call, after `proceed_to_call`."""
 OP_NONE, OP_ENTRY, OP_EXIT, OP_SECCOMP = 0, 1, 2, 3
-"""Stops of a thread for `CallReader`: no call, one that begins or ends, one a filter asks about."""
+"""The stops that `CallReader` distinguishes: no call, a call's entry, its exit, a filter's stop."""
 ABIS = frozenset({"x86_64", "aarch64"})
 """The ABIs whose registers `skip_call` knows."""
 
@@ -46,7 +46,7 @@ _GETEVENTMSG, _GETSIGINFO, _SETSIGINFO = 0x4201, 0x4202, 0x4203
 _GETREGSET, _SETREGSET = 0x4204, 0x4205
 _SEIZE, _INTERRUPT, _LISTEN, _GET_SYSCALL_INFO = 0x4206, 0x4207, 0x4208, 0x420E
 _WALL = 0x40000000
-"""__WALL of waitpid(2): threads as well as processes."""
+"""__WALL of waitpid(2): wait for threads as well as processes."""
 _CHANGES = _WALL | os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT
 _INFO = struct.Struct("=B3xI8x8xQ6Q")
 """``struct ptrace_syscall_info`` at the entry of a call: op, arch, nr, args."""
@@ -57,37 +57,38 @@ _INSTRUCTION_POINTER = struct.Struct("=8xQ")
 _RAX, _ORIG_RAX, _RIP = 8 * 10, 8 * 15, 8 * 16
 """Offsets into ``struct user`` of x86_64."""
 _FIRST_ARGUMENT = {"x86_64": 8 * 14, "x32": 8 * 14, "i386": 8 * 5}
-"""Offsets into ``struct user`` of x86_64: rdi, and rbx under the ABI of 32 bits."""
+"""Offsets into ``struct user`` of x86_64, by ABI: rdi, and rbx for i386."""
 _NT_PRSTATUS, _NT_ARM_SYSTEM_CALL = 1, 0x404
 _ARM64_REGISTERS, _ARM64_PC = 34 * 8, 32 * 8
 """sizeof(struct user_pt_regs); x0 comes first."""
 _CALL_INSTRUCTION = {"x86_64": 2, "aarch64": 4}
-"""Bytes of the instruction by which a program calls the kernel, for its ABI of 32 bits as well."""
+"""Bytes of the instruction that calls the kernel; the same for the compat ABIs of each."""
 
-# PyDLL keeps the GIL: there is one thread, and giving it up would cost more than the call.
+# PyDLL keeps the GIL: releasing it would cost more than the call, and there is one thread.
 _ptrace = ctypes.PyDLL(None, use_errno=True).ptrace
 _ptrace.restype = ctypes.c_long
 _ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
 
 
 def seize(tid: int, *, outlives: bool = False) -> None:
-    """Trace a thread, and all that it will start, to its end or ours. Raises OSError.
+    """Trace a thread, and every thread and process that it will start. Raises OSError.
 
-    What ``outlives`` this process goes on without a tracer then.
+    When this process ends, the kernel kills the traced threads; with ``outlives`` they go on
+    untraced.
     """
     _checked(_SEIZE, tid, 0, SEIZE_OPTIONS & ~_EXITKILL if outlives else SEIZE_OPTIONS)
 
 
 def detach(tid: int, number: int = 0) -> None:
-    """Trace a stopped thread no more, and let it go on, with a signal if ``number`` is not 0."""
+    """Stop tracing a stopped thread, and let it go on, with a signal if ``number`` is not 0."""
     _ptrace(_DETACH, tid, 0, number)
 
 
 def wait(flags: int = 0) -> tuple[int, int]:
     """Wait for any traced thread or child; return its TID and wait status.
 
-    ``flags`` are those of waitpid(2): with WNOHANG the TID is 0 where nothing has happened.
-    Raises ChildProcessError where there is none left.
+    ``flags`` are those of waitpid(2): with WNOHANG the TID is 0 if nothing has happened.
+    Raises ChildProcessError if no thread or child is left.
     """
     return os.waitpid(-1, flags | _WALL)
 
@@ -98,29 +99,29 @@ def proceed(tid: int, number: int = 0) -> None:
 
 
 def proceed_to_call(tid: int, number: int = 0) -> None:
-    """Let a stopped thread go on as `proceed` does, but stop at entry and exit of a call, too."""
+    """Let a stopped thread go on as `proceed` does, but also stop it at a call's entry and exit."""
     _ptrace(_SYSCALL, tid, 0, number)
 
 
 def proceed_to_skipped_call(tid: int, number: int = 0) -> None:
-    """Let a stopped thread go on, and stop it at its next call, which is not made.
+    """Let a stopped thread go on to its next call, which the kernel skips, and stop it there.
 
-    No filter sees that either, unless `repeat_call` has it made.
+    No filter sees the call, unless `repeat_call` has the thread make it.
     """
     _ptrace(_SYSEMU, tid, 0, number)
 
 
 def listen(tid: int) -> None:
-    """Leave a thread in the group-stop that it has come to, until it ends."""
+    """Leave a thread in its group-stop until the process is continued."""
     _ptrace(_LISTEN, tid, 0, 0)
 
 
 def listens(tid: int) -> bool:
-    """Return True if a thread is in a group-stop still that it was left in by `listen`.
+    """Return True if a thread is still in the group-stop in which `listen` left it.
 
-    False as soon as its process was continued, even before `wait` reports it.
+    False as soon as its process is continued, even before `wait` reports that.
     """
-    # Continued, it runs until it stops anew, which is then to be reported.
+    # Once continued, the thread runs until a new stop, which is then pending for `wait`.
     if Process(tid).state != "t":
         return False
     try:
@@ -130,9 +131,9 @@ def listens(tid: int) -> bool:
 
 
 def reports_stops(tid: int, pid: int) -> bool:
-    """Return True if the stops of a process are to be seen by a thread's.
+    """Return True if the stops of a thread show those of its process ``pid``.
 
-    They are by those of its first thread; by those of any other of its threads once that has ended.
+    Those of the first thread do; once it has ended, those of the process's other threads do.
     """
     return tid == pid or (Process(pid).state == "Z" and Process(tid).pid == pid)
 
@@ -143,14 +144,14 @@ def interrupt(tid: int) -> None:
 
 
 def event_message(tid: int) -> int:
-    """Return the number that comes with an event, such as the TID of a new thread; 0 if gone."""
+    """Return an event's number, such as the TID of a new thread; 0 if the caller is gone."""
     message = ctypes.c_ulong()
     _ptrace(_GETEVENTMSG, tid, 0, ctypes.addressof(message))
     return message.value
 
 
 class CallReader:
-    """Asks which call a stopped thread is about to make; one buffer, used again."""
+    """Asks the kernel which call a stopped thread is about to make; reuses one buffer."""
 
     def __init__(self) -> None:
         self._buffer = ctypes.create_string_buffer(_INFO.size)
@@ -159,13 +160,13 @@ class CallReader:
     def read(self, tid: int) -> tuple[int, ...]:
         """Return op, audit value, number and six arguments, or nothing if the thread is gone.
 
-        Op is OP_ENTRY, OP_SECCOMP, or something else where no call begins; then the rest is
-        meaningless. The last seven are 64 bits. Raises OutsideError where the kernel does not
-        say: who takes that for a thread that is gone would let its call be made, unseen.
+        Op is OP_ENTRY, OP_SECCOMP, or another value if no call begins; then the rest is
+        meaningless. The last seven are 64 bits. Raises OutsideError if the kernel does not answer:
+        treating that as a thread that is gone would let its call be made, unseen.
 
-        OP_NONE where `events.happened` yielded a call: the thread is gone, and another that
-        executed a program has its number, as the first thread has. `wait` is still to report that,
-        so neither it nor what is gone may be let go on.
+        OP_NONE after `events.happened` yielded a call means: the thread is gone, and another thread
+        of the process executed a program and so took over its TID. `wait` has yet to report that,
+        so do not resume this TID.
         """
         if _ptrace(_GET_SYSCALL_INFO, tid, _INFO.size, self._address) != -1:
             return _INFO.unpack_from(self._buffer)
@@ -178,13 +179,13 @@ class CallReader:
         )
 
     def instruction_pointer(self) -> int:
-        """Return where the thread was that `read` read last."""
+        """Return the instruction pointer of the thread that `read` was last called for."""
         (pointer,) = _INSTRUCTION_POINTER.unpack_from(self._buffer)
         return int(pointer)
 
 
 def skip_call(tid: int, abi: str, result: int) -> None:
-    """Have the thread make no call, and take ``result`` for what it returned.
+    """Have the thread skip its call, which seems to return ``result``.
 
     ``abi`` is the tracer's own, one of ABIS.
     """
@@ -197,9 +198,9 @@ def skip_call(tid: int, abi: str, result: int) -> None:
 
 
 def repeat_call(tid: int, abi: str, nr: int, end: int) -> None:
-    """Have the thread make the call ``nr`` that it was let go to skip, by its instruction.
+    """Have the thread make the call ``nr`` that it skipped, by repeating the instruction.
 
-    That ends at ``end``. So the kernel repeats what a signal interrupted.
+    The instruction ends at ``end``. The kernel restarts interrupted calls in the same way.
     """
     before = end - _CALL_INSTRUCTION[abi]
     if abi == "x86_64":
@@ -224,9 +225,9 @@ def _make_none(tid: int) -> None:
 
 
 def set_first_argument(tid: int, abi: Abi, value: int) -> None:
-    """Replace the first argument of the call that the thread is about to make, or has made.
+    """Replace the first argument of the call that the thread is about to make, or just made.
 
-    ``abi`` is the call's. Raises OSError; ENOTSUP where nobody knows which register that is.
+    ``abi`` is the call's. Raises OSError: ENOTSUP if the register is unknown for ``abi``.
     """
     if abi.name in _FIRST_ARGUMENT:
         _checked(_POKEUSER, tid, _FIRST_ARGUMENT[abi.name], value)
@@ -237,7 +238,7 @@ def set_first_argument(tid: int, abi: Abi, value: int) -> None:
 
 
 def sender(tid: int) -> int:
-    """Return which process sent the signal at whose delivery the thread stopped; 0 if none did."""
+    """Return the PID of the sender of the signal that stopped the thread; 0 if none sent it."""
     buffer = ctypes.create_string_buffer(_SIGINFO_SIZE)
     _ptrace(_GETSIGINFO, tid, 0, ctypes.addressof(buffer))
     _, _, code, pid = _SENDER.unpack_from(buffer)
@@ -245,7 +246,7 @@ def sender(tid: int) -> int:
 
 
 def set_siginfo(tid: int, info: bytes) -> None:
-    """Replace the ``siginfo_t``, 128 bytes, of the signal at whose delivery the thread stopped."""
+    """Replace the ``siginfo_t``, 128 bytes, of the signal that stopped the thread."""
     buffer = ctypes.create_string_buffer(info, len(info))
     _checked(_SETSIGINFO, tid, 0, ctypes.addressof(buffer))
 

@@ -1,9 +1,9 @@
-"""The lines of Python that a thread is at, where its program is CPython 3.11 to 3.14.
+"""The lines of Python that a thread executes, if its program is CPython 3.11 to 3.14.
 
-Read from the interpreter's memory while the thread waits, without its help: `_PyRuntime` leads to
-the interpreters, these to their threads, a thread to its frame, a frame to its code. From 3.13 on
-an interpreter says itself where what is (`_Py_DebugOffsets`); for older ones it is written here.
-That table changes with each release, so a release that is not known is not guessed at.
+They are read from the interpreter's memory while the thread waits: `_PyRuntime` leads to the
+interpreters, these to their threads, a thread to its frame, a frame to its code. From 3.13 on an
+interpreter describes its own offsets (`_Py_DebugOffsets`); for 3.11 and 3.12 they are listed here.
+The offsets change with each release, so those of an unknown release are not guessed.
 
 Sources, each at its release: Include/internal/pycore_{runtime,interp,frame,debug_offsets}.h,
 Include/cpython/{pystate,code,unicodeobject}.h, Objects/locations.md.
@@ -30,7 +30,7 @@ _PROGRAM = re.compile(r"(lib)?python3[.0-9]*(\.so[.0-9]*)?")
 STANDARD_LIBRARY = r"/lib/python3[.0-9]*/(?!(site|dist)-packages/)|^<frozen "
 """A regular expression for the files of the standard library."""
 _FRAMES_MAX = 64
-"""Frames that are looked at for those outside of the standard library."""
+"""The number of frames searched for those outside the standard library."""
 _CALLERS_SHOWN = 4
 _THREADS_MAX = 4096
 _INTERPRETERS_MAX = 256
@@ -41,8 +41,8 @@ _TABLE_MAX = 1 << 20
 class _InterpreterLayout:
     """Offsets in bytes into the interpreter's structures, on 64 bits.
 
-    ``cframe`` is None where the thread's state has ``current_frame`` itself. ``shim`` is the
-    first owner of frames that are no Python.
+    ``cframe`` is None if the thread's state contains ``current_frame`` itself. Frames whose owner
+    is ``shim`` or higher are not Python's; None if there are no such frames.
     """
 
     interpreters: int
@@ -75,21 +75,22 @@ _LAYOUTS = {
     ),
 }
 _DESCRIBED = {(3, 13): (3, 13, 9, 6), (3, 14): (3, 16, 9, 8)}
-"""The number of offsets that each of the first four structures of `_described` has."""
+"""By release, the number of offsets in each of the first four structures of `_described`."""
 _COOKIE = b"xdebugpy"
 _CODE_OFFSETS = 10
-"""The offsets that are needed of a code object's; 3.14 has one more."""
+"""The number of offsets read for code objects; 3.14 has one more."""
 _LENGTH, _STATE, _BYTES_SIZE, _BYTES = 16, 32, 16, 32
-"""Of str and bytes objects; the same in all these releases."""
+"""Offsets into str and bytes objects, the same in all these releases."""
 _ENCODINGS = {1: "latin-1", 2: "utf-16-le", 4: "utf-32-le"}
-"""By the bytes of a character, as a str object has them."""
+"""The encoding of a str object's characters, by their width in bytes."""
 
 
 def python_lines(process: Process) -> tuple[str, ...]:
-    """Return ``file:line in function`` of the frame that the thread is in, and of a few callers.
+    """Return ``file:line in function`` of the thread's innermost frame and a few of its callers.
 
-    Those are the nearest outside the standard library. A process that has executed nothing yet
-    shows the thread that started it. Empty if the program is no such Python, or unreadable.
+    The callers are the nearest outside the standard library. A forked child that has not executed a
+    program may show the frames of the thread that started it. Empty if the program is not such a
+    Python, or unreadable.
     """
     try:
         return tuple(islice(_own(process), 1 + _CALLERS_SHOWN))
@@ -129,8 +130,8 @@ def _frames(process: Process) -> Iterator[tuple[str, int, str]]:
 def _text(process: Process, address: int, layout: _InterpreterLayout) -> str:
     """Return the characters of a str object, made safe to show.
 
-    They follow its header, which says how wide they are and whether all are ASCII. A subclass of
-    str has them elsewhere, and is not read.
+    They follow the object's header, which contains their width and whether all are ASCII. Raises
+    UnreadableError for a subclass of str, which has them elsewhere.
     """
     length = process.pointer(address + _LENGTH)
     state = process.exactly(address + _STATE, 1)[0]
@@ -167,7 +168,7 @@ def _thread(process: Process, runtime: int, layout: _InterpreterLayout) -> int:
             states[native_id] = state
             state = process.pointer(state + layout.next_thread)
         interpreter = process.pointer(interpreter + layout.next_interpreter)
-    # A forked child may not have corrected its number yet, or never does; but it is alone. The
+    # A forked child may not have updated its TID yet, or never does, but has a single thread. A
     # child of subprocess has the states of all threads, and is about to execute a program.
     if len(states) == 1:
         return next(iter(states.values()))
@@ -178,7 +179,7 @@ def _thread(process: Process, runtime: int, layout: _InterpreterLayout) -> int:
 
 
 def _location(process: Process, frame: int, layout: _InterpreterLayout) -> tuple[str, int, str]:
-    # From 3.14 on the reference is tagged in its lowest bits.
+    # From 3.14 on the lowest bits of the reference are a tag.
     code = process.pointer(frame + layout.code) & ~3
     offset = process.pointer(frame + layout.instruction) - (code + layout.bytecode)
     first = int.from_bytes(process.exactly(code + layout.first_line, 4), "little")
@@ -191,7 +192,7 @@ def _location(process: Process, frame: int, layout: _InterpreterLayout) -> tuple
 
 
 def line_at(table: bytes, first: int, offset: int) -> int:
-    """Return the line of the bytecode at ``offset``, by a ``co_linetable``; 0 if it has none."""
+    """Return the line of the bytecode at ``offset``, from a ``co_linetable``; 0 if it has none."""
     line, end, at = first, 0, 0
     while at < len(table):
         kind, units = table[at] >> 3 & 15, (table[at] & 7) + 1
@@ -236,11 +237,11 @@ def _signed_varint(table: bytes, at: int) -> tuple[int, int]:
 def _described(
     process: Process, runtime: int, counts: tuple[int, ...]
 ) -> _InterpreterLayout | None:
-    """Return the layout that an interpreter describes; None if it is free-threaded.
+    """Return the layout that an interpreter describes; None if it has none or is free-threaded.
 
-    That is struct _Py_DebugOffsets: a cookie, the version, whether it is free-threaded, and the
-    offsets of runtime_state, interpreter_state, thread_state, interpreter_frame (``counts`` of
-    each) and code_object; the first of each is its size.
+    The description is struct _Py_DebugOffsets: a cookie, the version, whether the build is
+    free-threaded, and the offsets of runtime_state, interpreter_state, thread_state,
+    interpreter_frame (``counts`` of each) and code_object; the first of each is its size.
     """
     total = sum(counts) + _CODE_OFFSETS
     words = struct.unpack(f"<8s{2 + total}Q", process.exactly(runtime, 8 * (3 + total)))
@@ -258,7 +259,7 @@ def _described(
 
 
 def _runtime(process: Process) -> tuple[int, tuple[int, int]] | None:
-    """Return the address of ``_PyRuntime`` and the release; None if the program is no CPython."""
+    """Return the address of ``_PyRuntime`` and the release; None if the program is not CPython."""
     for mapping in process.mappings:
         if mapping.offset or not _PROGRAM.fullmatch(mapping.file.rpartition("/")[2]):
             continue

@@ -1,7 +1,7 @@
 """A filter's answer to a call, the rule behind it, and the location of the call.
 
-The program decides, run by `verify.machine`; where the policy is at hand, `verify.oracle` says
-which of its rules that is. Neither is the compiler's own view.
+`verify.machine` runs the program for the answer; if the policy is available, `verify.oracle` finds
+the rule behind it. Neither shares the compiler's own view.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
     from seccompgen.verify.call import Call
 
 _LOCATIONS_SHOWN = 6
-"""Functions of native code that are shown, where there is no Python."""
+"""The number of native locations shown if there are no lines of a script."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A call that a filter does not let through.
+    """A call that a filter refuses.
 
-    ``action`` is the filter's answer as a policy spells it. ``location`` is where the instruction
-    after the call is, None if unknown; ``callers`` are those of native code, where there
-    is no script; ``lines`` are those of a script, in ``language``. Of both the innermost come
-    first. With ``made`` the call was made all the same.
+    ``action`` is the filter's answer as a policy spells it. ``location`` is that of the instruction
+    after the call, None if unknown. ``callers`` are the native callers, if there is no script;
+    ``lines`` are those of a script, in ``language``. Both begin with the innermost. If ``made``,
+    the call was made all the same.
     """
 
     pid: int
@@ -66,11 +66,11 @@ class Refusal:
     abi: Abi
 
     def __str__(self) -> str:
-        """Render as one line."""
+        """Render on one line."""
         return self.line()
 
     def line(self, count: int = 1) -> str:
-        """Return one line, for the last of ``count`` refusals."""
+        """Return the refusal on one line, as the last of ``count``."""
         what = "would refuse" if self.made else "refused"
         often = f" {count:,} times" if count > 1 else ""
         return f"{what}{often}: {self.who} {self.what}: {self.action} by {self.rule}{self.where}"
@@ -83,7 +83,7 @@ class Refusal:
 
     @property
     def what(self) -> str:
-        """The call, and its ABI if that is not the filter's own."""
+        """The call, with its ABI if that is not the filter's own."""
         return (
             f"{self.call} on {self.call.abi}" if self.call.abi != self.abi.name else f"{self.call}"
         )
@@ -97,14 +97,14 @@ class Refusal:
 
     @property
     def is_abort(self) -> bool:
-        """True if it was to end its process by SIGABRT, as abort() does, and was not made."""
+        """True if the call would send SIGABRT, as abort() does, and was not made."""
         texts = [text for _, text in self.call.arguments]
         return (
             self.call.name in {"tgkill", "tkill", "kill"} and "SIGABRT" in texts and not self.made
         )
 
     def as_json(self) -> dict[str, object]:
-        """Return the same as a value for JSON."""
+        """Return the refusal as a value for JSON."""
         return {
             "pid": self.pid,
             "tid": self.tid,
@@ -123,9 +123,9 @@ class Refusal:
 
 @dataclass(frozen=True)
 class JudgedFilter:
-    """A filter as a judge knows it; ``policy`` and ``meaning`` are None where it is bytes alone.
+    """A filter that judges calls; ``policy`` and ``meaning`` are None if it is only bytes.
 
-    A policy that is not compiled has no instructions; its meaning answers.
+    A policy that is not compiled has no ``instructions``; its ``meaning`` answers.
     """
 
     file: Position
@@ -149,21 +149,21 @@ class JudgedFilter:
         return answers.answer(call)
 
     def decide(self, call: Call, tables: Tables) -> tuple[int, DecidingRule]:
-        """Return the SECCOMP_RET value for ``call``, and what decided it."""
+        """Return the SECCOMP_RET value for ``call``, and the rule or instruction behind it."""
         if self.meaning is None or self.policy is None:
             ret, path = self._code.run(call)
             return ret, DecidingRule(f"instruction {path[-1]}", self.file)
         return self.answer(call), deciding_rule(self.policy, self.meaning, call, tables)
 
     def with_conditions(self, rule: DecidingRule, call: Call, tables: Tables) -> DecidingRule:
-        """Return ``rule``, which decided ``call``, with what the policy asks of the arguments."""
+        """Return ``rule``, which decided ``call``, with the policy's conditions on arguments."""
         return with_conditions(rule, self.policy, call, tables) if self.policy else rule
 
 
 def refusal_of(
     call: Call, process: Process, judged: JudgedFilter, tables: Tables, *, made: bool
 ) -> Refusal:
-    """Return all that is known of a call that ``judged`` refuses, while its thread waits."""
+    """Return the refusal of ``call`` by ``judged``; call this while the thread waits."""
     ret, rule = judged.decide(call, tables)
     language, lines = script_lines(process)
     locations = locations_of(process, call.instruction_pointer, 1 if lines else _LOCATIONS_SHOWN)
@@ -191,10 +191,10 @@ def judge_by(
     *,
     permissive: bool,
 ) -> Callable[[Notification, Callable[[], bool]], Answer]:
-    """Return a judge that answers as the filter does, or lets all go on, and reports each refusal.
+    """Return a judge that answers as the filter does and reports each refusal.
 
-    ``on_listener`` gets processes that want a listener of their own, which the kernel refuses to
-    those below one.
+    If ``permissive``, the judge reports refusals but lets every call through. ``on_listener``
+    receives processes that want a listener of their own, which the kernel refuses below another.
     """
 
     def judge(asked: Notification, waits: Callable[[], bool]) -> Answer:
@@ -205,7 +205,7 @@ def judge_by(
                 on_listener(process)
             return Proceed()
         refusal = refusal_of(asked.call, process, judged, tables, made=permissive)
-        # What was read counts only if the thread that it was read of was waiting all the while.
+        # The data counts only if its thread was waiting while it was read.
         if waits():
             report(refusal)
         return Proceed() if permissive else _answer(ret, judged.abi)
@@ -214,18 +214,18 @@ def judge_by(
 
 
 def _answer(ret: int, abi: Abi) -> Answer:
-    """Return what the kernel would do with a call that is answered ``ret``."""
+    """Return the kernel's reaction to the SECCOMP_RET value ``ret``."""
     data = ret & RET_DATA_MAX
     try:
         kind = ActionKind(ret & ~RET_DATA_MAX)
     except ValueError:
-        return Kill()  # as the kernel takes what it does not know
+        return Kill()  # as the kernel treats unknown actions
     match kind:
         case ActionKind.ERRNO:
             return Fail(data)
         case ActionKind.TRAP:
             return Trap(data)
         case ActionKind.TRACE | ActionKind.USER_NOTIF:
-            # Without a tracer or a listener: that is the supervisor, who has no answer.
+            # As without a tracer or listener: the supervisor is in their place, and has no answer.
             return Fail(errno_number("ENOSYS", abi))
     return Kill()

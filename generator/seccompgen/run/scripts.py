@@ -24,7 +24,7 @@ class ScriptLines(NamedTuple):
 
 
 def script_lines(process: Process) -> ScriptLines:
-    """Return the lines that a thread is at, while it waits."""
+    """Return the lines that a waiting thread executes."""
     for language, read in _READERS.items():
         if lines := read(process):
             return ScriptLines(language, lines)

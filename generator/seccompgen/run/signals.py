@@ -1,8 +1,8 @@
-"""A supervisor's own signals and end: as if it were the command, to whoever looks from outside.
+"""A supervisor's signals and end: from outside, the supervisor behaves like the command.
 
-The command is in the supervisor's process group, so that a terminal's signals reach both; the
-supervisor leaves them to the command. What somebody sends to the supervisor alone it hands on, as
-service managers and administrators send it to the process that they know: to end, to reload, to
+The command is in the supervisor's process group, so a terminal's signals reach both, and the
+supervisor leaves them to the command. It forwards signals that are sent to itself alone: service
+managers and administrators send them to the process that they know, to make it end, reload, or
 reopen logs. When the command stops, the supervisor stops, so that a shell sees its job stop.
 
 Sources: signalfd(2), waitid(2), credentials(7), "Job Control" in the manual of the GNU C library.
@@ -36,16 +36,16 @@ ENDING = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP
 HANDED_ON = frozenset(
     {
         *ENDING,
-        *JOB_CONTROL,  # sent by a person, some ask for more or fewer workers
+        *JOB_CONTROL,  # sent by hand, some ask for more or fewer workers
         *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGWINCH),
         *(signal.SIGABRT, signal.SIGIO, signal.SIGPWR),  # a watchdog's, a lease's, a container's
         *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
     }
 )
-"""The signals that are the command's, where a process sends them.
+"""The signals to forward to the command if a process sends them.
 
-Not those that a program's own fault brings (SIGSEGV, SIGPIPE, ...), and not SIGCHLD and SIGCONT,
-which are about this process's children and job.
+Left out are those caused by a program's own fault (SIGSEGV, SIGPIPE, ...), and SIGCHLD and SIGCONT,
+which concern this process's own children and job.
 """
 _BLOCKED = HANDED_ON | {signal.SIGCHLD, signal.SIGCONT}
 _INFO = struct.Struct("=IiiI112x")
@@ -55,7 +55,7 @@ _SFD_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
 
 @dataclass(frozen=True, slots=True)
 class ReceivedSignal:
-    """A signal for the supervisor; ``sent`` if by a process, ``sender``, and not by the kernel."""
+    """A signal for the supervisor; ``sent`` if from a process, ``sender``, not from the kernel."""
 
     number: int
     sent: bool
@@ -63,17 +63,17 @@ class ReceivedSignal:
 
     @classmethod
     def of(cls, number: int, code: int, sender: int) -> ReceivedSignal:
-        """Return the signal whose ``siginfo_t`` has this si_code and si_pid."""
+        """Return the signal with this si_signo, si_code and si_pid."""
         return cls(number, sent=code <= 0, sender=sender)
 
 
 class Signals:
-    """The supervisor's signals, as a descriptor to wait for."""
+    """The supervisor's signals, as a descriptor to poll."""
 
     def __init__(self) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         bits = sum(1 << (number - 1) for number in _BLOCKED)
-        # sigset_t is 128 bytes in glibc and musl, an array of longs.
+        # In glibc and musl, sigset_t is an array of longs, 128 bytes in all.
         words = [bits, *[0] * (1024 // 64)] if sys.maxsize > 2**32 else _halves(bits)
         self.descriptor = int(libc.signalfd(-1, (ctypes.c_ulong * len(words))(*words), _SFD_FLAGS))
         if self.descriptor < 0:
@@ -81,14 +81,14 @@ class Signals:
             raise OSError(number, os.strerror(number))
 
     def read(self) -> Iterator[ReceivedSignal]:
-        """Yield the signals that came."""
+        """Yield the signals that have arrived."""
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self.descriptor, _INFO.size):
                 number, _, code, sender = _INFO.unpack(data)
                 yield ReceivedSignal.of(number, code, sender)
 
     def close(self) -> None:
-        """Close the descriptor; what has come meanwhile is the command's affair, which is over."""
+        """Close the descriptor; discard signals that are left, since the command is over."""
         for _ in self.read():
             pass
         os.close(self.descriptor)
@@ -100,7 +100,7 @@ def _halves(bits: int) -> list[int]:
 
 @contextlib.contextmanager
 def blocked(numbers: Iterable[int] = _BLOCKED) -> Iterator[set[int | signal.Signals]]:
-    """Block what a supervisor takes by itself; give the mask that was before."""
+    """Block signals, by default those that a supervisor reads; yield the previous mask."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield before
@@ -110,10 +110,10 @@ def blocked(numbers: Iterable[int] = _BLOCKED) -> Iterator[set[int | signal.Sign
 
 @contextlib.contextmanager
 def supervised(command: Command, confinement: Confinement) -> Iterator[tuple[Started, Signals]]:
-    """Start a command as `launch.start` does, for as long as it is looked after.
+    """Start a command as `launch.start` does, supervised within this context.
 
-    Meanwhile this process's own signals come by the second value alone. What was started is
-    killed if an exception ends it.
+    Meanwhile this process's own signals arrive only through the yielded `Signals`. If an exception
+    ends the context, the command is killed.
     """
     with blocked() as mask:
         started = start(command, confinement, mask=mask)
@@ -130,9 +130,9 @@ def supervised(command: Command, confinement: Confinement) -> Iterator[tuple[Sta
 
 
 def hand_on(received: ReceivedSignal, pid: int) -> None:
-    """Send the command what was sent to the supervisor alone.
+    """Forward to the command a signal that only the supervisor received.
 
-    What a terminal sends to a process group the command has as well, unless it has left the group.
+    The command has already received a terminal's signal to the process group, unless it left it.
     """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if received.number in HANDED_ON and (received.sent or os.getpgid(pid) != os.getpgrp()):
@@ -140,20 +140,20 @@ def hand_on(received: ReceivedSignal, pid: int) -> None:
 
 
 def ends(received: ReceivedSignal) -> bool:
-    """Return True if the signal asks a supervisor to end that has no command any more."""
+    """Return True if the signal asks a supervisor whose command is over to end."""
     return received.number in ENDING
 
 
 def stop_with(pid: int, number: int, goes_on: Callable[[], bool]) -> None:
-    """Stop this process as its command stopped, by the signal ``number``, until it is continued.
+    """Stop this process as the command stopped, by the signal ``number``, until it is continued.
 
-    ``goes_on`` says if the command was continued, or ended, since. Who continues it, and
-    this process with it, may do so at any moment: also before this has stopped, and then nobody
-    comes to continue it once more. So a stop signal waits, blocked, while ``goes_on`` is asked. A
-    SIGCONT that comes before is seen by that; one that comes after takes the stop signal back.
+    ``goes_on`` returns True if the command was continued, or ended, since. Somebody may continue
+    the command and this process at any moment, even before this process has stopped, and will not
+    do so again. So the stop signal is pending, blocked, while ``goes_on`` is asked. ``goes_on``
+    notices an earlier SIGCONT; a later one cancels the stop signal.
 
-    A shell continues both. Where this process alone was continued, it continues the command. To do
-    so again could undo a stop that was asked for meanwhile.
+    A shell continues both. If only this process was continued, it continues the command. If the
+    command already goes on, another SIGCONT could undo a later stop.
     """
     # SIGSTOP cannot be blocked.
     stop = signal.Signals(number) if number in JOB_CONTROL else signal.SIGTSTP
@@ -166,7 +166,7 @@ def stop_with(pid: int, number: int, goes_on: Callable[[], bool]) -> None:
             return
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {stop})
         signal.pthread_sigmask(signal.SIG_BLOCK, {stop})
-        # The kernel drops the signal in an orphaned process group: no shell is there to see it.
+        # In an orphaned process group, which no shell watches, the kernel drops the signal.
         if signal.SIGCONT not in signal.sigpending() and not goes_on():
             os.kill(os.getpid(), signal.SIGSTOP)
         if not goes_on():
@@ -178,16 +178,16 @@ def stop_with(pid: int, number: int, goes_on: Callable[[], bool]) -> None:
 
 
 def _happened_to(pid: int) -> bool:
-    """Return True if a child that had stopped, and is not traced, was continued, or ended."""
+    """Return True if an untraced child that had stopped was continued, or ended."""
     changes = os.WEXITED | os.WSTOPPED | os.WCONTINUED | os.WNOHANG | os.WNOWAIT
     return os.waitid(os.P_PID, pid, changes) is not None
 
 
 def as_killed(status: int, number: int = signal.SIGSYS) -> int:
-    """Return the wait status of a process that ended by the signal ``number``, maybe with help.
+    """Return a wait status, with death by SIGKILL replaced by death by the signal ``number``.
 
-    A supervisor ends by SIGKILL what the kernel would have ended by that: a process that catches
-    SIGSYS, which the kernel can overrule.
+    A supervisor uses SIGKILL on a process that catches ``number``, such as SIGSYS; the kernel could
+    have ended it by that signal all the same.
     """
     killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
     return int(number) if killed else status
@@ -199,7 +199,7 @@ def end_like(status: int) -> NoReturn:
     sys.stderr.flush()
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        # The command left its core, if any.
+        # The command left its own core dump, if any.
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
         if number not in {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(number, signal.SIG_DFL)
@@ -210,23 +210,23 @@ def end_like(status: int) -> NoReturn:
 
 
 class Reaper:
-    """The command's own process: its stops are the supervisor's, and its end is reported once."""
+    """Watches the command's process: stops when it stops, and collects its wait status."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self.status: int | None = None
 
     def look_for_stop(self) -> None:
-        """Stop if the command has stopped; its end is left for others to collect."""
+        """Stop if the command has stopped; do not reap it if it has ended."""
         try:
             stopped = os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOHANG)
-        except ChildProcessError:  # it ended: Linux then knows of none that could stop
+        except ChildProcessError:  # it ended: Linux then finds no child that could stop
             return
         if stopped:
             stop_with(self._pid, stopped.si_status, lambda: _happened_to(self._pid))
 
     def look(self) -> None:
-        """Collect what happened to the command; ``status`` is its wait status once it ended."""
+        """Stop if the command has stopped; set ``status`` to its wait status if it has ended."""
         while self.status is None:
             pid, status = os.waitpid(self._pid, os.WNOHANG | os.WUNTRACED)
             if pid == 0:
@@ -238,7 +238,7 @@ class Reaper:
 
 
 def poll(wanted: dict[int, Callable[[int], None]], timeout: float | None) -> bool:
-    """Wait for descriptors, and call what is wanted for each; return False if none was ready."""
+    """Wait for descriptors, and call each ready one's function; return False if none was ready."""
     poller = select.poll()
     for descriptor in wanted:
         poller.register(descriptor, select.POLLIN)

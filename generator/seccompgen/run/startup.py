@@ -1,16 +1,16 @@
-"""Where the startup of a program ends: the threads that a policy applies to, by their calls.
+"""The end of a program's startup: the threads that a policy applies to, found by their calls.
 
-A policy that is made for a program's own ``install()`` applies from there on. The program's filter
-is not put in force, since what it refuses would never come to a tracer: the call that installs it
-is answered as done, and the policy is judged instead. It applies to the calling thread and all
-that this starts from then on; with TSYNC to all threads of the process, as in the kernel.
+A policy made for a program's own ``install()`` applies from that call on. The program's filter is
+not put in force, since the calls that it refuses would never reach a tracer: the installing call
+seems to succeed, and the policy judges instead. The policy applies to the calling thread and all
+that it starts from then on; with TSYNC to all threads of the process, as in the kernel.
 
-A call of seccomp(2) without a program marks the same, unless it is the first half of the question
-with which ``install()`` finds out what the kernel has. The second half is a program of no
+A call of seccomp(2) without a program marks the end of startup as well, unless it is the first
+of the two calls by which ``install()`` probes the kernel. The second has a program of no
 instructions.
 
-Each thread is at a stage, and what it starts begins at the same. A thread may come to its first
-stop before its parent reports it; it waits until then. Sources: seccomp(2), ptrace(2).
+Each thread is at a stage, which its children inherit. A thread may come to its first stop before
+its parent reports it; it is held until then. Sources: seccomp(2), ptrace(2).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Stage(enum.IntEnum):
-    """The progress of a thread: before its marker, after a mark alone, after an install."""
+    """The progress of a thread: before its marker, after a mark, after an install."""
 
     STARTING = 0
     MARKED = 1
@@ -41,9 +41,9 @@ class Stage(enum.IntEnum):
 
 
 class Startup:
-    """The stages of all threads that are traced.
+    """The stages of all traced threads.
 
-    ``flags`` are the policy's. ``report`` takes what a reader has to know of a process, as a text.
+    ``flags`` are the policy's. ``report`` receives messages for the user about a process.
     """
 
     def __init__(self, tables: Tables, flags: FilterFlag, report: Callable[[str], None]) -> None:
@@ -62,7 +62,7 @@ class Startup:
         return self._passed > 0
 
     def answer(self, asked: Notification) -> Answer | None:
-        """Return what becomes of a call; None if it is the policy's to judge."""
+        """Return the answer to a call; None if the policy has to judge it."""
         tid = asked.tid
         stage = self._stages.get(tid, Stage.STARTING)
         if stage is Stage.CONFINED:
@@ -90,14 +90,14 @@ class Startup:
         self._doubtful.pop(process.tid, None)
         self._move(process, Stage.CONFINED, self._flags | flags)
         if flags & FilterFlag.NEW_LISTENER:
-            # It wants a descriptor that somebody listens at.
+            # The program needs a working listener.
             self._say(process, "installs a filter with a listener, so that this is put in force as "
                       "well: what it refuses by itself is not reported")  # fmt: skip
             return Proceed()
         return Fail(0)
 
     def _move(self, process: Process, stage: Stage, flags: FilterFlag) -> list[int]:
-        """Bring a thread to its marker, or all of its process; return those that were not there."""
+        """Move a thread, or by TSYNC all of its process, to ``stage``; return those that moved."""
         self._passed += 1
         threads = process.tids
         tids = threads if flags & FilterFlag.TSYNC else [process.tid]
@@ -118,11 +118,11 @@ class Startup:
     # Threads
 
     def begins(self, tid: int) -> None:
-        """Take in the command's first thread."""
+        """Add the command's first thread."""
         self._stages[tid] = Stage.STARTING
 
     def arrives(self, tid: int) -> bool:
-        """Take in a thread at a stop; return False if it has to wait for its parent's word."""
+        """Note a thread at a stop; return False if it must wait until its parent reports it."""
         if tid in self._stages:
             return True
         process = Process(tid)
@@ -130,17 +130,17 @@ class Startup:
         return False
 
     def bears(self, parent: int, child: int) -> bool:
-        """Note whose child a thread is; return True if it waits, and may go on now."""
+        """Note the parent of a thread; return True if the child was waiting for this."""
         self._stages[child] = self._stages.get(parent, Stage.STARTING)
         return self._waiting.pop(child, None) is not None
 
     def executes(self, tid: int, former: int) -> None:
-        """Note that a thread executed a program, by which it got its process's number."""
+        """Note that a thread executed a program, which changed its TID, ``former``, to the PID."""
         self._stages[tid] = self._stages.pop(former, self._stages.get(tid, Stage.STARTING))
         self._doubtful.pop(former, None)
 
     def ends(self, tid: int) -> list[int]:
-        """Note the end of a thread; return those that waited for the word of one that is gone."""
+        """Note the end of a thread; return those that waited for a parent that is gone."""
         stage = self._stages.pop(tid, Stage.STARTING)
         self._doubtful.pop(tid, None)
         self._waiting.pop(tid, None)

@@ -1,7 +1,7 @@
-"""The part of a call in the installing of a filter: it asks, marks, or installs.
+"""The part that a call plays in installing a filter: it asks, marks, or installs.
 
-The runtime asks in two calls what the kernel has: without a program, then with one of no
-instructions. The first alone is what its marker() makes. Sources: seccomp(2), prctl(2).
+The runtime probes the kernel by two calls: one without a program, then one with a program of no
+instructions. Its marker() makes only the first. Sources: seccomp(2), prctl(2).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PROGRAM_LENGTH = 2
 
 
 class InstallStep(enum.Enum):
-    """The part of a call in the installing of a filter; EMPTY is of no instructions."""
+    """The part that a call plays in installing a filter; EMPTY has a program of no instructions."""
 
     NONE = enum.auto()
     ASKS = enum.auto()
@@ -41,7 +41,7 @@ class InstallStep(enum.Enum):
 
 
 def step_of(name: str, args: Sequence[int], process: Process) -> InstallStep:
-    """Return what a call of ``process`` has to do with the installing of a filter."""
+    """Return the part that a call of ``process`` plays in installing a filter."""
     first, second, program = args[0] & U32, args[1] & U32, args[2]
     if name == "seccomp":
         installs, marks = first == _SET_MODE_FILTER, not second
@@ -52,7 +52,7 @@ def step_of(name: str, args: Sequence[int], process: Process) -> InstallStep:
     if not installs:
         return InstallStep.ASKS
     if not program:
-        # With flags it is a question about these, such as libseccomp asks.
+        # With flags, the call asks whether the kernel has them, as libseccomp does.
         return InstallStep.MARKS if marks else InstallStep.ASKS
     length = process.memory(program, _PROGRAM_LENGTH)
     if not length:

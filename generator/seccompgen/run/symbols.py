@@ -1,7 +1,7 @@
-"""The names that ELF files have for what is in them.
+"""The symbols of ELF files: names and addresses of functions and objects.
 
-Read from .symtab, where a file was not stripped of it, and .dynsym, of either width and byte order;
-of a broken file nothing is read. Source: elf(5).
+They are read from .symtab, unless it was stripped, and .dynsym, of either width and byte order. A
+broken file has none. Source: elf(5).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from seccompgen.run.process import Mapping, Process
 
 _FILE_MAX = 1 << 28
-"""Bytes of a file that is looked at; the largest interpreters have a tenth of that."""
+"""The largest file, in bytes, that is read; the largest interpreters have a tenth of that."""
 _SYMBOLS_MAX = 1 << 20
 _NAME_MAX = 1024
 """Bytes of a name that are read; those of C++ can be longer."""
 _CACHED = 32
 """Files whose symbols are cached."""
 _ENCLOSING = 8
-"""Functions before an address that are looked at for one that reaches as far."""
+"""The number of functions before an address that are searched for one that contains it."""
 
 
 class _FileSegment(NamedTuple):
@@ -48,9 +48,9 @@ class _Function(NamedTuple):
 
 @dataclass(frozen=True)
 class Symbols:
-    """The names in a file: ``functions`` by address, and the addresses of exported ``objects``.
+    """The symbols of a file: ``functions`` by address, and the addresses of exported ``objects``.
 
-    ``machine`` is its e_machine, as elf(5) names it.
+    ``machine`` is the file's e_machine, as elf(5) names it.
     """
 
     machine: str
@@ -64,7 +64,10 @@ class Symbols:
         return self.segments[0].address - self.segments[0].offset
 
     def around(self, offset: int) -> tuple[str, int] | None:
-        """Return the function that an instruction ends in, and how far; it ends at ``offset``."""
+        """Return the function of the instruction before ``offset``, and how far in it ends.
+
+        None if there is none.
+        """
         end = self._address(offset)
         if end is None:
             return None
@@ -75,19 +78,19 @@ class Symbols:
         return None
 
     def names_between(self, start: int, end: int) -> bool:
-        """Return True unless what lies from one offset to the other can be a single function."""
+        """Return True if the code between two offsets cannot be part of a single function."""
         first, last = self._address(start + 1), self._address(end)
         return first is None or last is None or self._before(first) != self._before(last)
 
     def _address(self, end: int) -> int | None:
-        """Return the address of an offset at which an instruction ends."""
+        """Return the address of an offset at which an instruction ends; None if not loaded."""
         for offset, size, address in self.segments:
             if offset < end <= offset + size:
                 return address + end - offset
         return None
 
     def _before(self, end: int) -> int:
-        """Return how many functions begin before ``end``: a call may be the last of its own."""
+        """Return the number of functions that begin before ``end``, the end of an instruction."""
         return bisect_right(self._addresses, end - 1)
 
     @cached_property
@@ -101,9 +104,9 @@ _cached: dict[tuple[int, ...], Symbols | None] = {}
 def symbols_of(process: Process, mapping: Mapping) -> Symbols | None:
     """Return the symbols of a file that a process has mapped; None if it has none.
 
-    The kernel gives the file's path as we would have to open it, if it lies below our root, as that
-    of a program that changed its root does. That of a container it gives as seen from there, on an
-    overlay with another inode on older kernels.
+    /proc shows a path that we can open if the file lies below our root, as with a chroot(2)ed
+    program. For a container it shows the path as seen inside; on an overlay, older kernels show
+    another inode.
     """
     ours, inside = Path(mapping.file), Path(f"/proc/{process.pid}/root{mapping.file}")
     return file_symbols(ours if _inode(ours) == mapping.inode != _inode(inside) else inside)
@@ -117,10 +120,10 @@ def _inode(path: Path) -> int | None:
 
 
 def file_symbols(path: Path) -> Symbols | None:
-    """Return the symbols of a file; None if it is no regular file, or no ELF file that is whole."""
+    """Return the symbols of a file; None if it is unreadable, too large, or not an intact ELF."""
     try:
         status = path.stat()
-        # The same file has another path for each process.
+        # The same file has a different path for each process.
         key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         if key not in _cached:
             found = _symbols(read_file(path, _FILE_MAX)) if status.st_size <= _FILE_MAX else None
@@ -133,7 +136,7 @@ def file_symbols(path: Path) -> Symbols | None:
 
 
 def imported_names(data: bytes) -> frozenset[str]:
-    """Return the names that an ELF file with this content imports."""
+    """Return the names that an ELF file with this content imports; none if it is broken."""
     try:
         elf = _opened(data)
         tables = _tables(elf, {"SHT_DYNSYM"})
@@ -143,7 +146,7 @@ def imported_names(data: bytes) -> frozenset[str]:
 
 
 def defined_names(data: bytes) -> frozenset[str]:
-    """Return the names of the functions in an ELF file with this content."""
+    """Return the names of the functions in an ELF file with this content; none if it is broken."""
     symbols = _symbols(data)
     return frozenset(one.name for one in symbols.functions) if symbols else frozenset()
 
@@ -191,6 +194,6 @@ def _read(elf: Any) -> Symbols | None:
 
 
 def _oddness(function: _Function) -> tuple[bool, int, int, str]:
-    """Return what says which of several names people know: not ``__libc_open64`` but ``open``."""
+    """Return a sort key for names of one address: ``open`` sorts before ``__libc_open64``."""
     name = function.name
     return not function.size, len(name) - len(name.lstrip("_")), len(name), name

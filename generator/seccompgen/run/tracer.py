@@ -1,9 +1,9 @@
-"""Supervise by ptrace: for where there can be no listener, since one is above or the kernel is old.
+"""Supervise by ptrace, if there can be no listener: below another one, or on an old kernel.
 
-The filter asks by SECCOMP_RET_TRACE, so that only the calls in question stop, not all; but where
-another filter has a listener, all do (`outranking`). Threads and children are followed; all of them
-die with the supervisor (PTRACE_O_EXITKILL). A program that is traced in this way cannot be debugged
-by another, nor gain by setuid.
+The filter asks by SECCOMP_RET_TRACE, so that only the calls that it refuses stop; if another filter
+has a listener, all calls do (`outranking`). Threads and children are followed; all of them die with
+the supervisor (PTRACE_O_EXITKILL). Another debugger cannot trace the program meanwhile, and setuid
+gives it no privileges.
 
 Sources: ptrace(2), seccomp(2).
 """
@@ -54,7 +54,7 @@ _SYS_SECCOMP = 1
 """si_code of a SIGSYS by a filter."""
 _LINGERS = 0.2
 _PATIENCE = 1.0
-"""Seconds in which a signal should have been heard."""
+"""Seconds within which a process should have reacted to a signal."""
 _ARRIVES = frozenset({EventKind.PAUSED, EventKind.EXECUTED})
 _SLOW = (
     "could let refused calls be made: from here on each call is judged before any filter is asked, "
@@ -71,15 +71,15 @@ def supervise(
     left_behind: Callable[[], None] = lambda: None,
     startup: Startup | None = None,
 ) -> int:
-    """Start the command under the filter, as one that asks; return its wait status.
+    """Start the command under the filter, rewritten to ask; return its wait status.
 
-    Returns when the command and all that it started have ended; otherwise as
-    `notify.supervise`, but that whatever is left is killed when this process ends. With
-    ``startup`` only what that leaves to the policy is judged. ``report`` takes what a reader has to
-    know of a process, as a text.
+    Returns when the command and all that it started have ended. In other respects it behaves as
+    `notify.supervise`, except that processes that are left are killed when this process ends. With
+    ``startup``, only calls that it leaves to the policy are judged. ``report`` receives messages
+    for the user about a process.
 
-    Raises FilterError if the kernel does not take the filter, and OutsideError where this ABI's
-    registers are unknown here, ptrace is forbidden, or there is no /proc of this PID namespace.
+    Raises FilterError if the kernel does not accept the filter, and OutsideError if this ABI's
+    registers are unknown, ptrace is forbidden, or there is no /proc of this PID namespace.
     """
     require_proc()
     abi = confinement.table.abi.name
@@ -105,7 +105,7 @@ def supervise(
 
 
 def _asking(confinement: Confinement, tables: list[Table], names: tuple[str, ...]) -> Confinement:
-    """Return the filter as one that asks instead of refusing, and about all calls of ``names``."""
+    """Return the filter, rewritten to ask instead of refusing, and to ask about all ``names``."""
     asks = asking(confinement.instructions, ActionKind.TRACE)
     return replace(confinement, instructions=asking_about(names, tables, asks, ActionKind.TRACE))
 
@@ -134,7 +134,7 @@ class _PtraceSupervisor:
         self._reader = ptrace.CallReader()
         self._status: int | None = None
         self._ended_by: dict[int, int] = {}
-        """The signals that processes end by, where SIGKILL had to help."""
+        """By PID, the signal to report for a process that SIGKILL may have ended."""
         self._due: float | None = None
         self._traps: dict[int, bytes] = {}
         self._asked_to_end = False
@@ -183,9 +183,9 @@ class _PtraceSupervisor:
                 self._asked_to_end = True
 
     def _end_the_deaf(self) -> None:
-        """Kill what a signal was to end, and waits where only SIGKILL is heard.
+        """Kill processes that were sent a fatal signal but wait where only SIGKILL is noticed.
 
-        The kernel turns a signal that nobody handles into SIGKILL, but not for traced processes.
+        The kernel turns an unhandled fatal signal into SIGKILL, but not for traced processes.
         """
         for process in processes_traced_by(os.getpid()):
             if process.state in {"t", "T"}:
@@ -196,10 +196,10 @@ class _PtraceSupervisor:
                     process.send(signal.SIGKILL)
 
     def _collect(self) -> bool:
-        """See to everything that has stopped or ended; return False if nobody is left."""
+        """Handle all threads that have stopped or ended; return False if none is left."""
         try:
             for tid, event in happened(os.WNOHANG):
-                # If it is killed meanwhile, its end is still to come.
+                # If the thread is killed meanwhile, `wait` will report its end.
                 with contextlib.suppress(ProcessLookupError):
                     if event.kind is EventKind.ENDED:
                         self._on_end(tid, event.number)
@@ -224,7 +224,7 @@ class _PtraceSupervisor:
             return
         op, arch, nr, a, b, c, d, e, f = call
         if op == ptrace.OP_EXIT:
-            ptrace.proceed_to_call(tid)  # of what it has skipped, and repeats now
+            ptrace.proceed_to_call(tid)  # the exit of the skipped call, which it repeats now
             return
         pointer = self._reader.instruction_pointer()
         asked = Notification(tid, Call(nr & U32, arch, (a, b, c, d, e, f), pointer))
@@ -257,11 +257,11 @@ class _PtraceSupervisor:
 
     def _on_stop(self, tid: int, event: Event) -> None:
         if event.kind is EventKind.EXECUTED and self._above:
-            self._outranking.begin_all()  # not before: its launcher's calls are ours
+            self._outranking.begin_all()  # not before: until now the calls were our launcher's
         if event.kind in _ARRIVES:
             self._outranking.arrives(tid)
         if self._startup and not self._startup.arrives(tid):
-            return  # its parent is still to report it
+            return  # its parent has not reported it yet
         if event.kind is EventKind.STOPPED:
             ptrace.listen(tid)
             if ptrace.reports_stops(tid, self._started.pid):
@@ -278,7 +278,7 @@ class _PtraceSupervisor:
         self._outranking.proceed(tid, number)
 
     def _note(self, startup: Startup, tid: int, kind: EventKind) -> None:
-        """Note who started whom, and what the number of a thread is that executed a program."""
+        """Note who started whom, and the new TID of a thread that executed a program."""
         if kind is EventKind.STARTED:
             child = ptrace.event_message(tid)
             if startup.bears(tid, child):

@@ -1,27 +1,27 @@
-"""A workload as a policy: run it, see every call, write what it needs.
+"""Turn a workload into a policy: run it, observe every call, write what it needs.
 
 ::
 
-    session           all of it, end to end
-    recorder          a command run to the end of all that it starts, event by event
-    traced_threads    the threads that are traced, each of a process
+    session           the whole recording, end to end
+    recorder          run a command to the end of all that it starts, event by event
+    traced_threads    the traced threads and their processes
     requests          signals that ask the recorder to end
-    attach            processes that run already
+    attach            trace processes that run already
     untraced          CLONE_UNTRACED, by which a process would escape
-    seen              the calls that were made, as far as they count
-    policy_answers    a policy's answers to calls, as they are made
+    seen              collect the calls that count
+    policy_answers    collect a policy's answers to calls
     observations      `Recording`: the calls that were seen, as frozen values
     constrainable     arguments whose values select what a call does, such as ioctl's request
-    power_cases       which line of the table of powers a call is on, by its arguments
-    origins           the places that calls came from: program and function
-    closure           from calls that were used to what is permitted, by what calls give
-    grants            what a closure permits, call by call, and what that covers
-    known             what known policies permit, by the table of powers
+    power_cases       find the line of the table of powers that a call is on, by its arguments
+    origins           the origins of calls: program and function
+    closure           derive what to permit from the calls that were used, by what calls give
+    grants            the calls that a closure permits, with conditions
+    known             the permissions of known policies, by the table of powers
     logged            calls that audit records add to known policies
-    sections          a closure as the text of a policy, kind by kind
-    exact_calls       with --exact: the calls that were seen, and several runs as one
+    sections          a closure as the sections of a policy, kind by kind
+    exact_calls       with --exact: the calls that were seen, and several runs merged
     code_names        functions that code names, and what their calls give
-    near_misses       what code can do that no run showed, as rules to take in
-    coverage          a workload compared with a policy: refused calls, rules never reached
+    near_misses       offer rules for what the code can do but no run showed
+    coverage          compare a workload with a policy: refused calls, rules never reached
     recording_report  a recording and its coverage, as text and JSON
 """

@@ -1,4 +1,4 @@
-"""Processes that run already, traced from now on, and let go unharmed."""
+"""Trace processes that run already, and release them unharmed."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 _HEARD = ENDING | JOB_CONTROL
-"""Signals that end this, or would stop it and all that it watches."""
+"""Signals that end the recording, or would stop this process and so all that it traces."""
 
 
 def attach(pids: Sequence[int], watch: Watch) -> Recording:
-    """Trace processes, and all that they start, until they end or a signal ends this.
+    """Trace processes, and all that they start, until they end or a signal ends the recording.
 
-    A call that a thread waits in is seen, too; it is made anew, or fails with EINTR where the
-    kernel does not do that (signal(7)), as under every tracer. Raises OutsideError.
+    A call that a thread waits in is recorded, too. As under every tracer, the kernel restarts the
+    call, or it fails with EINTR if it cannot be restarted (signal(7)). Raises OutsideError.
     """
     require_proc()
     recorder = Recorder(SeenCalls(watch, attached=True))
@@ -54,8 +54,8 @@ def attach(pids: Sequence[int], watch: Watch) -> Recording:
 
 
 def _attach(recorder: Recorder, pid: int) -> None:
-    """Seize all threads of a process: until none is left that nobody traces."""
-    # It has no filter of ours, so it has to stop at the entry of calls, as one with its own does.
+    """Seize all threads of a process, repeatedly, until there are no new ones."""
+    # It does not have our filter, so it must stop at the entry of calls, as one with its own does.
     process = recorder.seen.new_process(None, filtered=True)
     known: set[int] = set()
     while new := {*Process(pid).tids} - known:

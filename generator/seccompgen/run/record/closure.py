@@ -1,9 +1,10 @@
-"""From the calls that were used to what is permitted: what a reviewer would write of a run.
+"""Derive permissions from the calls that were used, as a reviewer of the run would.
 
-What gives nothing is permitted whole, whether the run did it or not: refusing it protects nobody,
-and crashes, spins or mutes. What gives something is permitted by what it gives. Of an ordinary kind
-that was used all is permitted: who renamed files may remove them. Of a mighty kind only the line of
-the table is that was used, for calls that do the same, with conditions where arguments decide.
+The table of powers says what each call gives. Kinds of calls that give nothing are permitted whole,
+used or not: refusing them protects nobody, and makes programs crash, spin or fail silently. An
+ordinary kind is permitted whole if it was used: a program that renamed files may remove them. Of a
+mighty kind only the lines of the table that were used are permitted: their calls all do the same.
+Conditions are added where arguments decide.
 """
 
 from __future__ import annotations
@@ -42,27 +43,27 @@ _OPENED_BY = {
     "listen": frozenset({"listen", "accept", "accept4"}),
     "processes": frozenset({"clone", "clone3", "fork", "vfork"}),
 }
-"""Calls by which a kind counts as used; its others are steps that other programs make, too.
+"""The calls that make a kind count as used; other programs make its other calls, too.
 
-Who asks the kernel about networks binds, and who leaves a terminal begins a session.
+A program binds to ask the kernel about networks, and begins a session to leave a terminal.
 """
 _FATAL = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGABRT", "SIGKILL", "SIGTERM")
-"""Signals that end a process: who may send one of them may send any signal."""
+"""Signals that end a process: a program that sends one of them may send any signal."""
 _TO_ITSELF = ("SIGABRT", "SIGINT", "SIGTERM")
-"""Signals by which programs end themselves: abort(), and Ctrl-C where a handler passes it on."""
+"""Signals by which programs end themselves: abort(), and Ctrl-C passed on by a handler."""
 RAISE = ("tgkill", "tkill")
-"""The calls of raise() and abort(), in glibc and musl; by them programs signal their threads."""
+"""The calls by which raise() and abort(), in glibc and musl, and programs signal their threads."""
 MANY = "seen with more different arguments than are listed"
 _CODE, _PROT_WRITE = "code", 2
 
 
 class PowerUse(NamedTuple):
-    """A call that was used on an ABI, and the line of the table that it is on, None for none.
+    """A call that was used on an ABI, and its line of the table, None if it has none.
 
-    ``conditions`` are the arguments that were seen, if they select what the call gives; none for
-    any that are on the line. With ``overflows`` more were seen than are recorded, on other lines
-    too. ``origin`` is where it came from, or why it is there ``to_itself``: a signal that a
-    program sends itself, for which it needs no other call.
+    ``conditions`` describe the arguments that were seen, if they select what the call gives; empty
+    permits all arguments on the line. ``overflows`` is True if more arguments were seen than are
+    recorded, so other lines may have been used. ``to_itself`` is True for a signal that a program
+    sends itself. ``origin`` is a program and function, or the reason for an implied call.
     """
 
     abi: Abi
@@ -74,7 +75,7 @@ class PowerUse(NamedTuple):
     to_itself: bool = False
 
     def asks(self, cases: PowerCases) -> tuple[Predicate | None, ...]:
-        """Return the conditions under which the call has to be permitted; None is always."""
+        """Return the conditions under which the call must be permitted; None means always."""
         if self.overflows or self.line is None:
             return (None,)
         if not self.line.power.gives or self.line.power.name in ORDINARY:
@@ -83,15 +84,15 @@ class PowerUse(NamedTuple):
 
     @property
     def falls_back(self) -> bool:
-        """True for clone3 as a thread or process: where it fails libraries do that by clone."""
+        """True for clone3 that starts a thread or process: if it fails, libraries use clone."""
         return self.call == CLONE3 and self.line is not None and CLONE3 not in self.line.calls
 
 
 class Closure(NamedTuple):
     """The permissions on ``abis``: ``whole`` kinds, ``lines`` of others, signals ``to_itself``.
 
-    Both are in the order of the table. With a kind is where it came from; of a line each ABI has
-    its calls.
+    Kinds and lines are in the order of the table. A kind maps to its origins, a line to its calls
+    by ABI.
     """
 
     abis: tuple[Abi, ...]
@@ -104,7 +105,7 @@ class Closure(NamedTuple):
 
 
 def uses(recording: Recording, cases: PowerCases, tables: Tables) -> Iterator[PowerUse]:
-    """Yield what a run used, and what it needs of that though it did not show it."""
+    """Yield what a run used, and signals to itself that this implies though they were not seen."""
     for abi, name, values in named_calls(recording, tables):
         kept = cases.recorded_arguments(name, abi)
         for line, seen in _by_line(name, abi, values, cases).items():
@@ -134,7 +135,7 @@ def _by_line(
 def _as_seen(
     name: str, line: PowerLine | None, abi: Abi, seen: Sequence[Mapping[int, int]], tables: Tables
 ) -> tuple[Predicate, ...]:
-    """Return the conditions that arguments are as they were seen; none if they select nothing."""
+    """Return conditions for exactly the arguments that were seen; none if they select nothing."""
     chosen = _selecting(name, line, abi, tables)
     if not chosen or not all(one.index in values for values in seen for one in chosen):
         return ()
@@ -148,7 +149,7 @@ def _selecting(
     name: str, line: PowerLine | None, abi: Abi, tables: Tables
 ) -> tuple[ConstrainableArgument, ...]:
     found = selectors(name, abi, tables.facts)
-    if line is not None and line.power.name == "netlink":  # of any type they are the same
+    if line is not None and line.power.name == "netlink":  # the type makes no difference
         return tuple(one for one in found if one.name != "type")
     return found
 
@@ -159,7 +160,7 @@ def _all(tests: Iterable[Comparison]) -> Predicate:
 
 
 def signals(call: str, abi: Abi, names: Iterable[str], tables: Tables) -> tuple[Comparison, ...]:
-    """Return the conditions that the signal of ``call`` is one of ``names``."""
+    """Return a condition for each signal in ``names``: that ``call`` sends it."""
     values = [tables.facts.value(name, abi) for name in names]
     return tuple(
         one.condition(value)
@@ -170,7 +171,7 @@ def signals(call: str, abi: Abi, names: Iterable[str], tables: Tables) -> tuple[
 
 
 def to_itself(used: Iterable[PowerUse], abi: Abi, tables: Tables) -> tuple[Allowed, ...]:
-    """Return the calls by which a process signals itself: to end, and as ``used`` has it."""
+    """Return the calls by which a process signals itself: to end, and those in ``used``."""
     numbers = tables.tables[abi.name].numbers
     wanted: dict[str, dict[Predicate, None]] = {}
     reasons: dict[str, dict[str, None]] = {}
@@ -192,7 +193,7 @@ def to_itself(used: Iterable[PowerUse], abi: Abi, tables: Tables) -> tuple[Allow
 def close(
     found: Iterable[PowerUse], abis: Sequence[Abi], cases: PowerCases, tables: Tables
 ) -> Closure:
-    """Return what is permitted on ``abis`` where ``found`` was used."""
+    """Return the permissions on ``abis`` that the uses ``found`` lead to."""
     used = list(found)
     whole = _whole(used)
     lines: dict[PowerLine, dict[Abi, tuple[Allowed, ...]]] = {}
@@ -217,7 +218,7 @@ def close(
 def _beyond(
     calls: Iterable[Allowed], known: Mapping[str, tuple[Predicate, ...]]
 ) -> Iterator[Allowed]:
-    """Yield ``calls`` with the conditions that ``known`` does not permit, () being any."""
+    """Yield each of ``calls`` with the conditions that ``known`` lacks; () there permits any."""
     for one in calls:
         permitted = known.get(one.name)
         left = tuple(test for test in one.conditions if test not in (permitted or ()))
@@ -226,7 +227,7 @@ def _beyond(
 
 
 def _whole(used: Sequence[PowerUse]) -> dict[Power, tuple[str, ...]]:
-    """Return the kinds that are permitted whole, each with the locations that it was used at."""
+    """Return the kinds that are permitted whole, each with the origins of its uses."""
     whole: dict[Power, tuple[str, ...]] = {}
     for power in powers().kinds.values():
         of_kind = [one for one in used if one.line and one.line.power == power]
@@ -239,14 +240,14 @@ def _whole(used: Sequence[PowerUse]) -> dict[Power, tuple[str, ...]]:
 
 
 def _brings(line: PowerLine) -> PowerLine | None:
-    """Return the line that brings ``line`` along: who makes memory code can map code as well."""
+    """Return the line whose use implies ``line``: making memory executable implies mapping code."""
     if line.power.name != _CODE or "mmap" not in line.calls:
         return None
     return next(one for one in powers().of("mprotect") if one.power == line.power)
 
 
 def _is_written(use: PowerUse) -> bool:
-    """Return True if memory was code that can be written, or may have been."""
+    """Return True if memory was, or may have been, both writable and code."""
     if use.line is None or use.line.power.name != _CODE or not use.line.when:
         return False
     return not use.conditions or not all(
@@ -256,13 +257,13 @@ def _is_written(use: PowerUse) -> bool:
 
 
 def _not_written(exactly: Predicate | None) -> Iterator[Comparison]:
-    """Yield the condition that memory is not writable; ``exactly`` asks that it is code."""
+    """Yield the condition that memory is not writable, for each test in ``exactly``."""
     for test in comparisons(exactly):
         yield Comparison(test.argument, Op.NO_BITS, _PROT_WRITE, width=32)
 
 
 class _Alike:
-    """The calls of a line on an ABI: those that were used, and others that do the same."""
+    """The calls of a line on an ABI: those that were used, and others to the same effect."""
 
     def __init__(
         self, line: PowerLine, abi: Abi, cases: PowerCases, tables: Tables, *, written: bool
@@ -274,7 +275,7 @@ class _Alike:
         self._tables = tables
 
     def of(self, used: Sequence[PowerUse]) -> Iterator[Allowed]:
-        """Yield what is permitted of the line where ``used`` was."""
+        """Yield the calls of the line that the uses ``used`` permit."""
         origin = ", ".join(dict.fromkeys(one.origin for one in used if one.origin))
         if any(one.overflows for one in used):
             origin = f"{MANY}; {origin}".removesuffix("; ")
@@ -295,7 +296,7 @@ class _Alike:
                 yield Allowed(call, tuple(one for one in conditions if one), origin)
 
     def _wanted(self, use: PowerUse) -> tuple[Predicate | None, ...]:
-        """Return the conditions under which a call that was used is permitted."""
+        """Return the conditions under which the call of a use is permitted."""
         if use.overflows:
             return (None,)
         if self._line.power.name == _CODE and self._line.when:
@@ -307,7 +308,7 @@ class _Alike:
         exactly = self._cases.exactly(self._line, use.call, self._abi)
         chosen = selectors(use.call, self._abi, self._tables.facts)
         if self._line.when and any(one.bits for one in chosen):
-            # Some of the flags that were seen may be what another line is about.
+            # Some of the flags that were seen may belong to another line.
             return tuple(
                 _all(dict.fromkeys((*comparisons(seen), *comparisons(one))))
                 for seen in use.conditions or (None,)
@@ -316,17 +317,17 @@ class _Alike:
         return use.conditions or exactly
 
     def _code(self, use: PowerUse) -> tuple[Predicate | None, ...]:
-        """Return the line's condition, and that memory is not writable where none was seen so."""
+        """Return the line's conditions; also "not writable", unless writable code was seen."""
         exactly = self._cases.exactly(self._line, use.call, self._abi)
         if self._written:
             return exactly
         return tuple(_all((*comparisons(one), *_not_written(one))) for one in exactly)
 
     def _signals(self, use: PowerUse) -> tuple[Predicate | None, ...]:
-        """Return the signals that were sent, or any where one of them ends processes.
+        """Return the conditions for the signals that were sent; any signal if one of them is fatal.
 
-        Who may end a process is not held back by a signal that does less, and servers wait for
-        ever where one of theirs does not come: PostgreSQL's workers send SIGUSR1 seldom.
+        Refusing lesser signals does not restrain a program that may end processes, and a server
+        hangs if one of its signals is refused: PostgreSQL's workers send SIGUSR1 seldom.
         """
         fatal = signals(use.call, self._abi, _FATAL, self._tables)
         return (None,) if set(fatal) & set(use.conditions) else use.conditions
@@ -334,7 +335,10 @@ class _Alike:
     def _alike(
         self, call: str, other: str, condition: Predicate | None
     ) -> tuple[Predicate | None, ...]:
-        """Return what ``condition`` on arguments of ``other`` asks of those of ``call``."""
+        """Return ``condition``, on arguments of ``other``, for the same arguments of ``call``.
+
+        The result is empty if ``call`` lacks one of them.
+        """
         if condition is None:
             return self._cases.exactly(self._line, call, self._abi)
         if call not in self._tables.tables[self._abi.name].numbers:

@@ -1,10 +1,10 @@
 """Functions that the code of a program names, and what their calls give.
 
-An ELF file has, for the loader, the names of the functions that it takes from others. They are read
-in milliseconds, and who knows the program knows them: redis-server has `connect`. Go's programs and
-static ones have the names of all their functions. C libraries are not read: they are called by
-these names, and could do everything. So it is known what code may do, and not that it does: of
-`open` nobody knows for which files.
+An ELF file lists, for the loader, the names of the functions that it imports. Reading them takes
+milliseconds, and people who know the program recognize them: redis-server has `connect`. Go
+programs and static ones contain the names of all their functions. C libraries are not read: their
+functions have these names, and could do everything. So the names show what code may do, not that it
+does it, nor for which files it calls `open`.
 
 Sources: sections 2 and 3 of the manual; Go's runtime/symtab.go for names without a symbol table.
 """
@@ -46,7 +46,7 @@ _KINDS: Mapping[str, str] = {
     "connect": f"{_LOGGING} {_RESOLVING} sendto",
     "listen": "bindresvport",
 }
-"""By kind, functions that have the name of no call, or of one whose arguments decide."""
+"""By kind, functions that are named like no call, or like a call whose arguments decide."""
 _CALLS: Mapping[str, str] = {
     "killpg": "kill",
     "pthread_kill": "tgkill",
@@ -65,11 +65,11 @@ _CALLS: Mapping[str, str] = {
     "io_uring_queue_init_params": "io_uring_setup",
     "syscall": "",
 }
-"""By function, the calls of other names that it makes."""
+"""By function, the calls that it makes, if they have other names."""
 _CASES: Mapping[str, str] = {"prlimit64": "limits"}
-"""By call whose arguments decide: the kind that functions make it for."""
+"""By call whose arguments decide: the kind for which functions make it."""
 _PLAIN = re.compile(r"_*(.+?)(?:64)?(?:_2|_chk|_time64)?")
-"""A name without what C libraries put around it: ``__open64_2``."""
+"""A function's name, around it the prefixes and suffixes of C libraries: ``__open64_2``."""
 _C_LIBRARY = re.compile(
     r"(ld-|lib(c|m|pthread|dl|rt|util|resolv|nsl|anl|gcc_s|stdc\+\+|c\+\+|c\+\+abi|nss_\w+)[-.])"
 )
@@ -81,11 +81,11 @@ _OF_GO = re.compile(
     rb"\0(?:syscall|internal/syscall/unix|golang\.org/x/sys/unix)\.(\w{2,40})(?=\0)"
 )
 _FILE_MAX = 1 << 28
-"""Bytes of a file that is looked at."""
+"""The largest file, in bytes, that is read."""
 
 
 class NamedFunction(NamedTuple):
-    """A function, and the name of the file that has it; ``own`` if that is a program's own."""
+    """A function, and the name of the file that names it; ``own`` if that is the program itself."""
 
     function: str
     file: str
@@ -93,10 +93,10 @@ class NamedFunction(NamedTuple):
 
 
 class CodeNames(NamedTuple):
-    """The functions that programs name, by kind; those of mighty kinds by call and its line.
+    """The functions that programs name: by kind if ordinary, by call and line for mighty kinds.
 
-    ``foreseeable`` is False where the code does what others write: that of interpreters, and of
-    programs that name no function.
+    ``foreseeable`` is False if the names do not show all that the code can do: for interpreters,
+    and for programs that name no function.
     """
 
     kinds: Mapping[str, tuple[NamedFunction, ...]]
@@ -105,7 +105,7 @@ class CodeNames(NamedTuple):
 
 
 def code_names(programs: Iterable[ExecutedProgram]) -> CodeNames:
-    """Return what the code of ``programs`` names; files that cannot be read name nothing."""
+    """Return the functions that ``programs`` name; files that cannot be read name none."""
     kinds: dict[str, dict[NamedFunction, None]] = {}
     calls: dict[tuple[str, PowerLine], dict[NamedFunction, None]] = {}
     foreseeable = True
@@ -117,7 +117,7 @@ def code_names(programs: Iterable[ExecutedProgram]) -> CodeNames:
                 found = NamedFunction(function, Path(file).name, own)
                 for kind in _kinds_of(function):
                     kinds.setdefault(kind, {})[found] = None
-                # Libraries have much that no program of theirs uses.
+                # Libraries contain much that this program does not use.
                 for call in _mighty_calls(function) if found.own else ():
                     calls.setdefault(call, {})[found] = None
     return CodeNames(
@@ -128,12 +128,12 @@ def code_names(programs: Iterable[ExecutedProgram]) -> CodeNames:
 
 
 def is_interpreter(path: str) -> bool:
-    """Return True if a program runs what others write, and so may do everything."""
+    """Return True if a program runs scripts that others write, and so may do everything."""
     return _INTERPRETER.fullmatch(Path(path).name) is not None
 
 
 def _is_interpreter_of(library: str, path: str) -> bool:
-    """Return True for what an interpreter is in a library: libpython3.13.so.1.0 of python3."""
+    """Return True if a library contains the interpreter: libpython3.13.so.1.0 for python3."""
     match = _INTERPRETER.fullmatch(Path(path).name)
     return match is not None and Path(library).name.startswith(f"lib{match[1]}")
 
@@ -144,7 +144,7 @@ def _is_of_c(path: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _names(path: str) -> tuple[str, ...]:
-    """Return the names of functions in a file, as people write them, sorted."""
+    """Return the names of functions in a file, sorted, without a C library's affixes."""
     try:
         data = read_file(Path(path), _FILE_MAX)
     except OSError:
@@ -159,7 +159,7 @@ def _names(path: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1 << 14)
 def _kinds_of(function: str) -> tuple[str, ...]:
-    """Return the ordinary kinds of what a function does."""
+    """Return the ordinary kinds that a function belongs to."""
     found = [kind for kind, listed in _KINDS.items() if function in listed.split()]
     lines = () if found else powers().of(function)
     return tuple(found) or tuple(
@@ -169,9 +169,9 @@ def _kinds_of(function: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1 << 14)
 def _mighty_calls(function: str) -> tuple[tuple[str, PowerLine], ...]:
-    """Return the calls of mighty kinds that a function makes, but for those that arguments decide.
+    """Return the calls of mighty kinds that a function makes.
 
-    What such a call gives, no name says.
+    Calls whose arguments decide what they give are left out: no name shows what such a call gives.
     """
     if _kinds_of(function):
         return ()

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 MOST_VALUES = 64
-"""Conditions on a call that are listed; a call with more is permitted with any arguments."""
+"""The most conditions that are listed per call; a call with more is permitted with any."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConstrainableArgument:
-    """An argument of this ``name``: the one at ``index``, of which the kernel reads ``width`` bits.
+    """The argument ``name``, at ``index``, of which the kernel reads ``width`` bits.
 
-    ``bits`` is True for a set of flags, False for one of several values. With ``part`` only these
-    bits select something.
+    ``bits`` is True for a set of flags, False for one of several values. If ``part`` is not 0, only
+    these bits of it select something.
     """
 
     name: str
@@ -35,11 +35,11 @@ class ConstrainableArgument:
 
     @property
     def mask(self) -> int:
-        """The bits that count."""
+        """The bits of the argument that a condition compares."""
         return self.part or (U64 if self.width == 64 else U32)
 
     def condition(self, value: int) -> Comparison:
-        """Return the condition that the argument is ``value``; of flags, that it has no others."""
+        """Return the condition that the argument is ``value``; for flags, that it has no others."""
         if self.bits:
             return Comparison(self.index, Op.NO_BITS, ~value & self.mask, width=self.width)
         if self.part:
@@ -93,19 +93,19 @@ _SELECTORS = {
     "setsockopt": _OPTION,
     **dict.fromkeys(_SENDERS, _SIGNAL),
 }
-"""By call, where that is more than `_ARGUMENTS` has."""
+"""By call, the arguments that select, if they are others than in `_ARGUMENTS`."""
 
 
 def constrainable_argument(name: str, abi: Abi, facts: Facts) -> ConstrainableArgument | None:
-    """Return the argument of a call to constrain on ``abi``, None if there is none."""
+    """Return the argument of a call to constrain on ``abi``; None if there is none."""
     known = _ARGUMENTS.get(name)
     return _located(known, name, abi, facts) if known else None
 
 
 def selectors(name: str, abi: Abi, facts: Facts) -> tuple[ConstrainableArgument, ...]:
-    """Return the arguments of a call on ``abi`` that select what it gives, where it is mighty.
+    """Return the arguments of a call on ``abi`` that select what it gives, for mighty kinds.
 
-    These are more than one of some calls: the family, type and protocol of a socket.
+    Some calls have several: the family, type and protocol of a socket.
     """
     known = _SELECTORS.get(name) or ((_ARGUMENTS[name],) if name in _ARGUMENTS else ())
     return tuple(found for one in known if (found := _located(one, name, abi, facts)))
@@ -114,7 +114,7 @@ def selectors(name: str, abi: Abi, facts: Facts) -> tuple[ConstrainableArgument,
 def _located(
     known: ConstrainableArgument, name: str, abi: Abi, facts: Facts
 ) -> ConstrainableArgument | None:
-    """Return an argument as a prototype has it; None if that lacks it, or is unknown."""
+    """Return ``known`` with index and width from the prototype; None if that lacks it."""
     prototype = facts.prototype(name, abi)
     index = prototype.index(known.name) if prototype else None
     if prototype is None or index is None:

@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from seccompgen.run.refusal import Refusal
 
 _LOOKED_AT = 200
-"""Refused calls per number that are read in full, which takes time."""
+"""The number of refused calls, per call number, that are decoded in full, which is slow."""
 _MADE = {ActionKind.ALLOW.value, ActionKind.LOG.value}
 
 
 @dataclass(frozen=True, slots=True)
 class UncoveredCall:
-    """A call that was made, what the policy answers to it, a SECCOMP_RET value, and which part.
+    """A call that was made, and the policy's answer: the value ``ret``, by the part ``rule``.
 
-    ``sightings`` says how often, and what was seen; see `Recording.refusals`. With ``more`` calls
-    of the same number, but other arguments, are counted with it.
+    ``sightings`` counts what was seen of it; see `Recording.refusals`. If ``more``, calls of the
+    same number but with other arguments are counted with it.
     """
 
     call: Call
@@ -49,19 +49,19 @@ class UncoveredCall:
 
     @property
     def times(self) -> int:
-        """Times that it was made."""
+        """The number of times that the call was made."""
         return sum(self.sightings.values())
 
     @property
     def labels(self) -> frozenset[str]:
-        """The labels of the processes that made it."""
+        """The labels of the processes that made the call."""
         return frozenset(one.label for one in self.sightings)
 
     @property
     def seen(self) -> tuple[tuple[Refusal, int], ...]:
-        """Each call with the arguments, and from the location, that no other has; most often first.
+        """The refusals that differ in arguments or location, each with its count, most often first.
 
-        With how often it was seen; as the first thread made it.
+        Each is shown as it was first seen.
         """
         first: dict[object, Refusal] = {}
         times: Counter[object] = Counter()
@@ -75,9 +75,9 @@ class UncoveredCall:
 
 @dataclass(frozen=True, slots=True)
 class UnreachedRule:
-    """A call of a rule that nothing made; ``condition`` is empty where the rule has none.
+    """A rule whose call nothing made; ``condition`` is empty if the rule has none.
 
-    Of a group no call was made; ``name`` is that of the group, such as ``@files-read``.
+    For a group, none of its calls was made; ``name`` is the group's, such as ``@files-read``.
     """
 
     name: str
@@ -87,9 +87,10 @@ class UnreachedRule:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """``unreached`` are the rules for calls of the ABI that no call reached, of ``rules`` in all.
+    """The result of a comparison: the calls ``refused``, and the rules ``unreached`` of ``rules``.
 
-    ``refused`` are calls that the policy does not let through.
+    ``unreached`` are rules for calls of the ABI that no call reached; ``rules`` is how many there
+    are in all.
     """
 
     refused: tuple[UncoveredCall, ...]
@@ -98,16 +99,16 @@ class Coverage:
 
     @property
     def times(self) -> int:
-        """The number of calls refused, each time that one was made."""
+        """The number of refusals: each call counts every time that it was made."""
         return sum(one.times for one in self.refused)
 
 
 def held_against(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> ComparedPolicy:
-    """Return ``policy``, for ``abi``, as what calls are held against.
+    """Return ``policy``, for ``abi``, in the form that recorded calls are compared with.
 
-    `verify.oracle` answers for it, which shares no code with the compiler.
-    A rule that answers ENOSYS refuses nothing: with it, the policy says that there is no such call,
-    so that libraries go on by another.
+    `verify.oracle`, which shares no code with the compiler, computes the answers. A rule that
+    answers ENOSYS does not count as a refusal: it declares that the call does not exist, so that
+    libraries use another.
     """
     means = meaning(policy, abi, tables)
     absent = ActionKind.ERRNO.value | errno_number("ENOSYS", abi)
@@ -138,7 +139,7 @@ def _call(number: CallNumber, arguments: Arguments) -> Call:
 
 
 def _sights(judged: JudgedFilter, tables: Tables) -> Callable[[str, int, Sequence[int]], Sighting]:
-    """Return what looks at a refused call, as `ComparedPolicy.sight`."""
+    """Return a function for `ComparedPolicy.sight`, which decodes refused calls."""
     looked_at: Counter[tuple[int, int]] = Counter()
 
     def sight(label: str, tid: int, seen: Sequence[int]) -> Sighting:
@@ -154,14 +155,14 @@ def _sights(judged: JudgedFilter, tables: Tables) -> Callable[[str, int, Sequenc
 
 
 def _judged_by(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> JudgedFilter:
-    """Return a policy, for ``abi``, as a filter that answers by its meaning."""
+    """Return a policy, for ``abi``, as an uncompiled filter that answers by its meaning."""
     table = tables.tables[abi.name]
     origin = policy.default_origin.position
     return JudgedFilter(origin, table, (), policy, meaning(policy, abi, tables))
 
 
 def coverage(recording: Recording, policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Coverage:
-    """Return how ``policy``, for ``abi``, answered what was recorded, which was held against it."""
+    """Return how ``policy``, for ``abi``, answered a recording that was compared with it."""
     judged = _judged_by(policy, abi, tables)
     refused = []
     for (number, arguments), sightings in sorted(

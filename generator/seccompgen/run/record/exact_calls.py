@@ -1,8 +1,8 @@
-"""With ``record --exact``: what was seen as names and conditions, and several runs as one.
+"""For ``record --exact``: observed calls as names and conditions, and several runs merged.
 
-The values of an argument that selects something are listed. Of flags, each set of bits that was
-seen and every part of it is allowed, but no mix of two: seen as read-write and as read-execute,
-memory is never both. A condition that others cover is dropped.
+The values of an argument that selects something are listed. For flags, each set that was seen is
+allowed, with all its subsets, but no union of two: memory seen as read-write and as read-execute
+may not be both. A condition that others cover is dropped.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     ExactCalls = Mapping[Abi, tuple[Allowed, ...]]
 
 MOST_COMPARED = 4 * MOST_VALUES
-"""With more it is not even asked which conditions others cover, since that takes long."""
+"""A call with more conditions is permitted with any; comparing that many would take long."""
 
 
 def allowed_calls(recording: Recording, tables: Tables, *, constrained: bool) -> ExactCalls:
-    """Return what a policy has to allow, for each ABI that was used.
+    """Return the calls that a policy must allow, for each ABI that was used.
 
-    If ``constrained``, only with the arguments that were seen. Calls that ``tables`` have no name
-    for are left out.
+    If ``constrained``, they are limited to the arguments that were seen. Calls without a name in
+    ``tables`` are left out.
     """
     found: dict[Abi, dict[str, Allowed]] = defaultdict(dict)
     for abi, name, values in named_calls(recording, tables):
@@ -51,7 +51,7 @@ def allowed_calls(recording: Recording, tables: Tables, *, constrained: bool) ->
 
 
 def allowed_by(known: KnownPolicy, tables: Tables) -> ExactCalls:
-    """Return what a known policy allows of the calls that each of its ABIs has."""
+    """Return the calls that a known policy allows, for each of its ABIs that has them."""
     return {
         abi: tuple(
             _allowed(call, tuple(filter(None, conditions)))
@@ -63,7 +63,7 @@ def allowed_by(known: KnownPolicy, tables: Tables) -> ExactCalls:
 
 
 def merge(several: Sequence[ExactCalls]) -> ExactCalls:
-    """Return what all of ``several`` allow together, by name: conditions on a call add up."""
+    """Return the union of ``several``, by name: a call is allowed if any of them allows it."""
     found: dict[Abi, dict[str, list[Allowed]]] = defaultdict(lambda: defaultdict(list))
     for calls in several:
         for abi, allowed in calls.items():
@@ -91,12 +91,12 @@ def _joined(abi: Abi, name: str, same: Iterable[Allowed]) -> Allowed:
 
 
 def _allowed(name: str, conditions: tuple[Predicate, ...] = (), comment: str = "") -> Allowed:
-    """Return that a call is allowed, with a comment where a reader may wonder what it is for."""
+    """Return an allowed call, with a default comment if its purpose is not obvious."""
     return Allowed(name, conditions, comment or why(name))
 
 
 def _made_for(name: str, values: Iterable[Arguments]) -> str:
-    """Return the calls that a run made through a multiplexed one, as a comment."""
+    """Return a comment on the calls that a run made through a multiplexed one; "" for others."""
     numbers = [value for one in values for index, value in one if index == 0]
     if not is_multiplexed(name) or not numbers:
         return ""
@@ -106,7 +106,7 @@ def _made_for(name: str, values: Iterable[Arguments]) -> str:
 def _conditions(
     argument: ConstrainableArgument, calls: Iterable[Arguments]
 ) -> tuple[Predicate, ...]:
-    """Return the alternatives that cover ``calls``, none to allow everything."""
+    """Return the alternatives that cover ``calls``; none allows everything."""
     seen = [dict(arguments).get(argument.index) for arguments in calls]
     if None in seen:
         return ()

@@ -1,4 +1,4 @@
-"""The calls that a closure permits, with conditions in numbers, and what these cover."""
+"""The calls that a closure permits, with numeric conditions, and tests of what they cover."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class Grants:
-    """The calls that are permitted on one ABI, by name: where one of the conditions holds.
+    """The calls that are permitted on one ABI, by name.
 
-    None among these always does.
+    A call is permitted if one of its conditions holds; the condition None always holds.
     """
 
     def __init__(self, abi: Abi) -> None:
@@ -34,12 +34,12 @@ class Grants:
         self._calls: dict[str, dict[Predicate | None, None]] = {}
 
     def __iter__(self) -> Iterator[tuple[str, tuple[Predicate | None, ...]]]:
-        """Yield each call with its conditions; (None,) if it is permitted always."""
+        """Yield each call with its conditions; (None,) if it is always permitted."""
         for call, conditions in self._calls.items():
             yield call, (None,) if None in conditions else tuple(conditions)
 
     def add(self, call: str, conditions: Iterable[Predicate | None]) -> None:
-        """Permit a call where one of ``conditions`` holds, always if there are none."""
+        """Permit a call if one of ``conditions`` holds; always if there are none."""
         self._calls.setdefault(call, {}).update(dict.fromkeys(tuple(conditions) or (None,)))
 
     def has(self, call: str) -> bool:
@@ -70,7 +70,7 @@ class Grants:
         return not left
 
     def _covers_through(self, call: str, condition: Predicate | None) -> bool:
-        """Return True for socketcall and ipc where that is a call that is permitted always."""
+        """Return True for socketcall and ipc if the calls they stand for are always permitted."""
         value = getattr(condition, "value", None)
         if not is_multiplexed(call) or value is None:
             return False
@@ -81,7 +81,7 @@ class Grants:
 
 
 def group_of(power: Power) -> StockGroup | None:
-    """Return the language's group of all calls of a kind, None without one."""
+    """Return the policy language's group of all calls of a kind, None if it has none."""
     whole = (power.name,)
     groups = stock_groups().values()
     found = (one for one in groups if one.kinds == whole and not one.without and not one.members)
@@ -91,7 +91,7 @@ def group_of(power: Power) -> StockGroup | None:
 def members(
     power: Power, abi: Abi, cases: PowerCases
 ) -> Iterator[tuple[str, tuple[Predicate | None, ...]]]:
-    """Yield the calls of a kind that is permitted whole, and the conditions on each."""
+    """Yield all calls of a kind, with the conditions on each."""
     group = group_of(power)
     if group is None:
         for line in powers().lines:
@@ -107,7 +107,7 @@ def members(
 
 
 def grants(closure: Closure, abi: Abi, cases: PowerCases) -> Grants:
-    """Return what a closure permits on an ABI."""
+    """Return the calls that a closure permits on an ABI."""
     found = Grants(abi)
     for power in closure.whole:
         for call, conditions in members(power, abi, cases):

@@ -1,8 +1,8 @@
-"""The permissions of known policies, by the table of powers: a merged policy can be read again.
+"""The permissions of known policies, by the table of powers, so that policies can be merged.
 
-A call that a policy permits counts as used if what that gives is on one line of the table. One that
-it permits with arguments of several lines, such as ``openat`` whatever its flags are, opens no
-kind: it is permitted as before where nothing else covers it.
+A call that a policy permits counts as used if its permitted arguments are on one line of the table.
+A call with arguments on several lines, such as ``openat`` with any flags, opens no kind: it stays
+permitted as before unless something else covers it.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     from seccompgen.run.record.power_cases import PowerCases
 
 SILENCED = " # lint: ignore"
-"""The beginning of a comment for lint, after others."""
+"""The beginning of a comment for lint, which may follow another comment."""
 ENOSYS = Action.errno("ENOSYS")
 _ALLOW = Action.ALLOW
 _FILE_MAX = 1 << 20
 _MOST_WRAPPED = 64
-"""Lines of a list of names."""
+"""The most lines that a list of names is wrapped over."""
 
 
 @dataclass(frozen=True)
 class KnownPolicy:
-    """A known policy: what it permits, by ABI, and where each call came from, if it says so.
+    """A known policy: its permissions by ABI, and the origin of each call, if its comments name it.
 
-    ``absent`` are the calls that it answers as a kernel does that has none.
+    ``absent`` are the calls that it answers with ENOSYS, as a kernel without them does.
     """
 
     policy: ResolvedPolicy
@@ -53,9 +53,9 @@ class KnownPolicy:
 
 
 def known_policy(policy: ResolvedPolicy, *, exact: bool = False) -> KnownPolicy:
-    """Return what a policy permits; raise InputError if it is more than rules that allow.
+    """Return a policy's permissions; raise InputError unless all its rules allow.
 
-    Unless ``exact``, rules may also answer ENOSYS, without a condition: such are written here.
+    Unless ``exact``, rules may also answer ENOSYS without a condition, as recorded policies do.
     """
     default = policy.default_action
     problems = [
@@ -89,12 +89,12 @@ def _is_absent(rule: Rule) -> bool:
 
 
 def _is_through(rule: Rule, default: Action) -> bool:
-    """Return True for what `multiplexed` says of calls whose arguments nobody sees."""
+    """Return True for a rule of a multiplexed call that only repeats the default action."""
     return is_multiplexed(rule.name) and rule.action == default
 
 
 def _origins(policy: ResolvedPolicy) -> dict[tuple[str, Predicate | None], str]:
-    """Return the comments after calls and groups in a recorded file."""
+    """Return the comment after each call or group in a recorded file, by name and condition."""
     found: dict[tuple[str, Predicate | None], str] = {}
     lines: dict[str, list[str]] = {}
     for rule in policy.own_rules:
@@ -109,7 +109,7 @@ def _origins(policy: ResolvedPolicy) -> dict[tuple[str, Predicate | None], str]:
 
 
 def _comment(lines: Sequence[str]) -> str:
-    """Return the comment after a list of names that begins, or goes on, in the first line."""
+    """Return the comment at the end of a list of names that starts or continues in ``lines[0]``."""
     for line in lines[:_MOST_WRAPPED]:
         text, _, comment = line.partition(" # ")
         if comment or not text.rstrip().endswith(","):
@@ -125,7 +125,7 @@ def _lines(file: str) -> list[str]:
 
 
 def uses_of(known: KnownPolicy, cases: PowerCases, tables: Tables) -> Iterator[PowerUse]:
-    """Yield what a known policy permits that gives something, and that is on one line."""
+    """Yield the permitted calls of a known policy that give something and are on a single line."""
     for abi, permitted in known.permitted.items():
         done = Grants(abi)
         for power in powers().kinds.values():
@@ -143,7 +143,7 @@ def uses_of(known: KnownPolicy, cases: PowerCases, tables: Tables) -> Iterator[P
                     asked = () if condition is None else (condition,)
                     comment = known.origins.get((call, condition), "")
                     origin = comment.removeprefix(line.reason).removeprefix("; ")
-                    # kill with a reason of its own is for a signal that a program sends itself.
+                    # kill with one of `REASONS` is for a signal that a program sends itself.
                     own = call in RAISE or (call == "kill" and comment in REASONS)
                     own = own and bool(asked)
                     yield PowerUse(abi, call, line, asked, origin, to_itself=own)
@@ -152,9 +152,9 @@ def uses_of(known: KnownPolicy, cases: PowerCases, tables: Tables) -> Iterator[P
 def _only_line(
     call: str, condition: Predicate | None, abi: Abi, cases: PowerCases
 ) -> PowerLine | None:
-    """Return the line that a call is on where ``condition`` holds; None if there are several.
+    """Return the line that a call with ``condition`` is on; None if it is on several or none.
 
-    Lines of what is permitted in any case do not count.
+    Lines that are permitted in any case do not count.
     """
     sets = Sets()
     box = sets.box(condition_for(condition, abi.argument_bits))

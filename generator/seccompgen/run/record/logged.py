@@ -1,8 +1,8 @@
-"""Calls that audit records say a policy lacks, for a policy that is merged with them.
+"""Calls that a policy lacks according to audit records, to be merged into it.
 
-Records have no arguments. Of a call that gives several things by its arguments, the ordinary ones
-are added, and what it gives in general if none is ordinary. What else it may have been is left to
-the reader, so that the same record read twice never adds more than once.
+Records do not contain arguments. If a call is on several lines of the table of powers, by its
+arguments, those of ordinary kinds are added, or the last line if none is ordinary. The others are
+left to the user, so that reading the same record twice adds nothing more.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MOST_PROGRAMS = 20
 
 
 class LoggedCall(NamedTuple):
-    """A call through ``abi``, how many records have it, and of which program."""
+    """A call through ``abi`` by ``program``, and the number of its records."""
 
     abi: Abi
     name: str
@@ -43,12 +43,12 @@ class LoggedCall(NamedTuple):
 
     @property
     def origin(self) -> str:
-        """Where it came from, as comments of a policy say it."""
+        """The origin of the call, as written in comments of a policy."""
         return f"in the audit record of {self.program}, {many(self.times, 'time')}"
 
 
 class AuditLog(NamedTuple):
-    """The records of a log; what could not be understood; how many are lost, as it says itself."""
+    """The records of a log, its unreadable lines, and the number of records it reports as lost."""
 
     records: tuple[SeccompRecord, ...]
     unread: tuple[Diagnostic, ...]
@@ -56,7 +56,7 @@ class AuditLog(NamedTuple):
 
 
 def _read_log(lines: Iterable[bytes], file: str, tables: Tables) -> AuditLog:
-    """Return the calls in a log that filters refused or logged."""
+    """Return the records of a log about calls that filters refused or logged."""
     reader = LogReader(tables)
     records: list[SeccompRecord] = []
     unread: list[Diagnostic] = []
@@ -88,9 +88,9 @@ def calls_to_add(
     *,
     exact: bool,
 ) -> tuple[tuple[LoggedCall, ...], list[str]]:
-    """Return the calls that records of a log say the policies lack, and what is to be printed.
+    """Return the calls that the policies lack according to a log, and the notes to print.
 
-    Raises InputError if records of several programs lack something.
+    Raises InputError if such records are of several programs and none is named.
     """
     log = _read_log(lines, file, tables)
     notes = [f"not understood: {one}" for one in log.unread]
@@ -127,7 +127,7 @@ def calls_to_add(
 
 
 class Missing:
-    """The lines of calls that known policies do not permit whole."""
+    """The lines of the table of powers, by call, that known policies do not permit in full."""
 
     def __init__(self, policies: Sequence[ResolvedPolicy], tables: Tables) -> None:
         self._known = [known_policy(one) for one in policies]
@@ -135,9 +135,9 @@ class Missing:
         self._of = lru_cache(maxsize=None)(self._missing)
 
     def asks(self, record: SeccompRecord) -> bool:
-        """Return True if a record may be of a call that the policies refuse.
+        """Return True if a record may be about a call that the policies refuse.
 
-        What they answer as a kernel does that lacks the call is meant so.
+        Calls that they answer with ENOSYS on purpose do not count.
         """
         known = self._known
         if any(record.name in one.absent for one in known):
@@ -151,13 +151,13 @@ class Missing:
         )
 
     def uses(self, calls: Iterable[LoggedCall]) -> Iterator[PowerUse]:
-        """Yield what is added for calls in records."""
+        """Yield the uses to add for calls in records."""
         for one in calls:
             for line in self._added(one.abi, one.name):
                 yield PowerUse(one.abi, one.name, line, origin=one.origin)
 
     def left(self, one: LoggedCall) -> tuple[PowerLine, ...]:
-        """Return the lines that a call may be on where none of it is added."""
+        """Return the missing lines of a call if none of them is added; otherwise nothing."""
         return () if self._added(one.abi, one.name) else self._of(one.abi, one.name)
 
     def _added(self, abi: Abi, call: str) -> list[PowerLine]:
@@ -180,9 +180,10 @@ class Missing:
 def _of_programs(
     records: Sequence[SeccompRecord], programs: Collection[str], file: str
 ) -> list[SeccompRecord]:
-    """Return the records of ``programs``, each a path or a name; of the only one if none is named.
+    """Return the records of ``programs``, each a path or a name.
 
-    Raises InputError where it has to be said which program is meant, and if none was named rightly.
+    If none is named, returns those of the only program. Raises InputError if there are several, or
+    if no record is of a named program.
     """
     counts = Counter(map(_program_of, records))
     shown = some(
@@ -201,7 +202,7 @@ def _of_programs(
 
 
 def _logged_calls(records: Iterable[SeccompRecord]) -> tuple[LoggedCall, ...]:
-    """Return the calls of records, each once; those without a name are left out."""
+    """Return each call in the records once; calls without a name are left out."""
     times: Counter[tuple[Abi, str]] = Counter()
     programs: dict[tuple[Abi, str], dict[str, None]] = defaultdict(dict)
     for one in records:

@@ -1,8 +1,8 @@
-"""Sections of a policy for what a run did not do, and the code that it executed can.
+"""Sections of a policy for what the executed code can do but the run did not.
 
-They are comments, a rule for each kind, which a reader takes in by removing ``#``. Kinds that are
-mighty are offered by the calls that code names; of some, such as another user, nothing is offered:
-what a program does of these, it does in its first run.
+They are commented-out rules, one per kind, which a reader enables by removing ``#``. For mighty
+kinds, only the calls that the code names are offered. Some kinds, such as becoming another user,
+are not offered: a program that needs these does so in any run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from seccompgen.run.record.power_cases import PowerCases
 
 NOT_SEEN = "Not seen"
-"""The beginning of the heading of what is offered."""
+"""The beginning of the heading above the offers."""
 _BY_CALL = ("files-own", "others", "ipc", "limits")
 _SHOWN = ("identity", "namespaces", "mounts", "kernel", "machine")
 _VAGUE = frozenset({"open", "openat", "fopen", "freopen"})
@@ -49,9 +49,9 @@ def near_misses(
     granted: Mapping[Abi, Grants],
     cases: PowerCases,
 ) -> Iterator[Section]:
-    """Yield the sections of what code can do, and a policy does not permit.
+    """Yield sections that offer what the code of ``programs`` can do and a policy does not permit.
 
-    It permits ``kinds`` whole, and what is ``granted`` on each of its ABIs.
+    The policy permits ``kinds`` whole, and the ``granted`` calls on each of its ABIs.
     """
     names = code_names(programs)
     heading = _heading(programs, names)
@@ -97,7 +97,7 @@ def _kinds(
 def _calls(
     names: CodeNames, granted: Mapping[Abi, Grants], cases: PowerCases, several: bool
 ) -> Iterator[Section]:
-    """Yield a section for each mighty kind whose calls code names."""
+    """Yield a section for each mighty kind whose calls the code names."""
     for kind in _BY_CALL:
         wanted = {
             (call, line): found
@@ -133,14 +133,14 @@ def _shown(names: CodeNames, granted: Mapping[Abi, Grants]) -> Iterator[str]:
 def _in_order(
     names: CodeNames, kinds: Iterable[str]
 ) -> list[tuple[tuple[str, PowerLine], tuple[NamedFunction, ...]]]:
-    """Return the calls of ``kinds`` that code names, in the order of the table."""
+    """Return the calls of ``kinds`` that the code names, in the order of the table."""
     order = powers().lines.index
     found = [one for one in names.calls.items() if one[0][1].power.name in kinds]
     return sorted(found, key=lambda one: (order(one[0][1]), one[0][0]))
 
 
 def _where(found: Sequence[NamedFunction], several: bool) -> str:
-    """Return the functions that do it and their file, a program's own first."""
+    """Return a comment that names some of the functions and their file, preferably the program."""
     if not found:
         return ""
     own = [one for one in found if one.own]
@@ -159,9 +159,9 @@ def _name(path: str) -> str:
 def still_offered(
     policies: Sequence[ResolvedPolicy], granted: Mapping[Abi, Grants], tables: Tables
 ) -> str:
-    """Return what the one recorded policy offers and is not ``granted``, as text; "" for nothing.
+    """Return, as text, the offers of a recorded policy that are not ``granted``; "" for none.
 
-    Of several policies nobody knows which code each is about.
+    Returns "" for several policies: their code may differ.
     """
     if len(policies) != 1 or policies[0].in_memory or policies[0].foreign:
         return ""
@@ -189,6 +189,9 @@ def still_offered(
 
 
 def _rules(lines: Sequence[str], first: int) -> Iterator[tuple[int, int]]:
-    """Yield where each offered rule begins and ends, from line ``first`` on, counted from 0."""
+    """Yield the first line of each offered rule, and the line after it, from line ``first`` on.
+
+    Lines are counted from 0.
+    """
     begins = [n for n in range(first, len(lines)) if lines[n].startswith("#-")]
     yield from zip(begins, [*begins[1:], len(lines)], strict=True)

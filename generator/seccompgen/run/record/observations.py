@@ -1,4 +1,4 @@
-"""The record of a workload, as frozen values."""
+"""The recording of a workload, as frozen values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CallNumber(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ArgumentBits:
-    """The bits in ``mask`` of an argument of a call, 0 to 5, which a recording has.
+    """The bits that are recorded of a call's argument ``index``, 0 to 5: those in ``mask``.
 
     With ``among``, only these values are distinguished: all others are recorded as `other`.
     """
@@ -38,12 +38,12 @@ class ArgumentBits:
 
     @property
     def other(self) -> int:
-        """A value that is none of ``among``."""
+        """A value that is not in ``among``."""
         return next(value for value in range(U32) if value not in (self.among or ()))
 
 
 Arguments: TypeAlias = tuple[tuple[int, int], ...]
-"""Arguments of one call: which one, 0 to 5, and its value, of the bits that are recorded."""
+"""The recorded arguments of one call: pairs of index, 0 to 5, and masked value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +55,15 @@ class RunEnd:
 
     @property
     def exit_code(self) -> int:
-        """The exit code as a shell has it: 128 and the signal, where that ended it."""
+        """The exit code as a shell reports it: 128 plus the signal, if one ended the command."""
         return 128 + self.signal if self.signal else self.status
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A refused call as it was made: the label that its process had then, empty if it had none.
+    """A refused call as it was made: the label of its process, empty if it had none.
 
-    ``refusal`` is all that was to be seen of it, None where nobody looked.
+    ``refusal`` is the decoded call, None if it was not decoded.
     """
 
     label: str
@@ -71,7 +71,7 @@ class Sighting:
 
 
 class ExecutedProgram(NamedTuple):
-    """A program that was executed, by its path, and the ``libraries`` that it had mapped."""
+    """The path of an executed program, and the ``libraries`` that it mapped."""
 
     path: str
     libraries: tuple[str, ...] = ()
@@ -81,20 +81,20 @@ class ExecutedProgram(NamedTuple):
 class Recording:
     """The calls of a workload.
 
-    ``calls`` maps each call to its recorded arguments, each combination once.
-    ``unprivileged`` are setuid and setgid programs that ran without the privileges of their files.
-    ``filters`` is True if some process installed a filter of its own, ``marked`` if one passed the
-    startup marker. ``startup`` are the calls that do not count, for they came before a marker.
-    ``threads`` and ``processes`` are True if one was started by what was recorded.
-    ``before_marker`` is how many threads the process had that came to its marker, the most of all.
-    ``catches`` are the signals of `policy.implied.CAUGHT` that a process had a handler for.
-    ``attached`` is True if what was recorded ran already. ``origins`` are the locations that what
-    gives something was first called from, by call and line of the table of powers.
-    ``programs`` are what was executed.
+    ``calls`` maps each call to the combinations of its recorded arguments. ``unprivileged`` are
+    setuid and setgid programs that ran without the privileges of their files. ``filters`` is True
+    if some process installed a filter of its own, ``marked`` if one passed the startup marker.
+    ``startup`` are calls before a marker, which do not count. ``threads`` and ``processes`` are
+    True if the workload started one. ``before_marker`` is the largest number of threads that a
+    process had at its marker. ``catches`` are the signals of `policy.implied.CAUGHT` that a process
+    had a handler for. ``attached`` is True if the workload was running already. ``origins`` are
+    locations of calls that give something, by call and line of the table of powers. ``programs``
+    are those executed.
 
-    Where the workload was held against a policy, ``reached`` are the parts of it that answered each
-    call, and ``refusals`` counts what it refuses, by what was seen of it. ``more_refused`` are
-    those that others of their number were counted with, since there were too many.
+    If the workload was compared with a policy, ``reached`` are the parts of it that answered each
+    call, and ``refusals`` counts the sightings of each refused call. ``more_refused`` are the
+    refused calls that further calls of the same number were counted with, since there were too
+    many.
     """
 
     calls: Mapping[CallNumber, frozenset[Arguments]]
@@ -118,9 +118,9 @@ class Recording:
 
 
 def abi_of(number: CallNumber) -> Abi | None:
-    """Return the ABI that a call was made through, None if it is unknown.
+    """Return the ABI that a call was made through; None if it is unknown.
 
-    x32 shares the audit value of x86_64, and has bit 30 in its numbers; -1 is no x32 call.
+    x32 shares the audit value of x86_64, and sets bit 30 in its numbers; -1 is not an x32 call.
     """
     found = [abi for abi in ABIS.values() if abi.audit_arch == number.audit_arch]
     x32 = bool(number.nr & X32_SYSCALL_BIT) and number.nr != U32
@@ -131,7 +131,7 @@ def abi_of(number: CallNumber) -> Abi | None:
 
 
 def name_of(number: CallNumber, tables: Tables) -> str | None:
-    """Return the name of a call in ``tables``, None if they have none for it."""
+    """Return the name of a call in ``tables``; None if it has none there."""
     abi = abi_of(number)
     table = tables.tables.get(abi.name) if abi else None
     return table.names.get(number.nr) if table else None
@@ -140,7 +140,7 @@ def name_of(number: CallNumber, tables: Tables) -> str | None:
 def named_calls(
     recording: Recording, tables: Tables
 ) -> Iterator[tuple[Abi, str, frozenset[Arguments]]]:
-    """Yield ABI, name and arguments of each call that ``tables`` have a name for."""
+    """Yield ABI, name and arguments of each call that has a name in ``tables``."""
     for number, values in recording.calls.items():
         abi, name = abi_of(number), name_of(number, tables)
         if abi is not None and name is not None:
@@ -148,7 +148,7 @@ def named_calls(
 
 
 def run_facts(recording: Recording, tables: Tables) -> dict[Abi, RunFacts]:
-    """Return by ABI the facts that say which further calls a run needs."""
+    """Return, by ABI, the facts of a run that imply further calls."""
     called: dict[Abi, set[str]] = {}
     for abi, name, _ in named_calls(recording, tables):
         called.setdefault(abi, set()).add(name)

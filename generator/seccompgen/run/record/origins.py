@@ -1,7 +1,7 @@
-"""The origins of calls, program and function, for the comments of a policy.
+"""Find the origins of calls, program and function, for the comments of a policy.
 
-The first calls of each kind are looked at, not one alone: the loader or the C library's start often
-makes the first.
+Several of the first calls of each kind are examined, since the loader or the C library's startup
+often makes the very first.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
     from seccompgen.run.record.observations import Arguments, CallNumber
 
     Sorted = Callable[[CallNumber, Arguments], Hashable | None]
-    """A function that returns what kind of call one is; None for one that needs no location."""
+    """A function that returns the kind of a call; None for a call that needs no location."""
 
 _LOOKS, _LOOKS_AT_SCRIPTS = 12, 64
-"""Calls looked at per kind; more while an interpreter runs its own library."""
+"""Calls examined per kind; more while an interpreter runs its own library."""
 _SETTLED = 1 << 14
-"""Keys that are remembered as settled."""
+"""The most keys that are remembered as settled."""
 _LOCATIONS = 6
-"""Native functions among which one of the program's own is looked for."""
+"""The number of native functions among which one of the program itself is searched for."""
 _LIBRARY = re.compile(
     r"(ld-linux|ld-musl|ld64|ld|libc|libpthread|linux-vdso)[-.0-9_a-z]*\.so[.0-9]*"
 )
-"""Files whose functions say nothing about who wanted a call."""
+"""Files whose functions do not show who caused a call."""
 _SYSCALL = re.compile(r"\b(Raw)?Syscall\w*(\.abi0)?$")
 _STANDARD = re.compile(rf"{STANDARD_LIBRARY}|/perl(5|-base)?/")
-"""Lines of an interpreter's own library."""
+"""Matches lines of an interpreter's own library."""
 _WIDTH = 60
-"""Characters of a location."""
+"""The most characters of a location."""
 
 
 class Origins:
-    """The origins of calls by their kinds; those of ``settled`` keys are not looked for again."""
+    """The origins of calls, by kind; calls with ``settled`` keys need no further look."""
 
     def __init__(self, sort: Sorted) -> None:
         self.settled: set[tuple[int, ...]] = set()
@@ -54,7 +54,7 @@ class Origins:
     def look(
         self, tid: int, key: tuple[int, ...], number: CallNumber, arguments: Arguments
     ) -> None:
-        """Find the origin of a call that a thread waits in; ``key`` is the call's."""
+        """Find the origin of a call that a thread waits in; ``key`` identifies the call."""
         kind = self._sort(number, arguments)
         if kind is None or self._looks[kind] >= _LOOKS:
             if len(self.settled) < _SETTLED:
@@ -68,17 +68,17 @@ class Origins:
             self._looks[kind] = _LOOKS
 
     def found(self) -> Mapping[Hashable, str]:
-        """Return the locations by kinds of calls."""
+        """Return the locations, by kind of call."""
         return {kind: text for kind, (_, text) in self._found.items()}
 
 
 _SCRIPT, _PROGRAM, _FUNCTION, _OWN, _LINE = range(5)
-"""Degrees of a location, least precise first: an interpreter in its own library, a program alone,
-with a library's function, with one of its own, with the line of a script."""
+"""How precise a location is, least first: an interpreter in its own library; a program alone, with
+a library's function, or with a function of its own; the line of a script."""
 
 
 def _location(process: Process) -> tuple[int, str]:
-    """Return a location as text, and how much it says."""
+    """Return how precise a location is, and its text."""
     program = printable((process.executable or process.name).rpartition("/")[2])
     lines = script_lines(process).lines
     own_line = next((line for line in lines if not _STANDARD.search(line)), "")
@@ -91,7 +91,7 @@ def _location(process: Process) -> tuple[int, str]:
     if not named:
         return _PROGRAM, program
     own = [one for one in named if not _is_library(one)]
-    # Go's packages have a function by which they make every call.
+    # Go's packages make every call through one function.
     chosen = next((one for one in own if not _SYSCALL.search(one.function)), (own or named)[0])
     function = printable(chosen.function.removesuffix(".abi0"))
     return (_OWN if own else _FUNCTION), _short(f"{program}: {function}")

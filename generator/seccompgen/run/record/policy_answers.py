@@ -1,4 +1,4 @@
-"""A policy's answers to calls, as they are made: the rules reached, and what is refused."""
+"""Collect a policy's answers to calls: the rules reached, and the calls refused."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from seccompgen.run.record.observations import ArgumentBits, Arguments, CallNumber, Sighting
 
 MOST_REFUSED = 256
-"""Refused calls that differ in their arguments alone."""
+"""The most refused calls of one number and rule that are told apart by arguments."""
 
 
 class PolicyAnswer(NamedTuple):
-    """A policy's answer to a call: the part of it that says so, and whether it is a refusal."""
+    """A policy's answer to a call: the part of the policy that answers, and whether it refuses."""
 
     origin: Origin
     refuses: bool
 
 
 class ComparedPolicy(NamedTuple):
-    """A policy that calls are held against.
+    """A policy that calls are compared with.
 
-    ``arguments`` says which arguments of a call it looks at, and ``verdict`` how it answers.
-    ``sight`` makes a sighting of a process's label, a stopped thread, and what
+    ``arguments`` returns the arguments of a call that the policy tests, and ``verdict`` its answer.
+    ``sight`` makes a sighting from a process's label, a stopped thread's TID, and the values that
     `ptrace.CallReader` read.
     """
 
@@ -36,10 +36,11 @@ class ComparedPolicy(NamedTuple):
 
 
 class PolicyAnswers:
-    """The answers to some calls: the parts of the policy that were reached, and what is refused.
+    """The answers to some calls: the parts of the policy that were reached, and the refused calls.
 
-    ``refused`` counts sightings. Of one number and part of the policy `MOST_REFUSED` calls are
-    kept apart by their arguments; all others count as the first of them, which ``more`` has.
+    ``refused`` counts sightings. For each number and part of the policy, up to `MOST_REFUSED` calls
+    are told apart by their arguments. Further ones are counted together under the arguments of the
+    first of them, which are in ``more``.
     """
 
     def __init__(self) -> None:
@@ -61,7 +62,7 @@ class PolicyAnswers:
         counts.setdefault(arguments, Counter())[sighting] += times
 
     def update(self, other: PolicyAnswers) -> None:
-        """Add what another process was answered."""
+        """Add the answers to another process."""
         self.reached |= other.reached
         for part, counts in other.refused.items():
             for arguments, sightings in counts.items():

@@ -1,7 +1,7 @@
-"""The cases of calls in numbers: which line of the table of powers a call is on, by its arguments.
+"""Find the line of the table of powers that a call is on, by its arguments.
 
-A recording has only those bits of arguments that some case asks about, or that select what the call
-does. Where a case asks only if an address is 0, it has no more.
+A recording contains only those bits of arguments that some case tests, or that select what the call
+does. If cases only test whether an address is 0, only that is recorded.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from seccompgen.kernel.powers import PowerLine
 
 CLONE3 = "clone3"
-"""A call whose flags are in memory: they are recorded as its first argument."""
+"""A call whose flags are in memory; they are recorded as its first argument."""
 _THREAD = 0x00010000
 """CLONE_THREAD."""
 
 
 class PowerCase(NamedTuple):
-    """A line of the table that a call is on where one of ``conditions`` holds; always if none."""
+    """A line of the table that a call is on if one of ``conditions`` holds; always if empty."""
 
     line: PowerLine
     conditions: tuple[Predicate, ...]
 
 
 class PowerCases:
-    """The cases of all calls, of each ABI as they are asked for."""
+    """The cases of all calls, computed for each ABI on demand."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -55,7 +55,7 @@ class PowerCases:
     def of(self, call: str, abi: Abi) -> tuple[PowerCase, ...]:
         """Return the cases of a call, the last without a condition; none if the table lacks it.
 
-        A case whose condition says nothing on the ABI is left out.
+        A case whose condition is meaningless on the ABI is left out.
         """
         key = call, abi.name
         if key not in self._known:
@@ -69,9 +69,9 @@ class PowerCases:
                 yield PowerCase(line, found)
 
     def predicates(self, when: str, call: str, abi: Abi) -> tuple[Predicate, ...] | None:
-        """Return a written condition in numbers: alternatives, none for always.
+        """Return the alternatives of a textual condition, with numbers; empty means always.
 
-        None where it says nothing on the ABI, or is never true there.
+        Returns None if the condition is meaningless on the ABI, or never true there.
         """
         expression = parse_condition(when)
         tests = Lookup(self._tables.facts, abi).numbers(expression, call)
@@ -81,11 +81,10 @@ class PowerCases:
         return tuple(one for one in found if one is not None) if None not in found else ()
 
     def exactly(self, line: PowerLine, call: str, abi: Abi) -> tuple[Predicate | None, ...]:
-        """Return the conditions under which a call gives what a line of it says.
+        """Return the conditions under which a call gives what ``line`` describes.
 
-        One of them must hold, None always does; there are none where the ABI lacks the call, or
-        the line says nothing there. A line without a condition leaves out the cases of the call
-        that are of other kinds.
+        One of them must hold; None always does. Empty if the ABI lacks the call, or the line is
+        meaningless there. A line without a condition excludes the call's cases of other kinds.
         """
         if not self.has(call, abi):
             return ()
@@ -95,9 +94,9 @@ class PowerCases:
         return (found or (None,)) if found is not None else ()
 
     def line(self, call: str, abi: Abi, values: Mapping[int, int]) -> PowerLine | None:
-        """Return the line that a call with these arguments is on; None if the table lacks it.
+        """Return the line that a call with these arguments is on; None if the table lacks the call.
 
-        Without arguments, since too many were seen, it is on its last line.
+        A call without recorded arguments, since there were too many, is on its last line.
         """
         if call == CLONE3 and 0 in values:
             return self._of_clone3(values[0])
@@ -125,7 +124,7 @@ class PowerCases:
         return lines[0] if flags & _THREAD else lines[-1]
 
     def recorded_arguments(self, call: str, abi: Abi) -> list[ArgumentBits]:
-        """Return the arguments of a call to record, by which its case can be found."""
+        """Return the arguments of a call to record, so that its case can be found."""
         if call == CLONE3:
             return [ArgumentBits(0, _THREAD | NAMESPACES)]
         masks: dict[int, int] = {}
@@ -157,7 +156,7 @@ class PowerCases:
 
 
 def _looked_at(test: Comparison) -> tuple[int, int | None]:
-    """Return the bits that a test looks at, and the one value that it distinguishes."""
+    """Return the bits that a test compares, and the one value that it distinguishes, or None."""
     full = U64 if test.width == 64 else U32
     match test.op:
         case Op.ANY_BITS | Op.NO_BITS:

@@ -1,9 +1,9 @@
-"""Run a command and see every system call that it and what it starts make.
+"""Run a command and record every system call that it and its descendants make.
 
 The command is started under a filter that answers SECCOMP_RET_TRACE, which all its processes and
-threads inherit: each call is one stop. A process that installs a filter of its own is stopped at
-the entry of calls as well, for what that filter refuses does not come as far as ours. Nothing that
-is traced outlives the recorder (PTRACE_O_EXITKILL).
+threads inherit: each call is one stop. A process that installs a filter of its own is also stopped
+at the entry of calls, since the calls that its filter refuses never reach ours. No traced process
+outlives the recorder (PTRACE_O_EXITKILL).
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ _BEGINS = frozenset({ptrace.OP_ENTRY, ptrace.OP_SECCOMP})
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error: the user asked for it
-    """The user asked twice to stop: all that was traced is killed, and nothing is recorded."""
+    """The user asked twice to stop: all traced processes are killed, and nothing is recorded."""
 
 
 def trace(
     command: Command, watch: Watch, table: Table, program: tuple[Instruction, ...]
 ) -> Recording:
-    """Run ``command`` to the end of all that it starts; return what was seen.
+    """Run ``command`` to the end of all that it starts; return the recording.
 
-    ``program`` answers SECCOMP_RET_TRACE to all calls to record, SECCOMP_RET_ALLOW to the
-    others; ``table`` is that of this process's ABI. The command has the caller's terminal,
-    directory and process group. Raises OutsideError where it cannot be traced, NotStartedError
-    where it did not begin, Interrupted where the user gave it up.
+    ``program`` answers SECCOMP_RET_TRACE to all calls to record, SECCOMP_RET_ALLOW to the others;
+    ``table`` is that of this process's ABI. The command inherits the caller's terminal, directory
+    and process group. Raises OutsideError if it cannot be traced, NotStartedError if it did not
+    begin, Interrupted if the user gave up.
     """
     require_proc()
     settings = Settings(FilterFlag.SPEC_ALLOW, no_new_privs=not _may_filter())
@@ -93,7 +93,7 @@ def trace(
 
 
 class NotStartedError(SeccompgenError):
-    """The command could not be executed, as its launcher has said; exits as env(1) would."""
+    """The command could not be executed, as its launcher reported; exits as env(1) would."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__()
@@ -101,13 +101,13 @@ class NotStartedError(SeccompgenError):
 
 
 def _may_filter() -> bool:
-    """Return True if the kernel takes a filter from here without no_new_privs: CAP_SYS_ADMIN."""
+    """Return True if this process may install filters without no_new_privs: by CAP_SYS_ADMIN."""
     capabilities = int(Process(os.getpid()).status.get("CapEff", "0"), 16)
     return bool(capabilities >> _CAP_SYS_ADMIN & 1)
 
 
 def not_traceable(failure: OSError) -> str:
-    """Say why a process cannot be traced."""
+    """Return a message why a process cannot be traced."""
     if failure.errno == errno.EPERM:
         return (
             "ptrace is not permitted: something traces this process already (strace, a debugger, "
@@ -117,10 +117,10 @@ def not_traceable(failure: OSError) -> str:
 
 
 class Recorder:
-    """Threads that are traced, and what is done at each event.
+    """The traced threads, and the handling of their events.
 
-    ``main`` is the command. Without one, processes that ran already are traced: they stop at the
-    entry of each call, and are let go where this is to end.
+    ``main`` is the PID of the command. If it is 0, processes that ran already are traced: they stop
+    at the entry of each call, and are released in the end.
     """
 
     def __init__(self, seen: SeenCalls, main: int = 0) -> None:
@@ -134,17 +134,17 @@ class Recorder:
         self._leaving = False
         self._unprivileged: dict[str, None] = {}
         self._libraries: dict[str, dict[str, None]] = {}
-        """What programs that were executed had mapped, by path."""
+        """The files that executed programs had mapped, by the program's path."""
 
     def recording(self) -> Recording:
-        """Return what was seen."""
+        """Return the recording so far."""
         programs = (ExecutedProgram(path, tuple(those)) for path, those in self._libraries.items())
         return self.seen.recording(self.end, self._unprivileged, tuple(programs))
 
     def note_program(self, tid: int) -> None:
-        """Note the program of a thread, and what else it has mapped to run it.
+        """Note the program of a thread, and the libraries that it has mapped.
 
-        A program has all its libraries where it ends, so that is when to call this, too.
+        Call this also when a program ends: only then has it mapped all its libraries.
         """
         try:
             path = os.readlink(f"/proc/{tid}/exe")  # noqa: PTH115 - a magic link
@@ -156,7 +156,7 @@ class Recorder:
                 libraries[one.file] = None
 
     def leave(self) -> None:
-        """Let everything go, as soon as it has stopped."""
+        """Release all threads, each as soon as it has stopped."""
         self._leaving = True
         for tid in self.threads.tids:
             ptrace.interrupt(tid)
@@ -164,7 +164,7 @@ class Recorder:
     def run(self) -> None:
         """Handle events until no thread is left that could cause one.
 
-        There may be other children: those of a shell that became this process by its exec.
+        This process may have other children: those of a shell that became it by exec.
         """
         read = ptrace.CallReader().read
         while self.threads:
@@ -182,7 +182,7 @@ class Recorder:
             raise Interrupted
 
     def _at_call(self, tid: int, read: Read) -> None:
-        """See which call a thread makes, and let it."""
+        """Record the call that a thread makes, and let it proceed."""
         thread = self.threads.get(tid)
         call = read(tid) if thread else ()
         if not thread or not call or call[0] == ptrace.OP_NONE:
@@ -203,16 +203,16 @@ class Recorder:
         self._resume(thread)
 
     def _stop_others(self, thread: Thread) -> None:
-        """Stop the threads of its process that run, so that they go on as filtered ones do."""
+        """Stop the running threads of a thread's process, so that they resume as filtered ones."""
         if thread.process.threads > 1:
             for tid in self.threads.of(thread.process):
                 ptrace.interrupt(tid)
 
     def _at_stop(self, tid: int, event: Event, read: Read) -> None:
-        """Handle a stop that is at no call; let the thread go on, if it may."""
+        """Handle a stop that is not at a call; let the thread go on, if it may."""
         thread = self.threads.get(tid) or self._arrived(tid)
         if thread is None:
-            return  # its parent has to report it
+            return  # its parent has yet to report it
         if event.kind is EventKind.SIGNAL:
             if event.number in ENDING:
                 self._note_program_of(thread)
@@ -239,10 +239,10 @@ class Recorder:
         )
 
     def _stopped(self, tid: int, number: int) -> None:
-        """Leave a thread in its process's stop."""
+        """Leave a thread in the stop of its process."""
         ptrace.listen(tid)
         if number in JOB_CONTROL and ptrace.reports_stops(tid, self._main):
-            # The shell waits for this process, not for the one that has stopped.
+            # The shell waits for this process, not for the stopped one.
             stop_with(self._main, number, lambda: not ptrace.listens(tid))
 
     def _resume(self, thread: Thread, number: int = 0) -> None:
@@ -307,7 +307,7 @@ class Recorder:
 
 
 def _keep_traced(thread: Thread, name: str, call: tuple[int, ...]) -> None:
-    """Have a thread start nothing that is not traced; say so where that cannot be."""
+    """Change a call so that it starts nothing untraced; print a warning if that fails."""
     abi = abi_of(CallNumber(call[1], call[2] & U32))
     try:
         thread.change = change(thread.tid, name, abi, call[3:]) if abi else None
@@ -316,7 +316,7 @@ def _keep_traced(thread: Thread, name: str, call: tuple[int, ...]) -> None:
     except ProcessLookupError:
         pass
     except (OSError, OverflowError, struct.error) as error:
-        # A pointer that leads nowhere is the program's own error, and nothing is started.
+        # An invalid pointer is the program's own error, and starts nothing.
         if thread.change:
             thread.change = None
             say(
@@ -327,7 +327,7 @@ def _keep_traced(thread: Thread, name: str, call: tuple[int, ...]) -> None:
 
 
 def _without_privileges(tid: int) -> str | None:
-    """Return the program that a thread executes if it lacks the privileges that its file gives."""
+    """Return a thread's program if it lacks its file's setuid or setgid privileges, else None."""
     process = Process(tid)
     try:
         link = f"/proc/{tid}/exe"
@@ -338,4 +338,4 @@ def _without_privileges(tid: int) -> str | None:
         )
         return os.readlink(link) if wants else None  # noqa: PTH115
     except (OSError, KeyError):
-        return None  # gone already: nothing is known of it
+        return None  # gone already

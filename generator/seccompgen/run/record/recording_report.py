@@ -1,4 +1,4 @@
-"""A recording, and how a policy answers it, as text and as JSON."""
+"""A recording, and a policy's answers to it, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SEEN_SHOWN = 10
 
 
 def run_notes(recording: Recording, command: str, tables: Tables, *, writes: bool) -> Iterator[str]:
-    """Yield what a reader of the policy has to know about the run."""
+    """Yield notes about the run for readers of the policy."""
     end = recording.end
     if end.signal:
         yield f"{command} was killed by {_signal_name(end.signal)}: seen is what it did before"
@@ -57,7 +57,7 @@ def _signal_name(number: int) -> str:
 def coverage_lines(
     found: Coverage, policy: str, tables: Tables, *, skip_unreached: bool
 ) -> Iterator[str]:
-    """Yield how a policy answers what was seen."""
+    """Yield a policy's answers to a recording, and its unreached rules, line by line."""
     for one in found.refused:
         yield _refused(one, tables)
         yield from _seen(one)
@@ -69,7 +69,7 @@ def coverage_lines(
 
 
 def _seen(one: UncoveredCall) -> Iterator[str]:
-    """Yield with which arguments, and from where, a call was made."""
+    """Yield the arguments with which, and the locations from which, a call was made."""
     looked_at = sum(times for _, times in one.seen)
     for refusal, times in one.seen[:_SEEN_SHOWN]:
         often = _times(times) if looked_at == one.times else f", {times} of the first {looked_at}"
@@ -93,7 +93,7 @@ def _times(times: int) -> str:
 
 
 def _tests(labels: Iterable[str]) -> str:
-    """Say in which tests a call was refused, where it was in tests."""
+    """Return the tests in which a call was refused, as text; empty if in none."""
     names = [printable(label) for label in sorted(labels) if label]
     return f", in {some(names, _TESTS_SHOWN)}" if names else ""
 
@@ -104,7 +104,7 @@ def as_json(
     kinds: tuple[KindOfUse, ...],
     tables: Tables,
 ) -> dict[str, object]:
-    """Return all of it as a value for JSON."""
+    """Return the whole report as a value for JSON."""
     report: dict[str, object] = {}
     if recording:
         report |= {

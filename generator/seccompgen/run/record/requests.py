@@ -1,4 +1,4 @@
-"""Signals to this process while something is traced: requests to end, and what is the command's."""
+"""Signals to this process while it traces: requests to end, and signals for the command."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 _UNHEARD = 0.05
-"""Seconds after which the tracing thread is signalled again about what it has not heard."""
+"""Seconds after which the tracing thread is woken again for signals that it has not handled."""
 _NOW_AND_THEN = 0.25
 _GRACE = 3.0
-"""Seconds in which what the command left may end by itself, with the calls that this takes."""
+"""Seconds in which processes that the command left may end by themselves, with recorded calls."""
 _AT_ONCE = 0.5
-"""Seconds within which signals are one request: timeout(1) signals a process, then its group."""
+"""Signals within these seconds are one request: timeout(1) signals a process, then its group."""
 _SAME = 5.0
-"""Seconds within which a process is taken to have sent a signal to a group, not to each in it."""
+"""Within these seconds, equal signals from one process count as one that it sent to the group."""
 _WAKES = signal.SIGURG
-"""The signal by which one thread has the other look; without a handler it does nothing."""
+"""The signal by which one thread wakes the other; without a handler it does nothing."""
 
 
 @contextlib.contextmanager
@@ -35,12 +35,12 @@ def answered_by(
     numbers: Iterable[int],
     look: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
-    """Have ``answer`` hear, in this thread, of signals to this process, of ignored ones as well.
+    """Call ``answer``, in this thread, for each signal to this process, even for ignored ones.
 
     ``look`` is called now and then.
 
-    They are blocked meanwhile. Another thread waits for them, since it learns who sent one; a
-    handler of Python's does not.
+    The signals are blocked meanwhile, and another thread waits for them: so it learns the sender,
+    unlike a Python handler.
     """
     heard: deque[ReceivedSignal] = deque()
     over = threading.Event()
@@ -50,7 +50,7 @@ def answered_by(
 
     def listen() -> None:
         while True:
-            # One that comes just before a wait does not end it: then there is another.
+            # A wakeup just before a wait does not end that wait, but the next one will.
             received = signal.sigtimedwait(waited, _UNHEARD if heard else _NOW_AND_THEN)
             if over.is_set():
                 return
@@ -69,7 +69,7 @@ def answered_by(
     handler = signal.signal(_WAKES, answer_all)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        listener.start()  # with all blocked, so that what is not for it goes elsewhere
+        listener.start()  # with all blocked, so that other signals go to other threads
         signal.pthread_sigmask(signal.SIG_SETMASK, (mask | numbers) - {_WAKES})
         yield
     finally:
@@ -77,7 +77,7 @@ def answered_by(
         if listener.ident is not None:
             signal.pthread_kill(listener.ident, _WAKES)
             listener.join()
-        # What has come meanwhile is the command's affair, which is over.
+        # Signals that are left are discarded: the command is over.
         while signal.sigtimedwait(numbers, 0):
             pass
         signal.signal(_WAKES, handler)
@@ -85,30 +85,30 @@ def answered_by(
 
 
 def all_ignored(numbers: Iterable[int]) -> set[int]:
-    """Return the signals that this process ignores, as it does in the background of a script."""
+    """Return those of ``numbers`` that this process ignores, as in the background of a script."""
     return {one for one in numbers if signal.getsignal(one) is signal.SIG_IGN}
 
 
 class _Twice:
-    """Signals that somebody sent to the process group: to the command, and to who hands them on.
+    """Recognizes signals that reach the command twice: by its process group, and forwarded by us.
 
-    So one of both is left out, whichever comes first. Who sent both is the same.
+    The second of them, with the same original sender, is suppressed, whichever it is.
     """
 
     def __init__(self) -> None:
         self._handed_on: dict[int, set[int]] = {}
-        """The senders of what was handed on by number, since that came."""
+        """By number, the original senders of forwarded signals that have not been delivered yet."""
         self._came: dict[tuple[int, int, bool], float] = {}
-        """When a signal of a sender came to the command, handed on or not."""
+        """The time at which a sender's signal reached the command: (number, sender, forwarded)."""
 
     def hands_on(self, received: ReceivedSignal) -> None:
-        """Note a signal that is sent to the command next."""
+        """Note a signal that will be forwarded to the command next."""
         self._handed_on.setdefault(received.number, set()).add(received.sender)
 
     def has_had(self, number: int, sender: int) -> bool:
-        """Note a signal that comes to the command; return True if it came the other way before."""
+        """Note a signal that reaches the command; return True if it came the other way before."""
         ours = sender == os.getpid()
-        # Signals of one number that wait are one.
+        # Pending signals of one number merge into one.
         senders = self._handed_on.pop(number, set()) if ours else {sender}
         new = {one for one in senders if not self._came_lately((number, one, not ours))}
         now = time.monotonic()
@@ -121,11 +121,11 @@ class _Twice:
 
 
 class Requests:
-    """Signals while a command is traced, whose first thread is ``main``.
+    """Handles signals to this process while a command, with PID ``main``, is traced.
 
-    They are the command's. What is left when it has ended, as it was asked to, gets SIGTERM, unless
-    it soon ends by itself. One more request to end, while the command has not obeyed the same one,
-    kills everything. ``tids`` returns the threads that there are.
+    The signals are forwarded to the command. After it has ended on request, processes that it left
+    get SIGTERM, unless they end soon. A repeated request to end kills everything if the command has
+    not obeyed the first. ``tids`` returns the TIDs of all traced threads.
     """
 
     def __init__(self, main: int, tids: Callable[[], Iterable[int]]) -> None:
@@ -137,14 +137,14 @@ class Requests:
         self.given_up = False
         """True once everything was killed before the command had ended."""
         self._fate = 0
-        """The signal for all that is left, and what that still starts; 0 for none."""
+        """The signal for all threads that are left, and all that they start; 0 for none."""
         self._ended = False
         self._due = 0.0
         self._twice = _Twice()
 
     def hear(self, received: ReceivedSignal) -> None:
-        """Do as a signal to this process asks."""
-        # The command ignores it as well, unless it has a handler all the same, as nginx has.
+        """Act on a signal to this process."""
+        # The command inherits that it is ignored, unless it installs a handler, as nginx does.
         ignored = received.number in self._ignored
         if self._ended or _has_ended(self._main):
             if ends(received) and not ignored:
@@ -154,7 +154,7 @@ class Requests:
             return
         if received.number in ENDING:
             self._heard.add(received.number)
-        # A process that is sent SIGHUP may be to read its configuration anew, as often as you like.
+        # SIGHUP from a process may be a request to reload the configuration: it may come often.
         if received.number in ENDING and not (received.sent and received.number == signal.SIGHUP):
             now = time.monotonic()
             if now - self._asked.setdefault(received.number, now) > _AT_ONCE and not ignored:
@@ -165,13 +165,13 @@ class Requests:
         hand_on(received, self._main)
 
     def comes_twice(self, number: int, sender: int) -> bool:
-        """Return True if the command has got a signal already that is about to be delivered."""
+        """Return True if a signal about to be delivered has already reached the command."""
         return self._twice.has_had(number, sender)
 
     def has_ended(self, by: int) -> bool:
-        """Note that the command has ended, by a signal if that is not 0.
+        """Note that the command has ended, by the signal ``by`` if that is not 0.
 
-        Returns True if what it left is to end as well, since that was asked.
+        Returns True if the processes that it left must end as well, since the user asked for it.
         """
         self._ended = True
         if self._asked or by in self._heard:
@@ -179,16 +179,16 @@ class Requests:
         return bool(self._due or self._fate)
 
     def look(self) -> None:
-        """End what is left if it has had its time."""
+        """End the processes that are left once their grace period is over."""
         if self._due and not self._fate and time.monotonic() > self._due:
             self._end_the_rest(signal.SIGTERM)
 
     def has_reached(self, tid: int) -> None:
-        """Have a new thread share the fate of those that were there before."""
+        """Send a thread the signal, if any, that all threads that are left get."""
         if self._fate:
             deaf = Process(tid).ignores(signal.SIGTERM)
             _send(tid, signal.SIGKILL if deaf else self._fate)
-            _send(tid, signal.SIGCONT)  # what is stopped hears nothing
+            _send(tid, signal.SIGCONT)  # a stopped process does not react
 
     def _end_the_rest(self, number: int) -> None:
         self._fate = number
@@ -197,16 +197,16 @@ class Requests:
 
 
 def _send(tid: int, number: int) -> None:
-    """Send a signal to a thread's process; its end may be known to the kernel already."""
+    """Send a signal to a thread's process; do nothing if it is gone."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(tid, number)
 
 
 def _has_ended(pid: int) -> bool:
-    """Return True if a child has ended, whether that was collected or not."""
+    """Return True if a child has ended, reaped or not."""
     try:
         state = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return True
-    # A tracer gets stops as well, whatever it asks for.
+    # A tracer also gets stops, whatever it asks for.
     return state is not None and state.si_code != os.CLD_TRAPPED

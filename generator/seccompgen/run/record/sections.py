@@ -1,7 +1,7 @@
 """A closure as the sections of a policy, in the order of the table of powers.
 
-Each kind has a section, whose heading says what it gives. Before them come the calls that are
-refused so that libraries go on by others, since the first rule that matches decides.
+Each kind has a section; the heading states what it gives. The first section refuses calls so that
+libraries fall back to others; it precedes the rest since the first matching rule decides.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ _WAYS = {
     "io_uring_setup": "io-uring-way",
     "ioctl if cmd == FIOASYNC": "async-signals",
 }
-"""Calls that do what others are refused, as the table has them, and what lint would say of it."""
+"""Calls, as in the table, that bypass refusals of others, and the lint rule that reports each."""
 _ABSENT = "As on a kernel without them: libraries go on by what is permitted below."
 _KEPT = "Calls that were permitted before, or seen, with more arguments than any rule above has"
 
 
 class PolicyDraft(NamedTuple):
-    """All that a policy is to say: a closure, and what it does not cover.
+    """The content of a policy: a closure, and the calls that it does not cover.
 
-    ``kept`` are calls that were seen, or that known policies permit; ``absent`` are calls that get
-    ENOSYS.
+    ``kept`` are such calls that were seen, or that known policies permit; ``absent`` are calls that
+    get ENOSYS.
     """
 
     closure: Closure
@@ -62,7 +62,7 @@ class PolicyDraft(NamedTuple):
 def draft(
     closure: Closure, used: Iterable[PowerUse], known: Sequence[KnownPolicy], cases: PowerCases
 ) -> PolicyDraft:
-    """Return what a policy is to say so that nothing that was used or known is refused."""
+    """Return the content of a policy that permits all that was used and that ``known`` permits."""
     several = list(used)
     kept: dict[Abi, tuple[Allowed, ...]] = {}
     permitted = {abi: grants(closure, abi, cases) for abi in closure.abis}
@@ -86,9 +86,9 @@ def draft(
 
 
 def first_tries(granted: Mapping[Abi, Grants]) -> Iterator[str]:
-    """Yield the calls that libraries try first, if only what they try next is granted.
+    """Yield calls that libraries try first and that are not granted, while their fallbacks are.
 
-    They get ENOSYS: any other answer libraries hand to the program, which fails.
+    These get ENOSYS: libraries pass any other error to the program, which fails.
     """
     for one in FALLBACKS:
         abis = [abi for abi in granted if abi.bits == 32 or not one.narrow]
@@ -123,7 +123,7 @@ def kinds(closure: Closure) -> Iterator[KindOfUse]:
 
 
 def permitted(made: PolicyDraft, cases: PowerCases) -> dict[Abi, Grants]:
-    """Return what a policy permits, by ABI."""
+    """Return the calls that a policy permits, by ABI."""
     found = {abi: grants(made.closure, abi, cases) for abi in made.closure.abis}
     for abi, calls in made.kept.items():
         for one in calls:
@@ -138,7 +138,7 @@ def _wanted(
     abi: Abi,
     cases: PowerCases,
 ) -> Iterator[tuple[str, Predicate | None]]:
-    """Yield each call that has to be permitted on an ABI, and the condition on it."""
+    """Yield each call that must be permitted on an ABI, and the condition on it."""
     for one in used:
         if one.abi == abi and not one.falls_back:
             for condition in one.asks(cases):
@@ -155,16 +155,16 @@ def _wanted(
 
 
 def _hides(call: str, abi: Abi, cases: PowerCases) -> bool:
-    """Return True if no filter sees on an ABI what a call gives, and programs can do without it.
+    """Return True if a call hides from filters, on an ABI, what it gives, and has a replacement.
 
-    Where mmap has its arguments in memory, memory and code are mapped by mmap2; s390x has none.
+    If mmap's arguments are in memory, programs use mmap2 instead; s390x does not have it.
     """
     hidden = any(line.when and not cases.exactly(line, call, abi) for line in powers().of(call))
     return hidden and (call != "mmap" or cases.has("mmap2", abi))
 
 
 def sections(made: PolicyDraft, cases: PowerCases) -> Iterator[Section]:
-    """Yield the sections of a policy, in an order in which none hides what is needed of another."""
+    """Yield the sections of a policy, in an order in which none hides rules of a later one."""
     closure = made.closure
     if made.absent:
         refused = {
@@ -173,7 +173,7 @@ def sections(made: PolicyDraft, cases: PowerCases) -> Iterator[Section]:
         }
         yield Section(_ABSENT, refused, action=ENOSYS)
     kinds = powers().kinds.values()
-    # The calls behind socketcall and ipc come first: the rules for the calls themselves decide it.
+    # _ANY, with socketcall and ipc, comes first: rules for calls behind them decide them, too.
     for power in sorted(kinds, key=lambda one: (one.name != _ANY, bool(one.gives))):
         if power.name == _FIRST:
             yield _whole(_NOTHING, [one for one in closure.whole if not one.gives], made, cases)
@@ -217,7 +217,7 @@ def whole_kinds(
 
 
 def _of_lines(power: Power, lines: Mapping[PowerLine, Mapping[Abi, Sequence[Allowed]]]) -> Section:
-    """Return the section of a kind that is permitted in part."""
+    """Return the section of a kind that is permitted only in part."""
     calls: dict[Abi, list[Allowed]] = {}
     for line, by_abi in lines.items():
         keys = (f"{call} if {line.when}".removesuffix(" if ") for call in line.calls)
@@ -232,7 +232,7 @@ def _of_lines(power: Power, lines: Mapping[PowerLine, Mapping[Abi, Sequence[Allo
 
 
 def _named(origins: Iterable[str]) -> str:
-    """Return the first origins of calls, and how many more there are."""
+    """Return the first few origins of calls, and the number of others, as text."""
     found = list(dict.fromkeys(one for text in origins for one in text.split(", ")))
     found = [one for one in found if not any(other.startswith(f"{one}: ") for other in found)]
     return some(found, _MOST_ORIGINS)

@@ -1,7 +1,7 @@
-"""The calls of traced processes, as far as they count: arguments, markers, refusals.
+"""Collect the calls of traced processes that count: arguments, markers, refusals.
 
-A call is a key: audit value, number, and recorded arguments. Each process has keys of its own while
-it may still come to a marker, which discards what was before it.
+A call is represented by a key: audit value, number, and recorded arguments. If markers matter, each
+process has keys of its own, since its marker discards the calls before.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ if TYPE_CHECKING:
     Key = tuple[int, ...]
 
 LABELLED = 0x7E577E57
-"""The fourth argument of a marker that says with the fifth where in memory the process's label is.
+"""The fourth argument of a marker whose fifth is the address of the process's label.
 
-The plugin of pytest makes such a call; the label is text that ends in a NUL, and may change.
+Our pytest plugin makes such a call; the label is NUL-terminated text, and may change.
 """
 STARTS = frozenset({"clone", "clone3"})
 CLONE3 = "clone3"
 HANDLES = frozenset({"rt_sigaction", "sigaction"})
 ENDS = "exit_group"
 ALWAYS_SEEN = frozenset({*INSTALLERS, *STARTS, *HANDLES, ENDS})
-"""Calls that install filters, start what is to be traced, catch signals, or end: all are seen."""
+"""Calls that install filters, start threads, catch signals, or end: they always stop."""
 _NO_HANDLER = frozenset({0, 1})
 """SIG_DFL and SIG_IGN."""
 _LABEL_MAX = 1024
-"""Bytes."""
+"""The most bytes of a label."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """The things to look at.
+    """The settings of a recording.
 
     ``arguments`` returns the arguments of a call to record, ``names`` its name, None if unknown.
-    With ``after_marker`` only what follows a process's marker counts. At most ``most``
-    combinations of arguments are recorded per call; with more, none is. What counts is compared
-    with a policy, ``against``, if there is one; ``origins`` finds where it was first called.
+    With ``after_marker``, only calls after a process's marker count. At most ``most`` combinations
+    of arguments are recorded per call; if there are more, none is. Calls that count are compared
+    with the policy ``against``, if there is one; ``origins`` finds their locations.
     """
 
     arguments: Callable[[CallNumber], Sequence[ArgumentBits]]
@@ -65,9 +65,9 @@ class Watch:
 
 
 class CallKeys:
-    """Keys of calls, of each call only so many that have different arguments.
+    """Keys of calls, with a limit on the combinations of arguments per call.
 
-    A call with more becomes one key without arguments, so that memory is bounded.
+    A call that exceeds the limit becomes one key without arguments, so that memory is bounded.
     """
 
     def __init__(self, most: int) -> None:
@@ -76,7 +76,7 @@ class CallKeys:
         self._counts: Counter[Key] = Counter()
 
     def add(self, key: Key) -> None:
-        """Add a call, unless it is there, with these arguments or any."""
+        """Add a call, unless it is present with the same arguments or with any."""
         call = key[:2]
         if key in self.keys or call in self.keys:
             return
@@ -89,7 +89,7 @@ class CallKeys:
         self.keys = {one for one in self.keys if one[:2] != call} | {call}
 
     def update(self, other: CallKeys) -> None:
-        """Add all that ``other`` has."""
+        """Add all keys of ``other``."""
         for key in other.keys:
             if len(key) == 2 and self._counts[key]:
                 self._generalise(key)
@@ -103,11 +103,12 @@ class CallKeys:
 
 @dataclass(slots=True)
 class TracedProcess:
-    """A traced process: what it called that counts, and how far it is.
+    """A traced process: its calls that count, and its progress.
 
     ``marked`` is 0 before its marker, 1 after a call that only marks, 2 after it installed a
-    filter; ``doubtful`` is True if the former may be half of a question. ``before_marker`` is the
-    number of its threads then. ``filtered`` is True if it has a filter of its own.
+    filter; ``doubtful`` is True if the marking call may be half of a probe. ``before_marker`` is
+    the number of its threads at the marker. ``filtered`` is True if it has a filter of its own.
+    ``owes`` is True if its label came from pytest's plugin, whose own filter is still to come.
     """
 
     seen: CallKeys
@@ -124,11 +125,11 @@ class TracedProcess:
 
 @dataclass(frozen=True, slots=True)
 class _CallTreatment:
-    """The treatment of a call: ``keep`` are index and mask of arguments; ``name`` is its name.
+    """How to record a call: ``keep`` are index and mask of its arguments, ``name`` is its name.
 
-    If only some values of an argument are distinguished, ``among`` has them and the value that
-    stands for all others, for each of ``keep``; else it is empty. ``judged`` are the arguments
-    that the policy looks at.
+    ``among`` is empty, or has for each of ``keep`` the values that are distinguished, None for all,
+    and the value recorded for the others. ``judged`` are index and mask of the arguments that the
+    policy tests.
     """
 
     number: CallNumber
@@ -150,7 +151,7 @@ class _CallTreatment:
 
 @dataclass
 class SeenCalls:
-    """All that was seen so far, and what a new call adds to it."""
+    """The calls seen so far, to which each new call is added."""
 
     watch: Watch
     threads: bool = False
@@ -166,17 +167,17 @@ class SeenCalls:
     _before_marker: int = 0
 
     def __post_init__(self) -> None:
-        """Begin with nothing."""
+        """Begin without calls."""
         self._all = CallKeys(self.watch.most)
 
     def counts(self, process: TracedProcess) -> bool:
-        """Return True if what a process does counts: it came to its marker, if that matters."""
+        """Return True if a process's calls count: it passed its marker, or none is needed."""
         return bool(process.marked or not self.watch.after_marker)
 
     def recording(
         self, end: RunEnd, unprivileged: Iterable[str], programs: tuple[ExecutedProgram, ...] = ()
     ) -> Recording:
-        """Return what was seen, in the order of numbers."""
+        """Return the recording, in the order of call numbers."""
         calls: dict[CallNumber, set[Arguments]] = {}
         for key in sorted(self._all.keys):
             number, arguments = self._call_of(key)
@@ -214,7 +215,7 @@ class SeenCalls:
         return CallNumber(arch, nr & U32), tuple(zip(indices, values, strict=True))
 
     def add(self, number: CallNumber) -> None:
-        """Count a call that the command needs, though it made none that was seen."""
+        """Count a call that the command needs but that was not seen."""
         self._all.add(number)
         if self.watch.against:
             verdict = self.watch.against.verdict(number, ())
@@ -224,7 +225,7 @@ class SeenCalls:
                 self._answers.refuse(part, (), Sighting(""))
 
     def new_process(self, parent: TracedProcess | None, *, filtered: bool = False) -> TracedProcess:
-        """Return a process that has made no call yet; it is as far as ``parent`` is."""
+        """Return a process that has made no call yet; it inherits the progress of ``parent``."""
         seen = CallKeys(self.watch.most) if self.watch.after_marker else self._all
         answers = PolicyAnswers() if self.watch.after_marker else self._answers
         if parent is None:
@@ -233,7 +234,7 @@ class SeenCalls:
         return TracedProcess(seen, 0, parent.marked, 0, parent.filtered, *label, answers)
 
     def ended(self, process: TracedProcess) -> None:
-        """Count what a process called that has no thread any more."""
+        """Count the calls of a process that has no threads left."""
         if process.marked:
             self._all.update(process.seen)
             self._answers.update(process.answers)
@@ -244,7 +245,7 @@ class SeenCalls:
     def called(self, tid: int, process: TracedProcess, call: tuple[int, ...]) -> str | None:
         """Count a call, given as `ptrace.CallReader.read` returns it.
 
-        Return its name if it is one of `ALWAYS_SEEN`, which the recorder has to know.
+        Returns its name if it is one of `ALWAYS_SEEN`, which the recorder must handle, else None.
         """
         key = call[1:3]
         kind = self._kinds.get(key)
@@ -254,7 +255,7 @@ class SeenCalls:
             key += kind.recorded(_shown(tid, kind, call[3:]))
         if key not in process.seen.keys:
             process.seen.add(key)
-        # Who has a filter is stopped at the entry, and once more where that lets the call through.
+        # A filtered process stops at the entry, and once more if its filter lets the call through.
         first = call[0] == ptrace.OP_ENTRY or not process.filtered
         counts = self.counts(process)
         if self.watch.against and first and counts:
@@ -284,7 +285,7 @@ class SeenCalls:
         call: tuple[int, ...],
         kind: _CallTreatment,
     ) -> None:
-        """Note how the policy answers a call."""
+        """Note the policy's answer to a call."""
         arguments = tuple((index, call[3 + index] & mask) for index, mask in kind.judged)
         verdict = against.verdict(kind.number, arguments)
         part = kind.number, verdict.origin
@@ -294,25 +295,25 @@ class SeenCalls:
             process.answers.refuse(part, arguments, sighting)
 
     def label(self, tid: int, process: TracedProcess) -> str:
-        """Return what a process says that it is at; one that it executed is at the same."""
+        """Return a process's current label; it keeps the last one after it executes a program."""
         if process.label_at:
             process.label = os.fsdecode(Process(tid).string(process.label_at, _LABEL_MAX) or b"")
         return process.label
 
     def handles(self, tid: int, call: tuple[int, ...]) -> None:
-        """See whether ``rt_sigaction`` or ``sigaction`` catches one of `CAUGHT`."""
+        """Note whether ``rt_sigaction`` or ``sigaction`` catches one of `CAUGHT`."""
         number, action = call[3] & U32, call[4]
         abi = abi_of(CallNumber(call[1], call[2] & U32))
         if abi and number in CAUGHT and action:
-            # The handler comes first; on MIPS flags do, where this may say that one is caught.
+            # The handler comes first; on MIPS flags do, so this may wrongly report a handler.
             handler = Process(tid).memory(action, abi.bits // 8) or b""
             if int.from_bytes(handler, abi.byte_order) not in _NO_HANDLER:
                 self.catches.add(number)
 
     def filters(self, tid: int, process: TracedProcess, name: str, args: Sequence[int]) -> bool:
-        """See whether ``seccomp`` or ``prctl`` marks the end of the startup, or installs a filter.
+        """Note whether ``seccomp`` or ``prctl`` marks the end of the startup, or installs a filter.
 
-        Return True if that is the first of the process's own, if nothing refuses it.
+        Returns True if it installs the process's first own filter, unless something refuses that.
         """
         step = step_of(name, args, Process(tid))
         if step is InstallStep.MARKS and name == "seccomp" and args[3] & U32 == LABELLED:
@@ -331,7 +332,7 @@ class SeenCalls:
             process.answers = PolicyAnswers()
         if degree < 2:
             return False
-        # The plugin of pytest puts the policy in force, which is no filter of the tests' own.
+        # Our pytest plugin installs the policy, which is not a filter of the tests' own.
         self._filters = self._filters or not process.owes
         process.owes = False
         first, process.filtered = not process.filtered, True
@@ -339,7 +340,7 @@ class SeenCalls:
 
 
 def _shown(tid: int, kind: _CallTreatment, args: Sequence[int]) -> Sequence[int]:
-    """Return the arguments of a call; of clone3 the flags, which it has in memory, first."""
+    """Return the arguments of a call; for clone3, flags read from memory replace the first."""
     if kind.name != CLONE3:
         return args
     flags = Process(tid).memory(args[0], 8) or b""

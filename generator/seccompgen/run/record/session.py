@@ -1,4 +1,4 @@
-"""Recording, end to end: a command and what is known already, to the text of a policy."""
+"""Record a command, end to end: from a command and known policies to the text of a policy."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from seccompgen.run.record.sections import KindOfUse
 
 HEADING = "Recorded by seccompgen record: what it saw, and what that implies."
-"""The first line of policies of exactly what was seen."""
+"""The first line of policies recorded with ``--exact``."""
 CLOSED_HEADING = "Recorded by seccompgen record: what the run used, by what it gives."
-"""The first line of all others."""
+"""The first line of all other recorded policies."""
 HEADINGS = (HEADING, CLOSED_HEADING)
 
 _TRACE = Action(ActionKind.TRACE)
@@ -56,11 +56,11 @@ _KILL = Action(ActionKind.KILL_PROCESS)
 class RecordRequest:
     """A request for a recording.
 
-    ``exact`` allows the calls that were seen and no others; ``constrained`` only with the arguments
-    that were seen, where these select something. With ``after_marker`` only what follows a
-    process's marker counts. What ``known`` policies allow runs at full speed, unseen, and is part
-    of the result; so are ``logged`` calls. Calls are compared with the policy ``against``, for
-    `coverage.coverage`; then nothing runs unseen.
+    ``exact`` allows the calls that were seen and no others; with ``constrained``, only with the
+    arguments that were seen, if these select something. With ``after_marker``, only calls after a
+    process's marker count. Calls that ``known`` policies allow run at full speed, unrecorded, and
+    are part of the result; so are ``logged`` calls. Calls are compared with the policy ``against``,
+    for `coverage.coverage`; then all calls are recorded.
     """
 
     exact: bool = False
@@ -74,10 +74,10 @@ class RecordRequest:
 def observe(
     command: Command | Sequence[int], request: RecordRequest, table: Table, tables: Tables
 ) -> Recording:
-    """Run ``command`` and return what it called; ``table`` is that of this process's ABI.
+    """Run ``command`` and return its recording; ``table`` is that of this process's ABI.
 
-    It may be processes that run already. Raises what `recorder.trace` or `attach.attach` raises;
-    AnswerNo if a marker was waited for and never came.
+    ``command`` may be the PIDs of running processes. Raises the errors of `recorder.trace` or
+    `attach.attach`, and AnswerNo if a marker was awaited and never came.
     """
     cases = PowerCases(tables)
     known = () if request.against else request.known
@@ -112,7 +112,7 @@ def observe(
 def _kind(
     number: CallNumber, arguments: Arguments, cases: PowerCases, tables: Tables
 ) -> Hashable | None:
-    """Return the kind of a call whose origin a comment names; None if it gives nothing."""
+    """Return the kind of a call, for `Origins`; None if the call gives nothing."""
     abi, name = abi_of(number), name_of(number, tables)
     line = cases.line(name, abi, dict(arguments)) if name and abi else None
     return (abi.name, name, line) if abi and line and line.power.gives else None
@@ -134,7 +134,7 @@ def _arguments(
 
 
 def _program(known: Sequence[ResolvedPolicy], abi: Abi, tables: Tables) -> tuple[Instruction, ...]:
-    """Return a filter that allows what ``known`` policies allow, and has all else traced."""
+    """Return a filter that allows what ``known`` policies allow, and traces all other calls."""
     rules = tuple(
         rule
         for policy in known
@@ -160,7 +160,7 @@ def _program(known: Sequence[ResolvedPolicy], abi: Abi, tables: Tables) -> tuple
 
 
 class RecordedPolicy(NamedTuple):
-    """The text of a policy, and the kinds of the table of powers that it permits, if it has any."""
+    """The text of a policy, and the kinds of the table of powers that it permits."""
 
     text: str
     kinds: tuple[KindOfUse, ...]
@@ -173,17 +173,17 @@ def policy_of(
     command: str,
     default_action: Action,
 ) -> RecordedPolicy:
-    """Return the policy that allows what was recorded, and what the known policies allow.
+    """Return a policy that allows the recorded calls and those that the known policies allow.
 
-    ``command`` is the name of what was recorded, if anything was. Calls that are newer than
-    ``tables`` fail with ENOSYS under the policy, as on a kernel that does not have them.
+    ``command`` is the name of the recorded command, if there was one. Calls that are newer than
+    ``tables`` fail with ENOSYS under the policy, as on a kernel without them.
 
-    Raises InputError where there is nothing to allow.
+    Raises InputError if there is nothing to allow.
     """
     make = _exact if request.exact else _closed
     content = make(recording, request, tables)
     known = next((policy.description for policy in request.known if policy.description), "")
-    # Who wrote flags: [] has no threads to confine; where nobody said, all are.
+    # A policy with flags: [] has no other threads to confine; without flags, confine them all.
     decided = any(not one.foreign and one.without_flags is None for one in request.known)
     text = write_policy(
         known or f"What {command or 'several workloads'} calls.",
@@ -203,15 +203,15 @@ def policy_of(
 
 
 def _for_other_abis(known: Iterable[ResolvedPolicy]) -> Action:
-    """Return the answer to calls through other ABIs: what a known policy says, if that kills."""
+    """Return ``bad_arch_action``: the first killing one of a known policy, or kill_thread."""
     said = (one.bad_arch_action for one in known if "bad_arch_action" not in one.unsaid)
     return next((one for one in said if one in {AS_RUNTIMES, _KILL}), AS_RUNTIMES)
 
 
 class _Content(NamedTuple):
-    """The ABIs of a policy, the calls that it allows, and the sections that follow these.
+    """The content of a policy: its ABIs, allowed calls, and the sections after these.
 
-    ``offers`` are comments at the end.
+    ``offers`` is text for comments at the end.
     """
 
     arches: tuple[Abi, ...]
@@ -224,7 +224,7 @@ class _Content(NamedTuple):
 
 
 def _exact(recording: Recording | None, request: RecordRequest, tables: Tables) -> _Content:
-    """Return the calls that were seen, and those that known policies allow."""
+    """Return the content for ``--exact``: calls that were seen or that known policies allow."""
     known = [known_policy(policy, exact=True) for policy in request.known]
     seen = [allowed_calls(recording, tables, constrained=request.constrained)] if recording else []
     seen += [{call.abi: (Allowed(call.name, (), call.origin),)} for call in request.logged]
@@ -240,7 +240,7 @@ def _exact(recording: Recording | None, request: RecordRequest, tables: Tables) 
 
 
 def _abis(request: RecordRequest, seen: Iterable[Abi]) -> tuple[tuple[Abi, ...], tuple[Abi, ...]]:
-    """Return the ABIs of a policy: those with programs of their own, and their compat ABIs."""
+    """Return the ABIs of a policy: those with filters of their own, and their compat ABIs."""
     several = [(policy.arches, policy.compat_arches) for policy in request.known]
     several.append(apart_by_kernel(dict.fromkeys(seen)))
     arches, compat = (
@@ -251,13 +251,13 @@ def _abis(request: RecordRequest, seen: Iterable[Abi]) -> tuple[tuple[Abi, ...],
 
 
 def _needs_tsync(recording: Recording | None, request: RecordRequest) -> bool:
-    """Return True if other threads run when the filter is installed, and have to get it, too."""
+    """Return True if other threads run when the filter is installed, and must get it, too."""
     several = recording is not None and recording.before_marker > 1
     return several or any(policy.flags & FilterFlag.TSYNC for policy in request.known)
 
 
 def _closed(recording: Recording | None, request: RecordRequest, tables: Tables) -> _Content:
-    """Return what a reviewer would permit of what was used, and what known policies permit."""
+    """Return the content without ``--exact``: the closure of all that was used or known."""
     cases = PowerCases(tables)
     known = [known_policy(policy) for policy in request.known]
     used = [use for one in known for use in uses_of(one, cases, tables)]
@@ -282,7 +282,7 @@ def _closed(recording: Recording | None, request: RecordRequest, tables: Tables)
 
 
 def adds_nothing(recording: Recording, request: RecordRequest, tables: Tables) -> bool:
-    """Return True if the one known policy permits all that a run needs."""
+    """Return True if there is one known policy and it permits all that a run needs."""
     if request.exact or len(request.known) != 1:
         return False
     cases, known = PowerCases(tables), known_policy(request.known[0])
@@ -300,6 +300,6 @@ def _nothing() -> InputError:
 
 
 def _with_release(one: Allowed, companions: Companions, abi: Abi) -> Allowed:
-    """Return the call, with a comment if only newer releases of a library make it."""
+    """Return the call, with a comment if only some releases of a library make it."""
     comment = one.comment or introduced_by(companions, one.name, abi)
     return dataclasses.replace(one, comment=comment)

@@ -1,7 +1,7 @@
-"""The threads that are traced, each of a process, from its first stop to its end.
+"""The traced threads and their processes, from the first stop of each to its end.
 
-A thread may come to its first stop before its parent reports it. It is held until then, or,
-since a parent that was killed reports nothing, until some thread ends.
+A thread may come to its first stop before its parent reports it. It is held until then, or until
+some thread ends, since a killed parent reports nothing.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Thread:
     """A thread of ``process``.
 
-    ``waits_in`` are number and arguments of the call that it waited in when it was attached to,
-    ``change`` is what was changed about the arguments of the call that it makes.
+    ``waits_in`` are number and arguments of the call that it waited in when it was attached to.
+    ``change`` is a change to the arguments of its current call, if there is one.
     """
 
     tid: int
@@ -33,7 +33,7 @@ class Thread:
     change: CloneChange | None = None
 
     def undo(self) -> None:
-        """Give it, where it has stopped, its arguments back."""
+        """Restore the arguments of the call; the thread must be stopped."""
         change, self.change = self.change, None
         if change:
             with contextlib.suppress(OSError):  # killed meanwhile
@@ -41,17 +41,17 @@ class Thread:
 
 
 class _Birth(NamedTuple):
-    """A thread that was reported before it came: who started it, by which changed call."""
+    """A thread that was reported before its first stop: its parent, and the change to its call."""
 
     parent: TracedProcess
     change: CloneChange | None
 
 
 class Threads:
-    """All threads that are traced, by TID.
+    """All traced threads, by TID.
 
-    With ``filtered`` threads that nobody reported belong to processes with a filter of their own,
-    or are treated so.
+    With ``filtered``, threads that nobody reported are treated as if their processes had filters of
+    their own.
     """
 
     def __init__(self, seen: SeenCalls, *, filtered: bool = False) -> None:
@@ -62,34 +62,34 @@ class Threads:
         self._held: set[int] = set()
 
     def __len__(self) -> int:
-        """Return how many there are, with those that are still to come."""
+        """Return the number of threads, including those reported before their first stop."""
         return len(self._threads) + len(self._born)
 
     @property
     def tids(self) -> list[int]:
-        """The numbers of those that came to a first stop."""
+        """The TIDs of threads that came to their first stop."""
         return list(self._threads)
 
     @property
     def processes(self) -> int:
-        """The number of processes; each that is still to come counts as one."""
+        """The number of processes; each thread that is yet to stop counts as one."""
         return len({id(thread.process) for thread in self._threads.values()}) + len(self._born)
 
     def get(self, tid: int) -> Thread | None:
-        """Return a thread that came to a first stop already."""
+        """Return a thread if it came to its first stop, else None."""
         return self._threads.get(tid)
 
     def of(self, process: TracedProcess) -> Iterator[int]:
-        """Yield the numbers of a process's threads."""
+        """Yield the TIDs of a process's threads."""
         return (tid for tid, thread in self._threads.items() if thread.process is process)
 
     def add(self, tid: int, process: TracedProcess, waits_in: tuple[int, ...] = ()) -> None:
-        """Take in a thread whose process is known."""
+        """Add a thread of a known process."""
         process.threads += 1
         self._threads[tid] = Thread(tid, process, waits_in)
 
     def arrives(self, tid: int) -> Thread | None:
-        """Return a new thread at its first stop; None if it is held until it is reported."""
+        """Add a thread at its first stop; return None if it is held until its parent reports it."""
         birth = self._born.pop(tid, None)
         if birth is None:
             self._held.add(tid)
@@ -97,7 +97,7 @@ class Threads:
         return self._take_in(tid, birth)
 
     def bears(self, parent: Thread, tid: int) -> Thread | None:
-        """Note what ``parent`` started; return it if it was held, and may go on."""
+        """Note that ``parent`` started ``tid``; return the new thread if it was held until now."""
         birth = _Birth(parent.process, parent.change)
         if tid not in self._held:
             self._born[tid] = birth
@@ -106,15 +106,15 @@ class Threads:
         return self._take_in(tid, birth)
 
     def executes(self, thread: Thread, former: int) -> None:
-        """Note that a thread executed a program; all others of its process are gone with that.
+        """Note that a thread executed a program, which ends all others of its process.
 
-        The one that did so was ``former``, and has its process's number now.
+        Its TID was ``former``, and is its process's PID now.
         """
         if former != thread.tid and self._threads.pop(former, None) is not None:
             thread.process.threads -= 1
 
     def remove(self, tid: int) -> Thread | None:
-        """Take out a thread that is not traced any more; return it if it had come."""
+        """Remove a thread that is no longer traced; return it if it had come to its first stop."""
         self._born.pop(tid, None)
         self._held.discard(tid)
         thread = self._threads.pop(tid, None)
@@ -125,7 +125,7 @@ class Threads:
         return thread
 
     def orphans(self, ended: Thread | None) -> list[Thread]:
-        """Return what was held when a thread ended, taken for what that started."""
+        """Return the threads that were held when a thread ended, which counts as their parent."""
         if not self._held:
             return []
         held, self._held = self._held, set()

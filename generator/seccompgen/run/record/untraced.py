@@ -1,7 +1,8 @@
-"""CLONE_UNTRACED, taken out of the calls that start a process or thread, and put back afterwards.
+"""Remove CLONE_UNTRACED from calls that start a process or thread, and restore it afterwards.
 
-The kernel starts such a task without its parent's tracer. But it inherits the filter that asks for
-a tracer, so that all of its calls would fail with ENOSYS. Sources: clone(2), seccomp(2).
+With the flag, the kernel starts the task without its parent's tracer. But the task inherits the
+filter that asks for a tracer, so all of its calls would fail with ENOSYS. Sources: clone(2),
+seccomp(2).
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ _FLAGS = struct.Struct("=Q")
 
 @dataclass(frozen=True, slots=True)
 class CloneChange:
-    """A change to the arguments of a call: ``abi`` is the call's, ``address`` 0 for `clone`."""
+    """A change to a call's ``flags``: of `clone3`, at ``address``, or of `clone` if that is 0."""
 
     abi: Abi
     flags: int
     address: int = 0
 
     def make(self, tid: int) -> None:
-        """Have a thread that is about to make the call make it without the flag."""
+        """Remove the flag from the call that a stopped thread is about to make."""
         self._put(tid, self.flags & ~CLONE_UNTRACED)
 
     def undo(self, tid: int) -> None:
-        """Give a stopped thread back what it had: no call changes its arguments."""
+        """Restore a stopped thread's flags, since a call does not change its arguments."""
         self._put(tid, self.flags)
 
     def _put(self, tid: int, flags: int) -> None:
@@ -55,9 +56,9 @@ def _write(tid: int, address: int, data: bytes) -> None:
 
 
 def change(tid: int, name: str, abi: Abi, args: Sequence[int]) -> CloneChange | None:
-    """Return what there is to change about a ``clone`` or ``clone3`` of a thread, if anything is.
+    """Return the change to make to a thread's ``clone`` or ``clone3``; None if it lacks the flag.
 
-    Raises OSError where its memory cannot be read.
+    Raises OSError if the thread's memory cannot be read.
     """
     if name == "clone":
         found = CloneChange(abi, args[0])
