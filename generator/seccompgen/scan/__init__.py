@@ -1,14 +1,14 @@
 """Find the calls that a program can make, from its code, without running it.
 
-``libraries`` finds what a program is loaded with, each a ``binary``; ``elf`` reads these as an
-``image`` (``symbol_tables``, ``relocations``, ``frames``, and ``pclntab`` for the names of Go).
-``code`` divides it into functions and reads these, one by one: ``ways`` says how an instruction
-leads to code, ``jumps`` where computed ones go. ``analysis`` has the facts of all functions, which
-``kept`` keeps. ``graph`` finds the code that can run, ``values`` the numbers it enters the kernel
-with (``idioms`` those that pass through memory). What is not understood is ``unknown``.
-``processor`` has the questions of these to a processor; ``x86`` and ``arm64`` answer, with
-``jump_tables``, ``vectors`` for instructions too new, and ``stack_escape`` for addresses that leave
-a function.
+``libraries`` finds the files that a program is loaded with, each a ``binary``; ``elf`` reads these
+as an ``image`` (``symbol_tables``, ``relocations``, ``frames``, and ``pclntab`` for Go's names).
+``code`` divides an image into functions and decodes them, one by one: ``ways`` lists how an
+instruction leads to code, ``jumps`` finds the targets of computed jumps. ``analysis`` collects the
+facts of all functions, and ``kept`` caches them. ``graph`` finds the code that can run, ``values``
+the numbers with which it enters the kernel (``idioms`` those that pass through memory). Whatever is
+not understood is reported as ``unknown``. ``processor`` is the interface to processors; ``x86`` and
+``arm64`` implement it, with ``jump_tables``, ``vectors`` for instructions newer than the
+disassembler, and ``stack_escape`` for addresses that leave a function.
 """
 
 from seccompgen.scan.kept import Kept

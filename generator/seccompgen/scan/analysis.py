@@ -1,4 +1,4 @@
-"""The facts of all functions of an image, found once: by several processes, or kept from before."""
+"""Find the facts of all functions of an image, once: by several processes, or from the cache."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
     from seccompgen.scan.image import Image
 
 _JOB_BYTES = 1 << 17
-"""The amount of code that one process is given at a time."""
+"""The bytes of code that one process gets at a time."""
 
 
 class Analysis(NamedTuple):
-    """The facts that a scan needs of an image, apart from the code of single functions.
+    """The facts about an image that a scan needs, apart from the code of single functions.
 
-    ``functions`` are sorted by their start. ``overlays`` begin within another, where control
-    arrives in the middle of what looks like an instruction. ``taken`` are the addresses that stand
-    in its data, ``reached`` those of them that nobody calls, ``imported`` the names.
+    ``functions`` are sorted by their start. ``overlays`` begin within another function, where
+    control arrives in the middle of an apparent instruction. ``taken`` are the code addresses in
+    the image's data, ``reached`` addresses there that are only compared, ``imported`` names whose
+    addresses the loader puts there.
     """
 
     functions: tuple[FunctionFacts, ...]
@@ -37,14 +38,14 @@ class Analysis(NamedTuple):
 
 
 class KnownAnalysis:
-    """An analysis, to be asked about addresses."""
+    """An analysis, with lookups by address."""
 
     def __init__(self, analysis: Analysis) -> None:
         self.analysis = analysis
         self._starts = [facts.start for facts in analysis.functions]
 
     def cell(self, address: int) -> FunctionFacts | None:
-        """Return the function that ``address`` lies in; None outside of code."""
+        """Return the function that contains ``address``; None outside code."""
         i = bisect_right(self._starts, address) - 1
         if i < 0 or address >= self.analysis.functions[i].end:
             return None
@@ -56,7 +57,7 @@ class KnownAnalysis:
         return {facts.start: facts for facts in self.analysis.overlays}
 
     def at(self, address: int) -> Iterator[FunctionFacts]:
-        """Yield what runs if control gets to ``address``."""
+        """Yield the functions that may run if control reaches ``address``."""
         cell = self.cell(address)
         if cell:
             yield cell
@@ -71,7 +72,7 @@ Spread: TypeAlias = """Callable[
     [Callable[[tuple[Image, ...], Job], Sequence[FunctionFacts]], tuple[Image, ...], Sequence[Job]],
     Iterator[Sequence[FunctionFacts] | SeccompgenError],
 ]"""
-"""Like `pool.spread`, but for the number of processes."""
+"""The type of `pool.spread`, without the number of processes."""
 
 
 def alone(
@@ -79,7 +80,7 @@ def alone(
     shared: tuple[Image, ...],
     jobs: Sequence[Job],
 ) -> Iterator[Sequence[FunctionFacts] | SeccompgenError]:
-    """Yield the results of ``jobs``, made by this process alone."""
+    """Yield the results of ``jobs``, computed in this process alone."""
     for job in jobs:
         yield work(shared, job)
 
@@ -87,7 +88,7 @@ def alone(
 def analyse(
     images: tuple[Image, ...], spread: Spread, report: Callable[[int, int], None] | None
 ) -> list[Analysis]:
-    """Return the analysis of each image; ``report`` is told of steps done, and of how many."""
+    """Return the analysis of each image; call ``report`` with the steps done and their total."""
     jobs = [job for i, image in enumerate(images) for job in _jobs(i, image)]
     found: list[list[FunctionFacts]] = [[] for _ in images]
     made = spread(functions_in, images, jobs)
@@ -106,7 +107,7 @@ def analyse(
 
 
 def _jobs(number: int, image: Image) -> Iterator[Job]:
-    """Yield the starts of functions of ``image``, in portions."""
+    """Yield the function starts of ``image``, in portions of about `_JOB_BYTES` of code."""
     portion: list[int] = []
     begin = 0
     for start in code_of(image).layout:
@@ -121,7 +122,7 @@ def _jobs(number: int, image: Image) -> Iterator[Job]:
 
 
 def functions_in(images: tuple[Image, ...], job: Job) -> Sequence[FunctionFacts]:
-    """Return the facts of the functions that start where ``job`` says."""
+    """Return the facts of the functions that start at the addresses of ``job``."""
     number, starts = job
     code = code_of(images[number])
     cells = (code.layout.cell(start) for start in starts)
@@ -145,7 +146,7 @@ def _stands_in_data(image: Image) -> tuple[tuple[int, ...], tuple[int, ...], tup
 def _overlays(
     image: Image, functions: Sequence[FunctionFacts], others: Iterable[int]
 ) -> Iterator[FunctionFacts]:
-    """Yield what starts where ``functions`` have no instruction, because something leads there."""
+    """Yield the overlays: code that something leads to, where ``functions`` have no instruction."""
     code = code_of(image)
     starts = {facts.start for facts in functions}
     dead = sorted(span for facts in functions for span in facts.dead)

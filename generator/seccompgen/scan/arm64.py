@@ -1,4 +1,4 @@
-"""aarch64: where control goes, and where the number of a call came from."""
+"""aarch64: targets of control flow, and origins of the numbers of calls."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _KEYS = ["ia", "ib", "da", "db", "iza", "izb", "dza", "dzb", "i", "d"]
 _SIGNS = frozenset(f"{what}{which}" for what in ("pac", "aut", "xpac") for which in _KEYS)
-"""Sign a pointer, check that, or take it off again."""
+"""Instructions that sign a pointer, check the signature, or strip it."""
 _STACK = ("sp", "x29")
 _STUB_BYTES = 20
 
@@ -77,8 +77,8 @@ class Arm64(Arm64Instructions):
     ) -> Iterator[Effect]:
         """See ``Machine``.
 
-        An address is made of a page and the rest; they need not stand together, so every page that
-        the function puts into the register counts.
+        Two instructions, which need not be adjacent, make an address of a page and an offset. So
+        every page that the function puts into the register counts.
         """
         pages = pages_of(code)
         for place, page in carried(code, pages):
@@ -111,7 +111,7 @@ class Arm64(Arm64Instructions):
     def _reference(
         self, code: Sequence[Instruction], index: int, pages: dict[str, set[int]]
     ) -> Iterator[Effect]:
-        """Yield what ``adrp`` and this ``add`` or ``ldr`` together name."""
+        """Yield references or loads that ``adrp`` and this ``add`` or ``ldr`` make together."""
         address, _, mnemonic, operands = code[index]
         if mnemonic == "add":
             parts = operands.split(", ")
@@ -185,7 +185,7 @@ class Arm64(Arm64Instructions):
         if isinstance(location, Slot):
             own = instruction[2] == "bl" and image.is_go
             if own and image.function_at(number(instruction[3])).startswith("runtime.morestack"):
-                return Moved((location,))  # which touches nothing that is on the stack
+                return Moved((location,))  # morestack does not change the content of the stack
             if self._frames.may_be_written(image, code, location, by_call=True):
                 return Lost(Why.STORED)
             return Moved((location,))
@@ -260,7 +260,7 @@ class Arm64(Arm64Instructions):
         """Return the registers that an instruction writes, in part or by implication."""
         decoded: Any = next(self._detailed.disasm(raw, 0), None)
         if decoded is None:
-            return frozenset({*(f"x{n}" for n in range(31)), "sp"})  # bytes that are none
+            return frozenset({*(f"x{n}" for n in range(31)), "sp"})  # not an instruction
         _, written = decoded.regs_access()
         found = {whole(decoded.reg_name(one)) for one in written}
         return frozenset(found | ({"x0"} if decoded.mnemonic == "svc" else set()))
@@ -310,7 +310,7 @@ class Arm64(Arm64Instructions):
             return Lost(Why.STORED)
         stored = [one for one in operands if "[" not in one and one[:1] != "#"]
         width = _width(stored[-1] if stored else "", mnemonic)
-        # Before or after, the slot counts from where the base was when the instruction began.
+        # Pre- or post-indexed: from here, the slot's offset counts from the base before the store.
         place = slot.offset + memory.moves
         offset = memory.offset
         names = stored[-2:] if mnemonic == "stp" else stored[-1:]
@@ -324,7 +324,7 @@ class Arm64(Arm64Instructions):
 
     @staticmethod
     def _frame_size(code: Sequence[Instruction]) -> int:
-        """Return how far a function's prologue moves the stack pointer, in bytes."""
+        """Return by how many bytes a function's prologue moves the stack pointer."""
         for _, _, mnemonic, operands in code:
             if mnemonic == "sub" and operands[:8] == "sp, sp, " and operands[8:9] == "#":
                 return number(operands[8:])
@@ -337,7 +337,7 @@ class Arm64(Arm64Instructions):
 
 
 def _return_register(code: Sequence[Instruction], index: int) -> bool:
-    """Return True if the return at ``index`` goes where the function says, not the caller."""
+    """Return True if the return at ``index`` jumps to a target that the function itself sets."""
     operands = code[index][3]
     if operands and whole(operands) != "x30":
         return True
@@ -346,9 +346,9 @@ def _return_register(code: Sequence[Instruction], index: int) -> bool:
 
 
 def _is_unread(image: Image, code: Sequence[Instruction], index: int) -> bool:
-    """Return True if control may run into the word there, which no instruction is known for.
+    """Return True if control may reach the undecodable word at ``index``, and it may be a branch.
 
-    Whatever goes elsewhere, or enters the kernel, is in one group of encodings (Arm ARM, C4.1).
+    All branches and kernel entries are in one group of encodings (Arm ARM, C4.1).
     """
     place, size, _, _ = code[index]
     word = int.from_bytes(image.read(place, 4), "little")
@@ -357,7 +357,7 @@ def _is_unread(image: Image, code: Sequence[Instruction], index: int) -> bool:
 
 
 def _stack_pointer(instruction: Instruction) -> Slot | None:
-    """Return where the pointer to the stack points that ``instruction`` makes, if it does."""
+    """Return the slot to which ``instruction`` makes a pointer; None if it makes none."""
     _, _, mnemonic, operands = instruction
     parts = operands.split(", ")
     if mnemonic not in {"add", "sub", "mov"} or len(parts) < 2 or whole(parts[0]) in _STACK:
@@ -374,7 +374,7 @@ def _stack_pointer(instruction: Instruction) -> Slot | None:
 
 
 def _width(name: str, mnemonic: str) -> int:
-    """Return how many bytes a store of register ``name`` writes."""
+    """Return the number of bytes that a store of register ``name`` writes."""
     if mnemonic.endswith("b"):
         return 1
     if mnemonic.endswith("h"):

@@ -1,4 +1,4 @@
-"""aarch64 instructions, one at a time: their operands, and what they do to a register."""
+"""Single aarch64 instructions: their operands, and their effect on control and registers."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ STOPS = frozenset(
 CALLS = frozenset({"bl", "blr", "blraa", "blrab", "blraaz", "blrabz"})
 
 COMPARES = frozenset({"cmp", "cmn", "tst", "ccmp", "ccmn"})
-"""Instructions that write no register, whatever the disassembler says of their first."""
+"""Instructions that write no register, although the disassembler lists one first."""
 
 SETS = frozenset({"mov", "adrp", "adr", "ldr"})
 
 INDEXED = re.compile(r"\[(?P<base>\w+), (?P<index>[wx]\d+)")
 
 UNSIGNED = frozenset({"b.hi", "b.ls", "b.hs", "b.lo"})
-"""Branches on which of two numbers without a sign is larger."""
+"""Branches on unsigned comparisons."""
 
 KEEPS_FLAGS = frozenset({"mov", "adrp", "adr", "add", "ldr", "nop", "movz", "sub"})
 
@@ -47,7 +47,7 @@ ENTRY_SIZES = {"ldrb": 1, "ldrsb": 1, "ldrh": 2, "ldrsh": 2, "ldr": 4, "ldrsw": 
 
 
 def whole(name: str) -> str:
-    """Return the name of all of a register: x0 for w0."""
+    """Return the name of the whole register: x0 for w0; "" for other operands."""
     if name in {"fp", "lr"}:
         return "x29" if name == "fp" else "x30"
     if name in {"sp", "wsp"}:
@@ -56,18 +56,18 @@ def whole(name: str) -> str:
 
 
 def number(text: str) -> int:
-    """Return the number that ``text`` is, or -1."""
+    """Return the value of ``text``, or -1 if it is not a number."""
     match = NUMBER.fullmatch(text.strip())
     return int(match[1], 0) if match else -1
 
 
 class Arm64Instructions:
-    """Facts about an instruction by itself."""
+    """The questions of ``Machine`` about a single instruction."""
 
     word: int
     """bytes in a word"""
     _written: Callable[[bytes], frozenset[str]]
-    """which registers an instruction writes, in part or by implication"""
+    """returns the registers that an instruction writes, in part or implicitly"""
 
     def stops(self, instruction: Instruction) -> bool:
         """See ``Machine``."""
@@ -126,7 +126,7 @@ class Arm64Instructions:
         instruction: Instruction,  # noqa: ARG002
         register: str,  # noqa: ARG002
     ) -> Sum | None:
-        """See ``Machine``; no library is known that jumps so."""
+        """See ``Machine``; no known library needs this on aarch64."""
         return None
 
     def sets(self, instruction: Instruction) -> str:

@@ -1,4 +1,4 @@
-"""aarch64 addresses, which are made in parts: a page and the rest, or sixteen bits at a time."""
+"""aarch64 addresses, which are made in parts: a page and an offset, or sixteen bits at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GOES = frozenset({"b", "cbz", "cbnz", "tbz", "tbnz"} | {f"b.{one}" for one in _
 
 
 class BaseOffset(NamedTuple):
-    """An operand in memory; ``moves`` is by how much ``base`` changes, before or after."""
+    """An operand in memory; ``base`` changes by ``moves``, before or after the access."""
 
     base: str
     offset: int
@@ -31,7 +31,7 @@ class BaseOffset(NamedTuple):
 
 
 def memory_operand(operands: str) -> BaseOffset | None:
-    """Return the operand in memory whose address is a register and a number."""
+    """Return the memory operand of the form register plus number; None if there is none."""
     match = _MEMORY.search(operands)
     base = whole(match["base"]) if match else ""
     if not match or not base:
@@ -55,9 +55,9 @@ def pages_of(code: Sequence[Instruction]) -> dict[str, set[int]]:
 
 
 def carried(code: Sequence[Instruction], pages: dict[str, set[int]]) -> Iterator[tuple[int, int]]:
-    """Yield the pages that a function does not only load from, or add to: by place.
+    """Yield the pages that a function does not merely load from or add offsets to, by location.
 
-    They may be in another register then, or in another function, when the rest is added.
+    The offset may be added to them in another register, or in another function.
     """
     if not pages:
         return
@@ -75,12 +75,12 @@ def _is_carried(code: Sequence[Instruction], index: int, register: str, end: int
         if mnemonic in {"ret", "br"}:
             return bool(word.search(operands))
         if mnemonic in _GOES:
-            # What is called gets no halves of addresses, but a part laid elsewhere may.
+            # Functions never receive mere pages, but a part of this one that is elsewhere may.
             target = number(operands.rpartition(", ")[2])
             if not code[0][0] <= target < end:
                 return True
             if mnemonic == "b":
-                return False  # how it goes on elsewhere in the function, the rest of it shows
+                return False  # the target is inside, and is checked as part of the function
             continue
         if not word.search(operands):
             continue
@@ -104,7 +104,7 @@ def _is_carried(code: Sequence[Instruction], index: int, register: str, end: int
 
 
 def parts_of(code: Sequence[Instruction], index: int) -> Iterator[Effect]:
-    """Yield the number that ``movz`` and some ``movk`` put together, the last at ``index``."""
+    """Yield a reference to the address that a ``movz`` and ``movk``s up to ``index`` assemble."""
     register = whole(code[index][3].partition(", ")[0])
     value, known = 0, 0
     for _, _, mnemonic, operands in reversed(code[: index + 1]):

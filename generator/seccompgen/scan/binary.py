@@ -1,4 +1,4 @@
-"""One ELF file taken apart: its segments, sections and dynamic section, by address."""
+"""Parse an ELF file: its segments, sections and dynamic section, by address."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _UNREAD_TABLES = frozenset(
     {"DT_ANDROID_REL", "DT_ANDROID_RELA", "DT_ANDROID_RELR", "DT_CREL", 0x40000026}
     | {0x6000000F, 0x60000011, 0x6FFFE000}
 )
-"""Packed relocations: of Android, and LLVM's CREL. By name or by number, as pyelftools knows."""
+"""Packed relocations of Android, and LLVM's CREL: by name, or by number if pyelftools has none."""
 
 
 def read_binary(path: Path) -> Binary:
-    """Read the ELF file at ``path``, as far as it says what it is loaded with.
+    """Read the ELF file at ``path``.
 
-    Raises InputError, a line, if it cannot be read, is no ELF program or library, is cut off or
-    corrupt, or is for a machine whose code is not understood.
+    Raises InputError, with one line, if it cannot be read, is not an ELF program or library, is
+    truncated or corrupt, or is for an unsupported machine.
     """
     where = Position(str(path))
     try:
@@ -51,7 +51,7 @@ def read_binary(path: Path) -> Binary:
 
 @contextlib.contextmanager
 def broken_is_refused(path: str) -> Iterator[None]:
-    """Make an InputError of whatever the steps of a reader meet in the broken file ``path``."""
+    """Turn every exception that the broken file ``path`` causes into an InputError."""
     try:
         yield
     except InputError:
@@ -62,7 +62,7 @@ def broken_is_refused(path: str) -> Iterator[None]:
 
 
 class _ElfFile(Protocol):
-    """The part of pyelftools' ELFFile that is used, which has no types worth having."""
+    """The part of pyelftools' ELFFile that is used; the package has no useful types."""
 
     elfclass: int
     little_endian: bool
@@ -74,7 +74,7 @@ class _ElfFile(Protocol):
 
 
 class Binary:
-    """One file; every error that it raises is about the file."""
+    """One parsed file; all its InputErrors name the file."""
 
     def __init__(self, content: bytes, path: str) -> None:
         from elftools.elf.elffile import ELFFile  # noqa: PLC0415 - in an extra
@@ -99,17 +99,17 @@ class Binary:
 
     @property
     def soname(self) -> str:
-        """The name by which others need it."""
+        """The name by which other files depend on it; "" if it has none."""
         return next(iter(self.lists.get("DT_SONAME", ())), "")
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """The libraries that it is loaded with."""
+        """The libraries that it depends on directly."""
         return tuple(self.lists.get("DT_NEEDED", ()))
 
     @property
     def runpath(self) -> tuple[str, ...]:
-        """The directories in which it has these looked for first."""
+        """The directories that it lists to be searched first for these."""
         return tuple(
             part
             for key in ("DT_RPATH", "DT_RUNPATH")
@@ -119,11 +119,11 @@ class Binary:
         )
 
     def in_code(self, address: int) -> bool:
-        """Return True if ``address`` lies in what holds instructions."""
+        """Return True if ``address`` is in a range of instructions."""
         return any(span.start <= address < span.end for span in self.code)
 
     def read(self, address: int, size: int) -> bytes:
-        """Return exactly ``size`` mapped bytes; raise ValueError where they are not all there."""
+        """Return exactly ``size`` mapped bytes; raise ValueError if some are not mapped."""
         for segment in self.segments:
             if segment.address <= address and address + size <= segment.end:
                 offset = address - segment.address
@@ -131,11 +131,11 @@ class Binary:
         raise ValueError(f"nothing is mapped at {address:#x} where {size} bytes should be")
 
     def word_at(self, address: int) -> int:
-        """Return the word that the file puts at ``address``."""
+        """Return the word that the file has at ``address``."""
         return int.from_bytes(self.read(address, self.word), "little")
 
     def spans_of(self, wanted: Callable[[str], bool]) -> tuple[AddressRange, ...]:
-        """Return where the sections lie whose names are ``wanted``."""
+        """Return the address ranges of the sections with ``wanted`` names."""
         return tuple(
             AddressRange(section["sh_addr"], section["sh_addr"] + section["sh_size"])
             for section in self.sections
@@ -143,14 +143,14 @@ class Binary:
         )
 
     def section_data(self, ending: str) -> tuple[int, bytes]:
-        """Return address and content of the section whose name ends so; nothing without one."""
+        """Return address and content of a section whose name ends in ``ending``, or (0, b"")."""
         for section in self.sections:
             if section.name.endswith(ending):
                 return section["sh_addr"], section.data()
         return 0, b""
 
     def refuse(self, reason: str) -> InputError:
-        """Return the error that says ``reason``."""
+        """Return an error about this file, with ``reason``."""
         return InputError(Diagnostic(reason, Position(self.path)))
 
     def _abi(self) -> Abi:
@@ -190,7 +190,7 @@ class Binary:
         return tuple(found)
 
     def _sections(self) -> tuple[Any, ...]:
-        """Return the sections; a file needs none to run, so broken ones are as good as none."""
+        """Return the sections; none without section headers, which a file can run without."""
         header = self.elf.header
         end = header["e_shoff"] + header["e_shnum"] * header["e_shentsize"]
         if not header["e_shoff"]:
@@ -202,7 +202,7 @@ class Binary:
         return tuple(self.elf.iter_sections())
 
     def _code(self) -> tuple[AddressRange, ...]:
-        """Return what holds instructions: what sections call so, else whole segments."""
+        """Return the ranges of instructions: executable sections, or whole segments without any."""
         executable = [one for one in self.segments if one.executable and one.data]
         spans = []
         for segment in executable:
@@ -218,7 +218,7 @@ class Binary:
         return tuple(sorted(spans))
 
     def _dynamic(self) -> tuple[dict[str, int], dict[str, list[str]]]:
-        """Return the dynamic section: values by tag, and the tags that are texts."""
+        """Return the dynamic section: values by tag, and strings by tag."""
         values: dict[str, int] = {}
         texts: dict[str, list[str]] = {}
         for segment in self.elf.iter_segments():

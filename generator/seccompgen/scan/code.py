@@ -1,4 +1,4 @@
-"""The code of one image: divided into functions, decoded when asked, each with its ways."""
+"""The code of one image: divided into functions, which are decoded on demand, with their ways."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _OVERLAY_BYTES = 256
 _ONLY_COMPARED = {"__syscall_cancel_arch", "__syscall_cancel_arch_start"}
-"""Places whose address glibc takes only to see if a signal came while they ran (nptl)."""
+"""Symbols whose addresses glibc only compares, to see if a signal interrupted their code (nptl)."""
 _GO_PANICS = (
     "runtime.throw",
     "runtime.fatal",
@@ -51,7 +51,7 @@ _GO_PANICS = (
 )
 """Beginnings of the names of Go's functions that end in a panic, and so never return."""
 _NO_RETURN = frozenset({"abort", "exit", "_exit", "__assert_fail", "__stack_chk_fail"})
-"""Functions of other files that do not return, as the C standard and the ABI have it."""
+"""Functions of other files that do not return, by the C standard and the ABI."""
 _LEAVING = frozenset({EffectKind.INDIRECT_JUMP, EffectKind.JUMP_SLOT, EffectKind.UNREAD})
 _ENTRANCES = frozenset({EffectKind.ENTER, EffectKind.FOREIGN})
 _MAKING = frozenset({EffectKind.REFERENCE, EffectKind.PAGE})
@@ -59,10 +59,11 @@ _INDIRECT = frozenset({EffectKind.INDIRECT_CALL, EffectKind.INDIRECT_JUMP})
 
 
 class DecodedFunction(NamedTuple):
-    """A function, decoded: its instructions, where they start, and the ways of each.
+    """A decoded function: its instructions, their addresses, and the ways of each.
 
-    ``inner`` are the jumps and calls within it, by where they go, as place and whether it is a
-    call. ``entrances`` are where it enters the kernel, and whether by a foreign ABI.
+    ``inner`` maps targets within the function to the jumps and calls that go there: address, and
+    True for a call. ``entrances`` are the addresses at which it enters the kernel, and True if by a
+    foreign ABI.
     """
 
     code: list[Instruction]
@@ -71,19 +72,20 @@ class DecodedFunction(NamedTuple):
     inner: dict[int, list[tuple[int, bool]]]
     entrances: tuple[tuple[int, bool], ...]
     leaves: bool
-    """something in it may lead out of it, other than a call"""
+    """True if something other than a call may lead out of it"""
     dead: tuple[tuple[int, int], ...]
     """see ``FunctionFacts``"""
 
 
 class FunctionFacts(NamedTuple):
-    """All that a function leads to, whatever else is there: the same in every program.
+    """All that a function leads to; these facts are the same in every program.
 
-    ``endless`` is True if nothing leads out of it but calls. ``goes`` is code outside of it that
-    it jumps to or calls, ``imports`` the same by name; ``takes`` and ``takes_imports`` are those
-    whose address it makes, ``reaches`` what is there without. ``after`` is what a function calls at
-    its very end, by address or name, empty if that is unknown, None if it does not. ``dead`` are
-    the spans that are no code, and to which nothing in it leads.
+    ``endless`` is True if only calls lead out of it. ``goes`` are addresses outside it that it
+    jumps to or calls, ``imports`` the same by name. ``takes`` and ``takes_imports`` are functions
+    whose address it makes; ``reaches`` are addresses that may run without being handed out. If the
+    function ends in a call, ``after`` is the callee, by address or name, "" if that is unknown;
+    else it is None. ``dead`` are the ranges that are not code: nothing in the function leads to
+    them.
     """
 
     start: int
@@ -96,7 +98,7 @@ class FunctionFacts(NamedTuple):
     takes_imports: tuple[str, ...]
     entrances: tuple[tuple[int, bool], ...]
     unclear: tuple[tuple[int, Why, str], ...]
-    """places, each with the reason and more of it"""
+    """address, reason and detail of each"""
     after: int | str | None
     dead: tuple[tuple[int, int], ...]
 
@@ -107,7 +109,7 @@ def _inside(address: int, spans: Sequence[tuple[int, int]]) -> bool:
 
 @lru_cache(maxsize=256)
 def code_of(image: Image) -> ImageCode:
-    """Return the code of ``image``, the same every time."""
+    """Return the code of ``image``, cached."""
     return ImageCode(image)
 
 
@@ -125,11 +127,11 @@ class ImageCode:
 
     @cached_property
     def layout(self) -> Layout:
-        """Where its functions are."""
+        """The division into functions."""
         return Layout(self.image)
 
     def begins(self, address: int) -> bool:
-        """Return True if an instruction of the function around starts at ``address``."""
+        """Return True if an instruction of the surrounding function starts at ``address``."""
         cell = self.layout.cell(address)
         if cell is None:
             return False
@@ -145,7 +147,10 @@ class ImageCode:
         return self.begins(address) or any(one[2] == ".byte" for one in self._decoded(*cell)[0])
 
     def overlay_end(self, address: int) -> int:
-        """Return where the code at ``address`` falls in with that of the function around it."""
+        """Return the address at which the code at ``address`` meets the surrounding function's.
+
+        The end of the function if it does not.
+        """
         cell = self.layout.cell(address)
         assert cell
         code = self.machine.disassemble(self.image, address, min(cell[1], address + _OVERLAY_BYTES))
@@ -154,7 +159,7 @@ class ImageCode:
         return next((one[0] for one in code if one[0] in around), cell[1])
 
     def stub(self, address: int) -> str | None:
-        """Return the name of the import that the code at ``address`` does nothing but jump to."""
+        """Return the import for which the code at ``address`` is a stub; None if it is none."""
         if address not in self._stubs:
             slots = self.image.slots
             slot = self.machine.stub_slot(self.image, address) if slots else None
@@ -162,7 +167,7 @@ class ImageCode:
         return self._stubs[address]
 
     def taken(self, address: int) -> Way:
-        """Return what it means that ``address`` is made, or stands in data."""
+        """Return the way of an address that code makes or data contains."""
         image = self.image
         if image.is_go and address not in self.layout:
             return Harmless("all functions are known, and this is a number that looks like one")
@@ -176,7 +181,7 @@ class ImageCode:
         return Takes(address)
 
     def facts(self, start: int, end: int) -> FunctionFacts:
-        """Return what the function from ``start`` to ``end`` leads to."""
+        """Return the facts of the function from ``start`` to ``end``."""
         reading = self._read(start, end)
         goes: set[int] = set()
         takes: set[int] = set()
@@ -199,10 +204,10 @@ class ImageCode:
                 case Unclear(why, detail):
                     if (why, detail) not in said:
                         unclear.add((source, why, detail))
-                    if why is Why.NO_INSTRUCTION:  # what follows is decoded by chance
+                    if why is Why.NO_INSTRUCTION:  # the decoding after it is arbitrary
                         said.add((why, detail))
                 case Pointer() | Harmless():
-                    pass  # taken where it was made, or no code
+                    pass  # taken where it was made, or not code
         reaches.update(self.image.landings.get(start, ()))
         last = self._last(reading.code)
         ends_in_call = last is not None and self.machine.is_call(last)
@@ -225,7 +230,7 @@ class ImageCode:
         )
 
     def _is_endless(self, address: int) -> bool:
-        """Return True if what starts there never comes back, as far as it can be seen at once."""
+        """Return True if the function at ``address`` never returns, by its own code alone."""
         if address not in self._endless:
             name = self.stub(address)
             cell = self.layout.cell(address)
@@ -294,7 +299,7 @@ class ImageCode:
     def _body(
         self, span: AddressRange, events: Sequence[Effect], inside: Sequence[Effect]
     ) -> FunctionBody:
-        """Return a function for the analysis of its jumps; ``inside`` are those within it."""
+        """Return a function for the analysis of jumps; ``inside`` are the jumps within it."""
         sources: dict[int, list[int]] = defaultdict(list)
         for one in inside:
             sources[one.value].append(one.address)
@@ -310,14 +315,14 @@ class ImageCode:
     def _ways(
         self, function: FunctionBody, events: Sequence[Effect], others: Sequence[Effect]
     ) -> Iterator[tuple[int, Way]]:
-        """Yield what the ``others`` of a function's events lead to, each by its instruction."""
+        """Yield address and way for each of ``others``, some of a function's ``events``."""
         context = Context(self.image, function.span.start, function.span.end)
         targets = self._targets(function, others)
         made: set[tuple[EffectKind, int]] = set()
         for event in others:
             if event.kind in _MAKING:
                 if (event.kind, event.value) in made:
-                    continue  # the same address, and where it is made does not count
+                    continue  # the same address; the place that makes it is irrelevant
                 made.add((event.kind, event.value))
             if event.kind in _INDIRECT:
                 found = self._indirect(context, function, events, event, targets)
@@ -325,7 +330,7 @@ class ImageCode:
                 found = ways_of(context, event.kind, event.value)
             if event.kind is EffectKind.LOAD and not any(type(way) is Unclear for way in found):
                 calls = self._only_calls(function, event)
-                if calls is not None:  # as good as a call through the slot
+                if calls is not None:  # equivalent to calls through the slot
                     for call in calls:
                         for way in ways_of(context, EffectKind.CALL_SLOT, event.value):
                             yield call, self._settled(way)
@@ -337,12 +342,12 @@ class ImageCode:
     def _dead(
         self, function: FunctionBody, ways: Sequence[tuple[int, Way]]
     ) -> tuple[tuple[int, int], ...]:
-        """Return the spans to which nothing in the function leads, and that are no code.
+        """Return the ranges to which nothing in the function leads and that are not code.
 
-        They have bytes that are no instruction, or lead into the middle of one. Tables and texts
-        lie between the instructions of some functions, behind jumps and returns. What they seem to
-        do does not count; if something else leads into them after all, what is there is read from
-        where it leads (`analysis`).
+        They contain undecodable bytes, or lead into the middle of an instruction. Some functions
+        have tables and strings between their instructions, after jumps and returns. Their apparent
+        effects do not count; if something does lead into them, `analysis` decodes the code there as
+        an overlay.
         """
         code, addresses, image = function.code, function.addresses, function.image
         strange = {one[0] for one in code if one[2] == ".byte"}
@@ -352,7 +357,7 @@ class ImageCode:
             if isinstance(way, Goes) and way.address not in self.layout
             if not self.begins(way.address)
         }
-        if not strange or image.is_go:  # Go goes on behind a return, after a panic
+        if not strange or image.is_go:  # Go may continue after a return, by recover()
             return ()
         leads: dict[int, list[int]] = defaultdict(list)
         for source, way in ways:
@@ -382,7 +387,7 @@ class ImageCode:
             if function.span.contains(pad):
                 alive |= flood(pad)
         for event in self.machine.events(image, code):
-            # A label whose address is made is code, or a table that is read from there.
+            # A label whose address is made is code, or a table.
             if event.kind is EffectKind.REFERENCE and function.span.contains(event.value):
                 reached = flood(event.value)
                 if not reached & strange:
@@ -396,7 +401,7 @@ class ImageCode:
         )
 
     def _settle(self, way: Way) -> Way:
-        """Return ``way``, to the import itself if it leads to the stub of one."""
+        """Return ``way``, redirected to the import itself if it leads to an import's stub."""
         match way:
             case Goes(address, is_call):
                 name = self.stub(address)
@@ -406,7 +411,7 @@ class ImageCode:
         return way
 
     def _targets(self, function: FunctionBody, events: Sequence[Effect]) -> dict[int, list[int]]:
-        """Return where jumps go by tables, by the index of each."""
+        """Return the targets of jumps by tables, by the index of each jump."""
         jumps = (
             bisect_left(function.addresses, event.address)
             for event in events
@@ -423,13 +428,13 @@ class ImageCode:
         event: Effect,
         targets: Mapping[int, Sequence[int]],
     ) -> list[Way]:
-        """Return the ways of a call or jump to where a register, a word or a table says."""
+        """Return the ways of a call or jump through a register, a word of memory, or a table."""
         index = bisect_left(function.addresses, event.address)
         target = self.machine.target(function.code[index])
         whole = is_whole(self.machine, function, index, target)
         ways: list[Way] = [Goes(one, is_call=False) for one in targets.get(index, ())]
         if whole:
-            # What is not of the table, if it is one, is a pointer: either way it is covered.
+            # Any target that is not from the table is a pointer: both cases are covered.
             return [*ways, *ways_of(context, event.kind, 0)]
         if ways:
             return ways
@@ -441,17 +446,17 @@ class ImageCode:
         return ways_of(context, EffectKind.SUM, 0)
 
     def _only_calls(self, function: FunctionBody, event: Effect) -> list[int] | None:
-        """Return which instructions call what is loaded from a slot, if nothing else is done."""
+        """Return the calls of a pointer loaded from a slot; None if it has other uses."""
         image = self.image
         if event.value not in image.slots and event.value not in image.own_slots:
             return None
         return only_calls(self.machine, function, bisect_left(function.addresses, event.address))
 
     def _onward(self, end: int, code: Sequence[Instruction]) -> Iterator[tuple[int, Way]]:
-        """Yield the way to what follows, where control may go on to it."""
+        """Yield the way to the code after the function, if control may run on into it."""
         last = self._last(code)
         if last is None or self.machine.stops(last) or not self.image.in_code(end):
             return
         if self.machine.is_call(last) and self.image.starts_function(end):
-            return  # see ``after`` of the facts
+            return  # see ``FunctionFacts.after``
         yield last[0], Goes(end, is_call=False)

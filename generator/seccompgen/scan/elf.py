@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from seccompgen.scan.frames import Frame
 
 _GO_MAGIC = b"\xff Go buildinf:"
-"""Heads the build information of every Go program (Go's debug/buildinfo)."""
+"""The beginning of the build information of every Go program (Go's debug/buildinfo)."""
 
 
 def image_of(binary: Binary) -> Image:
-    """Return all that a scan needs of ``binary``; raise InputError, a line, if it is broken."""
+    """Return ``binary`` as an image; raise InputError, with one line, if it is broken."""
     with broken_is_refused(binary.path):
         return _image(binary)
 
@@ -51,7 +51,7 @@ def _image(binary: Binary) -> Image:
     words = relocated.words
     if not binary.relocatable:
         words.update(_words_that_point_into_code(binary))
-    # What only code refers to, by its address, is reached when that code is.
+    # Targets of these slots are reached only by code that refers to the slots.
     tables = binary.spans_of(lambda name: name in {".got", ".got.plt"})
     own_slots = {place: words[place] for place in words if _inside(place, tables)}
     pointers = set(relocated.pointers)
@@ -64,9 +64,9 @@ def _image(binary: Binary) -> Image:
         for address, name in go_functions(binary.section_data("gopclntab"), words):
             if binary.in_code(address):
                 named.setdefault(address, FunctionSymbol(address, 0, printable(name)))
-        # All functions are known, so an address between is a number that looks like one.
+        # All functions are known, so any other value is a number that looks like an address.
         pointers &= set(named) | starts
-    if not binary.relocatable and not (is_go and not frames):  # Go's own are whole words
+    if not binary.relocatable and not (is_go and not frames):  # Go's own pointers are whole words
         pointers |= _words_anywhere(binary, named.keys() | starts)
     unread += [
         (segment.address, Why.WRITABLE, "")
@@ -120,21 +120,21 @@ def _roots(binary: Binary) -> Iterator[int]:
 
 
 def _names(binary: Binary) -> AddressRange:
-    """Return where the names of dynamic symbols lie: they are there whoever asks for them."""
+    """Return the range of the dynamic symbols' names: these are there without being looked up."""
     start = binary.dynamic.get("DT_STRTAB", 0)
     return AddressRange(start, start + binary.dynamic.get("DT_STRSZ", 0))
 
 
 def _landings(binary: Binary, frames: Sequence[Frame]) -> dict[int, tuple[int, ...]]:
-    """Return where exceptions go on that come to a frame, by its start."""
+    """Return, by the start of a frame, the addresses at which it continues after exceptions."""
     return {frame.start: tuple(read_landings(binary, frame)) for frame in frames if frame.handlers}
 
 
 def _words_that_point_into_code(binary: Binary) -> dict[int, int]:
-    """Return all words of data that could be code addresses, where no relocations tell them.
+    """Return all words of data that could be code addresses; for files without relocations.
 
-    But for the headers, where parts of the file begin, and Go's table of functions, which has
-    distances, and so many that some look like it.
+    The file's headers are left out, and Go's table of functions, whose many offsets may look like
+    addresses.
     """
     low, high = binary.code[0].start, binary.code[-1].end
     form = struct.Struct("<Q" if binary.word == 8 else "<I")
@@ -162,15 +162,15 @@ def _headers_end(binary: Binary) -> int:
 
 
 def _words_anywhere(binary: Binary, starts: set[int] | frozenset[int]) -> set[int]:
-    """Return the ``starts`` of functions that stand in data at any place, or in four bytes.
+    """Return the ``starts`` of functions that data contains as unaligned or four-byte words.
 
-    A packed structure has its pointers where it likes, and small tables have them cut short. What
-    looks like the start of a function by accident is rare.
+    Packed structures contain unaligned pointers, and compact tables truncated ones. A number that
+    equals the start of a function by accident is rare.
     """
     form = struct.Struct("<I")
     found: set[int] = set()
     headers = _headers_end(binary)
-    # What handles exceptions has distances; it is read as what it is.
+    # Exception tables contain offsets; they are parsed separately.
     frames = binary.spans_of(lambda name: name.startswith((".eh_frame", ".gcc_except_table")))
     apart = sorted((*binary.code, *frames))
     for segment in binary.segments:

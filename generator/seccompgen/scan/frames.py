@@ -1,7 +1,7 @@
-""".eh_frame of an ELF file: where functions start, and where exceptions land in them.
+"""Read .eh_frame of an ELF file: the starts of functions, and where exceptions land in them.
 
-Read by hand: a library has tens of thousands of entries, of which only two fields matter. What is
-of no form that is known here is told by `UnreadFramesError`. Source: LSB Core, "Exception Frames",
+It is parsed here, not by pyelftools: a library has tens of thousands of entries, of which only a
+few fields matter. Unknown forms raise `UnreadFramesError`. Source: LSB Core, "Exception Frames",
 and the Itanium C++ ABI, "Exception Handling Tables".
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _OMITTED = 0xFF
 _INDIRECT = 0x80
 _LONG = 0xFFFFFFFF
-"""Instead of a length: eight bytes of it follow."""
+"""In place of a length: the length follows in eight bytes."""
 _RELATIVE_TO_PLACE = 0x10
 _SIZES = {0x02: (2, False), 0x03: (4, False), 0x04: (8, False)} | {
     0x0A: (2, True),
@@ -29,7 +29,7 @@ _ULEB, _SLEB = 0x01, 0x09
 
 
 class Frame(NamedTuple):
-    """A function, or a part of one that was laid elsewhere; ``handlers`` is its LSDA, or 0."""
+    """A function, or a separate part of one; ``handlers`` is the address of its LSDA, or 0."""
 
     start: int
     size: int
@@ -39,12 +39,12 @@ class Frame(NamedTuple):
 class _Augmentation(NamedTuple):
     code: int
     handlers: int
-    """how the addresses in entries are written: of code, and of handlers"""
+    """``code`` and ``handlers`` are the encodings of these addresses in entries"""
     has_data: bool
 
 
 class UnreadFramesError(Exception):
-    """The frames are of a form that is not known."""
+    """The frames are of an unknown form."""
 
 
 class _Cursor:
@@ -69,7 +69,7 @@ class _Cursor:
                 return value - (1 << shift) if signed and byte & 0x40 else value
 
     def pointer(self, form: int, *, relative: bool = True) -> int:
-        """Return an address that is written as ``form`` says; 0 for none."""
+        """Return an address in the encoding ``form``; 0 for none."""
         place = self.base + self.at
         low = form & 0x0F
         if low in {_ULEB, _SLEB}:
@@ -86,7 +86,7 @@ class _Cursor:
 
 
 def read_frames(binary: Binary) -> list[Frame]:
-    """Return what .eh_frame describes, from where its index or its section says that it lies.
+    """Return the entries of .eh_frame, which is located by its index or its section.
 
     Raises UnreadFramesError.
     """
@@ -105,7 +105,7 @@ def read_frames(binary: Binary) -> list[Frame]:
 
 
 def _start(binary: Binary) -> tuple[int | None, int | None]:
-    """Return where .eh_frame is, and how many entries its index speaks of, if it does."""
+    """Return the address of .eh_frame, and the number of entries in its index; None if unknown."""
     for segment in binary.elf.iter_segments():
         if segment.header["p_type"] == "PT_GNU_EH_FRAME" and segment.header["p_filesz"] >= 8:
             base = segment.header["p_vaddr"]
@@ -152,7 +152,7 @@ def _entry(cursor: _Cursor, written: _Augmentation) -> Frame:
 
 
 def _augmentation(cursor: _Cursor, at: int) -> _Augmentation:
-    """Return how the entries of the common one at ``at`` are written."""
+    """Return the encoding of the entries (FDEs) of the common entry (CIE) at ``at``."""
     cursor.at = at
     if cursor.take(4) == _LONG:
         cursor.take(8)
@@ -180,7 +180,7 @@ def _augmentation(cursor: _Cursor, at: int) -> _Augmentation:
             case "L":
                 handlers = cursor.take(1)
             case "P":
-                # Its address stands behind an indirection that is relocated, or is taken anyway.
+                # The personality's address counts as taken elsewhere: it is relocated, or indirect.
                 form = cursor.take(1)
                 cursor.pointer(form & 0x0F)
             case "S" | "B" | "G":
@@ -191,7 +191,7 @@ def _augmentation(cursor: _Cursor, at: int) -> _Augmentation:
 
 
 def read_landings(binary: Binary, frame: Frame) -> Iterator[int]:
-    """Yield the addresses at which ``frame`` goes on after an exception.
+    """Yield the addresses at which ``frame`` continues after an exception.
 
     Raises UnreadFramesError.
     """

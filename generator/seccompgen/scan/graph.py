@@ -1,8 +1,8 @@
-"""Find the code that can run, starting from the entry points, and remember how it is reached.
+"""Find the code that can run, from the entry points on, and record how it is reached.
 
-What cannot be known is taken to happen: a function whose address stands in data, or is computed
-by code that can run, can run. So can all of a Go program, from which the linker has already
-removed what cannot. Where it is not known what code can run, the graph says so, and why.
+In doubt, code is assumed to run: so is a function whose address is in data, or is computed by code
+that can run. All of a Go program can run, since the linker has already removed unused code. If it
+is unknown which code can run from a location, the graph records the location and the reason.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _BY_NAME = frozenset({"dlsym", "dlvsym"})
 
 
 class Edge(NamedTuple):
-    """A way to a place: from which instruction, and whether by a call."""
+    """A way to a location: the instruction that leads there, and True if by a call."""
 
     source: ImageAddress
     is_call: bool
 
 
 class Entrance(NamedTuple):
-    """An instruction that enters the kernel; ``foreign`` if by another ABI than its own."""
+    """An instruction that enters the kernel; ``foreign`` if by an ABI other than the program's."""
 
     place: ImageAddress
     foreign: bool
@@ -47,10 +47,11 @@ class Entrance(NamedTuple):
 class CodeGraph:
     """The code that can run.
 
-    ``cells`` are the functions that can run; one may begin within another, where control arrives
-    in the middle of what looks like an instruction. ``callers`` are those that lead to a place.
-    ``taken`` are the places that somebody may get to by a pointer. ``exports`` are the places of
-    names. ``unclear`` says of which places it is not known where they lead, why, and more of it.
+    ``cells`` are the functions that can run, by start; one may begin within another, where control
+    arrives in the middle of an apparent instruction. ``callers`` are the cells that lead to a
+    location. ``taken`` are locations that may be reached by a pointer. ``exports`` are the
+    locations of each exported name. ``unclear`` are locations whose targets are unknown, with the
+    reason and a detail.
     """
 
     images: tuple[Image, ...]
@@ -98,7 +99,7 @@ class CodeGraph:
                     yield Edge(ImageAddress(caller.image, source), way.is_call)
 
     def never_returns(self, cell: ImageAddress, call: int) -> bool:
-        """Return True if what the instruction at ``call`` calls is known, and never comes back."""
+        """Return True if the targets of the call at ``call`` are known, and none returns."""
         targets = [
             target
             for source, way in self.read(cell).ways
@@ -124,9 +125,9 @@ def explore(
     analyses: Sequence[Analysis],
     loaded: Iterable[int] = (),
 ) -> CodeGraph:
-    """Find what can run of ``images``, of which the first is the program.
+    """Find the code of ``images`` that can run; the first image is the program.
 
-    Of those whose index is in ``loaded``, all can run that they export.
+    All exported functions of images whose index is in ``loaded`` can run.
     """
     return _Explorer(
         images, machine, tuple(map(KnownAnalysis, analyses)), frozenset(loaded)
@@ -157,7 +158,7 @@ class _Explorer:
         self.unclear: dict[ImageAddress, tuple[Why, str]] = {}
         self.overlays: set[ImageAddress] = set()
         self.asking: set[int] = set()
-        """Return the images that get functions by their names, or hand names to those that do."""
+        """The images that look up functions by name, or that may pass names to images that do."""
 
     def graph(self) -> CodeGraph:
         for i, (image, known) in enumerate(zip(self.images, self.known, strict=True)):
@@ -213,10 +214,10 @@ class _Explorer:
             self._take(place)
 
     def _import(self, number: int, name: str) -> None:
-        """Note that the image of that index uses ``name``.
+        """Note that image ``number`` imports ``name``.
 
-        By dlsym(), all exports can be had whose names stand in its data, or in that of an image
-        that it may have got the name from: one that uses something of it.
+        With dlsym(), it can get all exports whose names are in its data, or in the data of images
+        that may have passed it the name: those that use one of its exports.
         """
         if name not in _BY_NAME:
             return
@@ -234,7 +235,7 @@ class _Explorer:
 
     @cached_property
     def uses(self) -> list[set[str]]:
-        """The names that each image takes from others."""
+        """The names that each image imports."""
         return [{*image.slots.values(), *image.imported_pointers} for image in self.images]
 
     def _follow(self, cell: ImageAddress) -> None:

@@ -1,7 +1,7 @@
-"""Numbers that pass through memory in ways that are known: how Go and glibc reach all threads.
+"""Numbers of calls that pass through memory in known ways: calls of Go and glibc on all threads.
 
-Both make a call on every thread: who asks puts the number where the others, in a signal handler,
-find it. The handler's number is then one that somebody was seen to ask for.
+To make a call on every thread, both store the number for a signal handler of the other threads. So
+the handler's number is one of those that some code was seen to request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _GO_HANDLER = "runtime.runPerThreadSyscall"
 _GO_REQUEST = "syscall.runtime_doAllThreadsSyscall"
-"""Both in src/runtime/os_linux.go of Go; the second under the name that package syscall knows."""
+"""Both are in Go's src/runtime/os_linux.go; the second is linked under this name from syscall."""
 
 _GO_FCNTL = frozenset(
     {"syscall.forkAndExecInChild1", "syscall.fcntl", "syscall.FcntlFlock"}
@@ -30,14 +30,14 @@ GLIBC_SETXID = frozenset(
 )
 """The calls that glibc makes on all threads (INLINE_SETXID_SYSCALL in nptl/pthreadP.h).
 
-Each function that asks for one also makes it itself, so that it is found there.
+Each function that requests one also makes it itself, so the number is found there.
 """
 _LOADED = frozenset({Why.MEMORY, Why.NARROW})
 _GLIBC_CALLERS = GLIBC_SETXID | {"seteuid", "setegid", "initgroups"}
 
 
 def go_all_threads(follower: NumberFollower, lost: EnteredNumber) -> list[EnteredNumber] | None:
-    """Return what Go's handler may be asked to call, if ``lost`` is of that handler."""
+    """Return the numbers that Go's handler may get, if ``lost`` is in that handler; else None."""
     if lost.lost is None:
         return None
     graph = follower.graph
@@ -57,10 +57,10 @@ def go_all_threads(follower: NumberFollower, lost: EnteredNumber) -> list[Entere
 def go_fcntl(
     follower: NumberFollower, lost: EnteredNumber, number_of: Callable[[str], int | None]
 ) -> list[EnteredNumber] | None:
-    """Return the calls that Go makes by its variable fcntl64Syscall, if ``lost`` is of that.
+    """Return the numbers in Go's variable fcntl64Syscall, if ``lost`` is a load of it; else None.
 
-    It has the number of fcntl, or of fcntl64 on 32-bit systems, from the start or as soon as the
-    program runs (src/syscall/flock_linux.go and flock_linux_32bit.go); what it has at first is
+    The variable contains the number of fcntl, or of fcntl64 on 32-bit systems, initially or once
+    the program runs (src/syscall/flock_linux.go and flock_linux_32bit.go). Its initial value is
     checked.
     """
     if lost.lost is None or lost.reason not in _LOADED:
@@ -83,9 +83,9 @@ def go_fcntl(
 
 
 def is_glibc_request(follower: NumberFollower, lost: EnteredNumber) -> bool:
-    """Return True if ``lost`` is where glibc asks the other threads, then makes the call itself.
+    """Return True if ``lost`` is in glibc's function that makes a call on all threads.
 
-    It is a function that only setuid and its like call, with what is to be done in memory.
+    Only setuid and similar functions call it, with the request in memory.
     """
     if lost.lost is None or lost.reason not in _LOADED:
         return False
@@ -100,10 +100,10 @@ def is_glibc_request(follower: NumberFollower, lost: EnteredNumber) -> bool:
 
 
 def is_glibc_handler(follower: NumberFollower, lost: EnteredNumber) -> bool:
-    """Return True if ``lost`` is of glibc's handler of SIGSETXID (nptl/nptl_setxid.c).
+    """Return True if ``lost`` is in glibc's handler of SIGSETXID (nptl/nptl_setxid.c).
 
-    It is a function that tells signal 33 (SIGSETXID) and code -6 (SI_TKILL) from others, and
-    loads what it is to call from memory.
+    The handler compares with signal 33 (SIGSETXID) and code -6 (SI_TKILL), and loads the number of
+    the call from memory.
     """
     if lost.lost is None or lost.reason not in _LOADED:
         return False
@@ -123,9 +123,9 @@ def resolve(
     values: Iterable[EnteredNumber],
     number_of: Callable[[str], int | None],
 ) -> list[EnteredNumber]:
-    """Return ``values`` with those that are understood put in the place of unknown ones.
+    """Return ``values``, with unknown ones replaced by known ones if an idiom explains them.
 
-    ``number_of`` says the number of a call by its name.
+    ``number_of`` returns the number of a call by its name.
     """
     found: dict[EnteredNumber, None] = {}
     handlers: list[EnteredNumber] = []

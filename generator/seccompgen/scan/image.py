@@ -1,4 +1,4 @@
-"""An ELF file as a value: its code, its names, and the addresses that its data holds."""
+"""An ELF file as a value: its code, its names, and the addresses in its data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 _TEXT = re.compile(rb"(\w{2,250})\0", re.ASCII)
-"""A name that may be looked up; no function has a longer one."""
+"""A name that may be looked up; functions with longer names are not expected."""
 
 
 class AddressRange(NamedTuple):
@@ -26,13 +26,13 @@ class AddressRange(NamedTuple):
     end: int
 
     def contains(self, address: int) -> bool:
-        """Return True if ``address`` is one of these."""
+        """Return True if ``address`` is in the range."""
         return self.start <= address < self.end
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A part of the file as it is mapped; what is beyond ``data`` is zero and left out."""
+    """A mapped part of the file; zeros beyond ``data`` are left out."""
 
     address: int
     data: bytes
@@ -41,12 +41,12 @@ class Segment:
 
     @property
     def end(self) -> int:
-        """The address behind the last byte."""
+        """The address after the last byte of ``data``."""
         return self.address + len(self.data)
 
 
 class FunctionSymbol(NamedTuple):
-    """A named piece of code; ``size`` is 0 where the file does not say."""
+    """A named piece of code; ``size`` is 0 if the file does not specify it."""
 
     address: int
     size: int
@@ -57,16 +57,16 @@ class FunctionSymbol(NamedTuple):
 class Image:
     """One ELF file, as far as a scan needs it. Addresses are the file's own, before loading.
 
-    ``code`` are the spans that hold instructions. ``functions`` are sorted by address. ``exports``
-    are the functions that others can import, by name, in every version. ``slots`` are words that
-    the loader fills with the address of the function named, ``own_slots`` those that hold a code
-    address of the file itself; they lie in ``slot_tables``. ``weak`` are names that the file can do
-    without. ``unread`` are places with something that `scan` does not understand, with the reason
-    and a detail. ``pointers`` are code addresses that stand in other data, ``imported_pointers``
-    names whose address the loader puts there. ``roots`` are the addresses at which others start
-    the file: the entry point, initialisers and finalisers. ``frames`` are the starts of the pieces
-    in .eh_frame: each a function, or a part of one that was laid elsewhere. ``landings`` are the
-    places where exceptions that come to these go on. The names of dynamic symbols lie in ``names``.
+    ``code`` are the ranges of instructions. ``functions`` are sorted by address. ``exports`` are
+    the functions that others can import, by name, in every version. ``slots`` are words that the
+    loader fills with the address of the named function, ``own_slots`` those that contain a code
+    address of the file itself; both are in ``slot_tables``. ``weak`` are names that the file can do
+    without. ``unread`` are locations that `scan` does not understand, with the reason and a detail.
+    ``pointers`` are code addresses in other data, ``imported_pointers`` names whose addresses the
+    loader puts there. ``roots`` are the addresses at which the file is started: the entry point,
+    initialisers and finalisers. ``frames`` are the starts of the pieces in .eh_frame, each a
+    function or a separate part of one; ``landings`` are the addresses at which these continue after
+    exceptions. ``names`` is the range of the names of dynamic symbols.
     """
 
     path: str
@@ -93,15 +93,15 @@ class Image:
 
     @property
     def is_only_go(self) -> bool:
-        """True for a Go program without C: that would bring .eh_frame along."""
+        """True for a Go program without C code, which would have brought an .eh_frame."""
         return self.is_go and not self.frames
 
     def in_code(self, address: int) -> bool:
-        """Return True if ``address`` lies in what holds instructions."""
+        """Return True if ``address`` is in a range of instructions."""
         return any(span.start <= address < span.end for span in self.code)
 
     def read(self, address: int, size: int) -> bytes:
-        """Return what the file puts at ``address``: up to ``size`` bytes, fewer at an end."""
+        """Return up to ``size`` bytes at ``address``: fewer at the end of a segment."""
         for segment in self.segments:
             if segment.address <= address < segment.end:
                 offset = address - segment.address
@@ -109,11 +109,11 @@ class Image:
         return b""
 
     def mentions(self, text: bytes) -> bool:
-        """Return True if ``text`` stands anywhere in what is mapped."""
+        """Return True if the mapped parts contain ``text``."""
         return any(text in segment.data for segment in self.segments)
 
     def function_at(self, address: int) -> str:
-        """Return the name of the function around ``address``, or where it lies."""
+        """Return the name of the function that contains ``address``; "" if there is none."""
         i = bisect_right(self._addresses, address) - 1
         if i >= 0:
             found = self.functions[i]
@@ -122,7 +122,7 @@ class Image:
         return ""
 
     def starts_function(self, address: int) -> bool:
-        """Return True if a function starts there, not merely a label."""
+        """Return True if a function, not merely a label, starts at ``address``."""
         if address in self.frames:
             return True
         i = bisect_right(self._addresses, address) - 1
@@ -130,13 +130,13 @@ class Image:
         return bool(found and found.address == address and (found.size or self.is_go))
 
     def starts_between(self, low: int, high: int) -> list[int]:
-        """Return where functions start from ``low`` up to but not ``high``."""
+        """Return the starts of functions from ``low`` up to but not including ``high``."""
         starts = self._starts
         return starts[bisect_left(starts, low) : bisect_left(starts, high)]
 
     @cached_property
     def starts(self) -> frozenset[int]:
-        """Where functions start."""
+        """The starts of functions."""
         return frozenset(self._starts)
 
     @cached_property
@@ -145,10 +145,9 @@ class Image:
 
     @cached_property
     def texts(self) -> frozenset[str]:
-        """The words that stand in it, each ended by a zero byte, and how these end.
+        """The NUL-terminated words in the file, and all their suffixes of two or more characters.
 
-        A linker may lay a name into the end of a longer one. Left out is where the names of dynamic
-        symbols stand.
+        A linker may store a name as the end of a longer one. Names of dynamic symbols are left out.
         """
         words = {
             match[1].decode()

@@ -1,11 +1,11 @@
-"""Indirect jumps and calls: by a pointer that somebody made whole, or from a jump table.
+"""Indirect jumps and calls: by a pointer that was made whole, or from a jump table.
 
-The entry of a jump table is followed from the jump back to where it is loaded; the addresses of the
-table, and of what is added to the entry, must be made by the function itself, on all ways. The
-table is read as far as its index is checked just before. Where no check is seen, it is read as far
-as its entries lead to instructions of the function, or to a part of it that was laid elsewhere:
-what a compiler lays in a table leads nowhere else, so the first that does is not of the table.
-Either way all that the jump can do is covered, or nothing is returned.
+A table's entry is followed from the jump back to its load. The function itself must make the
+addresses of the table and of the base added to the entry, on all paths. A check of the index just
+before the load limits the table. Without such a check, the table is read as long as its entries
+lead to instructions of the function or of a separate part of it: a compiler's tables lead nowhere
+else, so the first entry that does is not part of the table. The result covers every target of the
+jump, or is empty.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
     from seccompgen.scan.processor import Instruction, Location, Machine, Step
 
 _NEAR_BYTES = 96
-"""The distance before the load from a table in which its index may be compared."""
+"""The distance before the load of an entry within which the check of its index is searched."""
 _MOST_ENTRIES = 4096
 _MAX_STATES = 20_000
 _MAX_INTERVAL_STEPS = 400
 
 _WORDS = frozenset({Why.MEMORY, Why.STORED})
 _WHOLE = _WORDS | {Why.RETURNED, Why.CHANGED, Why.NO_STACK, Why.DECODED}
-"""Origins of a pointer that was made elsewhere, and whole.
+"""Origins of pointers that were made elsewhere, as whole addresses.
 
-What is decoded, by an exclusive or with a secret, was whole when it was encoded (PTR_MANGLE of
-glibc).
+A pointer that is decoded, by exclusive or with a secret, was whole when it was encoded (glibc's
+PTR_MANGLE).
 """
 
 
 class FunctionBody(NamedTuple):
-    """A function as these questions need it.
+    """A function, with what the analysis of its jumps needs.
 
-    ``sources`` are the jumps within it, by where they go, ``leads`` where all jumps go, by where
-    they are; ``endless`` says whether the call at an
-    address never comes back.
+    ``sources`` maps targets within it to the addresses of the jumps there, ``leads`` the address of
+    each direct jump to its target. ``endless`` returns True if the call at an address never
+    returns.
     """
 
     image: Image
@@ -58,12 +58,12 @@ class FunctionBody(NamedTuple):
 def is_whole(
     machine: Machine, function: FunctionBody, index: int, location: Location | None
 ) -> bool:
-    """Return True if ``location`` holds a pointer that was made whole, before ``code[index]``.
+    """Return True if ``location``, before ``code[index]``, holds a pointer that was made whole.
 
-    ``location`` is None for a word of memory. Whole is also the sum of two words of memory, which
-    nobody makes but who loads programs: where a file is loaded, plus an address of that file. All
-    such addresses are known, from the file's own tables. The entries of jump tables are narrower,
-    or are added to an address that the code makes.
+    ``location`` is None for a word of memory. The sum of two words of memory is also whole: only
+    loaders compute such sums, of a file's load address and an address in the file, and all such
+    addresses are known from the file's tables. The entries of jump tables are narrower, or are
+    added to an address that the code makes.
     """
     if location is None:
         return True
@@ -74,7 +74,7 @@ def is_whole(
         at, where, in_sum, added = waiting.pop()
         for earlier in _before(machine, function, at):
             if not in_sum and machine.is_half(code[earlier], where) and function.image.relocatable:
-                continue  # such a file is loaded above what half a word can say
+                continue  # such a file is loaded above addresses that fit half a word
             summands = machine.summands(code[earlier], where)
             if summands is not None:
                 if added:
@@ -107,12 +107,12 @@ def is_whole(
 
 
 def _is_taken(function: FunctionBody, value: int, *, in_sum: bool) -> bool:
-    """Return True for null, and an address of code: it counts as taken where it is made."""
+    """Return True if ``value`` is null, or a code address, taken where it is made."""
     return value == 0 or (not in_sum and function.image.in_code(value))
 
 
 def _before(machine: Machine, function: FunctionBody, index: int) -> list[int]:
-    """Return from which instructions control gets to ``code[index]``, within the function."""
+    """Return the indices of the function's instructions that lead to ``code[index]``."""
     sources = function.sources.get(function.addresses[index], ())
     found = [bisect_left(function.addresses, source) for source in sources]
     if index > 0 and _goes_on(machine, function, index - 1):
@@ -121,7 +121,7 @@ def _before(machine: Machine, function: FunctionBody, index: int) -> list[int]:
 
 
 def _goes_on(machine: Machine, function: FunctionBody, index: int) -> bool:
-    """Return True if control may come out of ``code[index]``; nothing comes out of mere padding."""
+    """Return True if control may run on from ``code[index]``; it does not from mere padding."""
     while machine.is_padding(function.code[index]):
         if index == 0 or function.addresses[index] in function.sources:
             return True
@@ -135,10 +135,10 @@ def _goes_on(machine: Machine, function: FunctionBody, index: int) -> bool:
 def stays_within(
     machine: Machine, function: FunctionBody, index: int, location: Location | None
 ) -> bool:
-    """Return True if the jump ``code[index]`` goes to some instruction of the function itself.
+    """Return True if the jump ``code[index]`` stays within the function.
 
-    It does if it goes to a label plus a number that is cut off, as in copies of a loop. What it
-    does to numbers of calls is not followed, so only a function counts that has none.
+    It does if its target is a label plus a bounded number, as in unrolled loops. Numbers of calls
+    are not followed through such jumps, so use this only for functions that make no calls.
     """
     if not isinstance(location, Register):
         return False
@@ -150,7 +150,7 @@ def stays_within(
 def _interval(
     machine: Machine, function: FunctionBody, index: int, register: str, left: list[int]
 ) -> tuple[int, int] | None:
-    """Return between which numbers ``register`` is before ``code[index]``; None if unknown."""
+    """Return the bounds of ``register``'s value before ``code[index]``; None if unknown."""
     low: int | None = None
     high = 0
     earlier = _before(machine, function, index)
@@ -172,7 +172,10 @@ def _interval(
 
 
 class _Table(NamedTuple):
-    """A jump by a table: which instruction loads the entry, and which adds it to what, if any."""
+    """A jump by a table: the index of the load of the entry, and of its addition to ``base``.
+
+    ``addition`` and ``base`` are None if nothing is added.
+    """
 
     load: int
     addition: int | None
@@ -180,7 +183,7 @@ class _Table(NamedTuple):
 
 
 class _Origin(NamedTuple):
-    """A jump whose target is in ``location`` before ``code[at]``; the rest as in `_Table`."""
+    """A jump's target is in ``location`` before ``code[at]``; the rest is as in `_Table`."""
 
     at: int
     location: Location
@@ -194,10 +197,10 @@ def jump_targets(
     jumps: Iterable[int],
     may_enter: Callable[[int], bool],
 ) -> dict[int, list[int]]:
-    """Return where each of ``jumps`` can go by tables, if that is understood.
+    """Return, by index, the targets of those ``jumps`` that are understood as jumps by tables.
 
-    Ways through one that is understood may lead to others, so these are tried again; they are
-    added to the sources of ``function``.
+    The targets are added to the sources of ``function``. As this may explain further jumps, the
+    others are tried again.
     """
     found: dict[int, list[int]] = {}
     waiting = list(jumps)
@@ -216,9 +219,9 @@ def jump_targets(
 def table_targets(
     machine: Machine, function: FunctionBody, index: int, may_enter: Callable[[int], bool]
 ) -> list[int]:
-    """Return where the jump ``code[index]`` can go by tables; nothing unless all are understood.
+    """Return the targets of the jump ``code[index]`` by tables; none unless all are understood.
 
-    ``may_enter`` says whether an address outside of the function is an instruction of its image.
+    ``may_enter`` returns True if an address outside the function is an instruction of its image.
     """
     found: dict[int, None] = {}
     for origin in _tables(machine, function, index):
@@ -233,7 +236,7 @@ def table_targets(
 
 
 def _tables(machine: Machine, function: FunctionBody, index: int) -> Iterator[_Table | int | None]:
-    """Yield the tables, and labels, that ``code[index]`` goes by; None for any other origin."""
+    """Yield the tables and labels from which ``code[index]`` gets its target; None for others."""
     code = function.code
     location = machine.target(code[index])
     if location is None:
@@ -270,7 +273,7 @@ def _tables(machine: Machine, function: FunctionBody, index: int) -> Iterator[_T
 
 
 def _is_entry(machine: Machine, function: FunctionBody, index: int, location: Location) -> bool:
-    """Return True if a load from a table is what sets ``location`` next before ``code[index]``."""
+    """Return True if a load from a table is the last to set ``location`` before ``code[index]``."""
     for at in range(index - 1, -1, -1):
         instruction = function.code[at]
         if location == Register(machine.sets(instruction)):
@@ -281,7 +284,7 @@ def _is_entry(machine: Machine, function: FunctionBody, index: int, location: Lo
 def _entries(
     machine: Machine, function: FunctionBody, table: _Table, may_enter: Callable[[int], bool]
 ) -> list[int]:
-    """Return where the entries of ``table`` lead; nothing if it is unknown where it lies."""
+    """Return the targets of the entries of ``table``; none if its address is unknown."""
     code = function.code
     load = machine.table_load(code[table.load])
     assert load
@@ -313,8 +316,8 @@ def _addresses(
 ) -> set[int]:
     """Return the addresses that ``location`` can hold before ``code[index]``, plus ``more``.
 
-    There are none if any is not made by the function itself. What only a table leads to is passed
-    over: it is this jump, or one like it, that leads there.
+    Returns none if one of them is not made by the function itself. Paths from code that only tables
+    lead to are ignored: this jump, or a similar one, leads there.
     """
     first = (index, location, more)
     seen, waiting = {first}, [first]
@@ -342,10 +345,10 @@ def _addresses(
 
 
 def _is_kept(machine: Machine, function: FunctionBody, step: Step, location: Location) -> bool:
-    """Return True if a call does not change ``location``, though the ABI lets it.
+    """Return True if a call preserves ``location``, although the ABI lets it change.
 
-    What a C compiler reads after a call, and that returns nothing there, it knows to be as it was:
-    it has seen the callee (-fipa-ra of GCC).
+    If a C compiler reads a register after a call, and the call returns nothing there, the compiler
+    knows that the callee preserves it (GCC's -fipa-ra).
     """
     changed = isinstance(step, Lost) and step.why is Why.CHANGED
     register = isinstance(location, Register) and location.name not in machine.returned_in
@@ -353,7 +356,7 @@ def _is_kept(machine: Machine, function: FunctionBody, step: Step, location: Loc
 
 
 def _bound(machine: Machine, function: FunctionBody, load: int, index: str) -> int | None:
-    """Return what register ``index`` is compared with before the load; None if that is not seen."""
+    """Return the bound that a check before the load sets for register ``index``, else None."""
     first = bisect_left(function.addresses, function.addresses[load] - _NEAR_BYTES)
     window = function.code[first : load + 1]
     for at in range(len(window) - 2, -1, -1):
@@ -375,7 +378,7 @@ def _plausible(
     bound: int | None,
     may_enter: Callable[[int], bool],
 ) -> list[int]:
-    """Return ``targets`` as far as they are of the table; none of one that is none."""
+    """Return those ``targets`` that belong to the table; none if it is not a table."""
     found: list[int] = []
     span, addresses = function.span, function.addresses
     most = _MOST_ENTRIES if bound is None else bound + 1
@@ -391,10 +394,10 @@ def _plausible(
 
 
 def only_calls(machine: Machine, function: FunctionBody, index: int) -> list[int] | None:
-    """Return which instructions call what ``code[index]`` loads, if it is used for nothing else.
+    """Return the addresses of calls of the pointer that ``code[index]`` loads.
 
-    None if it may be handed on: copied, stored, given to a function that is called or back to the
-    caller, or carried out of the function. A register that functions preserve is handed to none.
+    None if the pointer may be used otherwise: copied, stored, passed to a callee, returned, or
+    carried out of the function. A register that functions preserve is not passed to any.
     """
     code = function.code
     register = machine.sets(code[index])
@@ -415,7 +418,7 @@ def only_calls(machine: Machine, function: FunctionBody, index: int) -> list[int
         if machine.target(instruction) == Register(register) and machine.is_call(instruction):
             calls.append(instruction[0])
             if not kept:
-                continue  # it holds something else, when that comes back
+                continue  # the register holds something else when the call returns
         elif not kept and (machine.is_call(instruction) or machine.returns(instruction)):
             return None
         elif machine.mentions(instruction, register):
@@ -430,7 +433,7 @@ def only_calls(machine: Machine, function: FunctionBody, index: int) -> list[int
 
 
 def _after(machine: Machine, function: FunctionBody, index: int) -> list[int | None]:
-    """Return the instructions that may follow ``code[index]``; None for some elsewhere."""
+    """Return the indices of the instructions that may follow ``code[index]``, None if elsewhere."""
     instruction = function.code[index]
     found: list[int | None] = []
     if instruction[0] in function.leads:

@@ -1,9 +1,9 @@
-"""Keep what scans found: the facts of a library for the next program, and whole results.
+"""Cache what scans found: the facts of a library for the next program, and whole results.
 
-An entry is named by a hash over all that decides it: the source of this package and of what it
-imports, the versions of Python and of the disassembler, and the content of the files. A build-id is
-no such name, since a file that was patched keeps it. Whatever is not exactly what was written is
-passed over and found anew, and nothing here is ever an error.
+An entry's name is a hash of all that determines it: the source of this package and of its imports,
+the versions of Python and of the disassembler, and the content of the files. A build-id would not
+do, since a patched file keeps it. Damaged entries are ignored and recomputed; nothing here raises
+an error.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
 class Kept:
-    """Results that are kept in ``directory``, of scans with ``tables``."""
+    """A cache in ``directory`` of results of scans with ``tables``."""
 
     def __init__(self, directory: Path, tables: Tables) -> None:
         self._directory = directory
@@ -52,7 +52,7 @@ class Kept:
         self._tables = repr((tables.tag, tables.digest(tables.tables)))
 
     def result(self, binaries: Sequence[Binary], loaded: Iterable[int]) -> Scan | None:
-        """Return the result of the scan of ``binaries``, if it is here."""
+        """Return the cached result of the scan of ``binaries``, None if there is none."""
         data = self._read(self._of_result(binaries, loaded))
         with contextlib.suppress(*_DAMAGED):
             if data is not None:
@@ -60,7 +60,7 @@ class Kept:
         return None
 
     def analysis(self, image: Image) -> Analysis | None:
-        """Return the analysis of ``image``, if it is here."""
+        """Return the cached analysis of ``image``, None if there is none."""
         data = self._read(self._of_image(image.sha256))
         with contextlib.suppress(*_DAMAGED):
             if data is not None:
@@ -72,7 +72,7 @@ class Kept:
         made: Iterable[tuple[Image, Analysis]],
         result: tuple[Sequence[Binary], Iterable[int], Scan],
     ) -> None:
-        """Keep the analyses ``made`` and a result; drop what nobody has read for 30 days."""
+        """Store the analyses ``made`` and a result; drop entries that were not read for 30 days."""
         binaries, loaded, scan = result
         entries = [(self._of_image(image.sha256), analysis) for image, analysis in made]
         whole = _scan_as_json(scan)
@@ -103,7 +103,7 @@ class Kept:
 
 
 def fingerprint() -> str:
-    """Hash what decides a result; return an empty text where that is not at hand."""
+    """Return a hash of the code and versions that determine results; "" if these are unknown."""
     from importlib import metadata  # noqa: PLC0415 - brings the parser of e-mail along
 
     package = Path(__file__).parents[1]
@@ -111,7 +111,7 @@ def fingerprint() -> str:
     try:
         versions = [metadata.version(name) for name in ("capstone", "pyelftools")]
     except metadata.PackageNotFoundError:
-        return ""  # the scan will say so
+        return ""  # the scan will report it
     python = sys.implementation.name, tuple(sys.version_info)
     return sha256(repr((sources, versions, python)).encode()) if sources else ""
 
@@ -137,7 +137,7 @@ def _facts_from(data: Any) -> FunctionFacts:
 
 
 def _scan_as_json(scan: Scan) -> dict[str, object]:
-    """Return ``scan`` without the paths of its files: another machine has others."""
+    """Return ``scan`` as JSON, without the paths of its files, which differ between machines."""
     number = {path: i for i, (path, _) in enumerate(scan.files)}
     return {
         "go": scan.is_go,

@@ -1,4 +1,4 @@
-"""Where the functions of an image are: its code, divided at all that is known to start one."""
+"""Divide the code of an image into cells, at every address that is known to start a function."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONG_BYTES = 1 << 14
 
 @lru_cache(maxsize=8)
 def machine_for(abi: Abi) -> Machine:
-    """Return the processor whose code a program of ``abi`` is."""
+    """Return the processor for programs of ``abi``."""
     from seccompgen.scan.arm64 import Arm64  # noqa: PLC0415 - one of them is needed
     from seccompgen.scan.x86 import X86  # noqa: PLC0415
 
@@ -28,20 +28,20 @@ def machine_for(abi: Abi) -> Machine:
 
 
 class Layout:
-    """The code of an image, divided at every address where something is known to start."""
+    """The code of an image, divided into cells at every known start of a function."""
 
     def __init__(self, image: Image) -> None:
         starts = {span.start for span in image.code}
         starts |= {function.address for function in image.functions}
         starts |= {_past_signal_mark(image, frame) for frame in image.frames}
         starts |= set(image.roots)
-        if image.relocatable:  # else a pointer may be a number that looks like one
+        if image.relocatable:  # else a pointer may be a mere number
             starts |= image.pointers
         self._image = image
         self._arrange(starts)
         if image.frames and image.functions:
             return
-        # Little is known of a stripped file; but what is called is a function, too.
+        # A stripped file has few known starts; but targets of calls are functions, too.
         long = [
             one for one in map(self.cell, self._starts) if one and one[1] - one[0] > _LONG_BYTES
         ]
@@ -54,7 +54,7 @@ class Layout:
         self._set = frozenset(self._starts)
 
     def cell(self, address: int) -> tuple[int, int] | None:
-        """Return start and end of what ``address`` lies in; None outside of code."""
+        """Return the start and end of the cell that contains ``address``; None outside code."""
         for span in self._image.code:
             if span.start <= address < span.end:
                 i = bisect_right(self._starts, address)
@@ -63,16 +63,16 @@ class Layout:
         return None
 
     def __contains__(self, address: int) -> bool:
-        """Return True if something starts at ``address``."""
+        """Return True if a cell starts at ``address``."""
         return address in self._set
 
     def __iter__(self) -> Iterator[int]:
-        """Iterate over the starts."""
+        """Iterate over the starts of the cells."""
         return iter(self._starts)
 
 
 def _called_in(image: Image, start: int, end: int) -> set[int]:
-    """Return which instructions from ``start`` to ``end`` are called by others there."""
+    """Return the addresses from ``start`` to ``end`` that calls in the same range target."""
     machine = machine_for(image.abi)
     code = machine.disassemble(image, start, end)
     boundaries = {instruction[0] for instruction in code}
@@ -83,9 +83,9 @@ def _called_in(image: Image, start: int, end: int) -> set[int]:
 
 
 def _past_signal_mark(image: Image, frame: int) -> int:
-    """Return where the function of ``frame`` starts.
+    """Return the start of the function that ``frame`` describes.
 
-    glibc describes its return from signals from a byte before, since unwinders look there.
+    For its return from signals, glibc's description starts one byte early, for unwinders.
     """
     known = {b"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05", b"\xb8\xad\x00\x00\x00\xcd\x80"}
     return frame + 1 if any(image.read(frame + 1, len(one)) == one for one in known) else frame

@@ -1,4 +1,4 @@
-"""Find what a program is loaded with: its interpreter and, again and again, what is needed."""
+"""Find the files that a program is loaded with: its interpreter and libraries, recursively."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def load(
 ) -> tuple[Binary, ...]:
     """Return ``program``, its interpreter, the libraries ``extra``, and all that these need.
 
-    Libraries are looked for as ld.so does: where a file's own RUNPATH says, in ``directories``,
-    then in those of ld.so.conf and the usual ones, these below ``root``. Raises InputError, with
-    a line for each, for those that are not found.
+    Libraries are searched for as by ld.so: in the file's own RUNPATH, in ``directories``, then,
+    below ``root``, in those of ld.so.conf and the default ones. Raises InputError with a line for
+    each that is not found.
     """
     binaries = [program]
     if program.interpreter:
@@ -50,8 +50,8 @@ def load(
     usual = tuple(dict.fromkeys(_usual(program.abi, root)))
     known = {name for binary in binaries for name in (binary.soname, binary.name)}
     if Path(program.interpreter).name.startswith("ld-musl-"):
-        known |= _OF_MUSL  # which is all of these, under the name of the interpreter
-    for binary in binaries:  # which grows
+        known |= _OF_MUSL  # the interpreter's file contains them all
+    for binary in binaries:  # the list grows meanwhile
         for needed in binary.needed:
             if needed in known:
                 continue
@@ -88,14 +88,14 @@ def _interpreter(program: Binary, root: Path) -> Binary:
 
 
 def _find(name: str, places: Iterable[Path], abi: Abi) -> Binary | None:
-    """Return the first library of that name that is for ``abi``; others are passed by."""
+    """Return the first library of that name that is for ``abi``; None if there is none."""
     for place in places:
         path = Path(name) if "/" in name else place / name
         if path.is_file():
             try:
                 binary = read_binary(path)
             except InputError:
-                continue  # a linker script, or another machine's
+                continue  # a linker script, or for another machine
             if binary.abi == abi:
                 return binary
     return None

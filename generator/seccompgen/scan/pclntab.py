@@ -1,4 +1,4 @@
-"""Read the table by which a Go program knows its functions, which strip leaves in place."""
+"""Read a Go program's own table of its functions, which strip does not remove."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _RELATIVE = frozenset({0xFFFFFFF0, 0xFFFFFFF1})
-"""The first words of the tables of Go 1.18 and 1.20, whose entries count from the text's start."""
+"""The first words of the tables of Go 1.18 and 1.20, whose entries are offsets into the text."""
 _ABSOLUTE = 0xFFFFFFFA
 """The first word of the tables of Go 1.16."""
 
@@ -17,9 +17,9 @@ _ABSOLUTE = 0xFFFFFFFA
 def go_functions(section: tuple[int, bytes], words: Mapping[int, int]) -> Iterator[tuple[int, str]]:
     """Yield address and name of each function that ``section`` lists.
 
-    ``section`` is its address and content, ``words`` what relocations put at which address. A table
-    of an unknown form yields nothing; one that is cut off, what is whole. Source: struct pcHeader
-    in src/runtime/symtab.go, and src/debug/gosym/pclntab.go, of Go.
+    ``section`` is its address and content, ``words`` are the values that relocations store, by
+    address. A table of an unknown form yields nothing, a truncated one its complete entries.
+    Source: struct pcHeader in Go's src/runtime/symtab.go, and src/debug/gosym/pclntab.go.
     """
     base, data = section
     if len(data) < 8 + 8 * 8:

@@ -1,7 +1,7 @@
-"""The questions of the analysis to a processor: where control goes, where a value came from.
+"""The interface to processors: where control goes, and where values come from.
 
-Instructions are what capstone's ``disasm_lite`` gives, tuples of address, size, mnemonic and
-operands as text: it is ten times as quick as objects, and a scan looks at millions.
+Instructions are tuples of address, size, mnemonic and operands as text, from capstone's
+``disasm_lite``: this is ten times as fast as objects, and a scan reads millions.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ Instruction: TypeAlias = tuple[int, int, str, str]
 
 
 class EffectKind(Enum):
-    """The effects of an instruction that matter beyond its function."""
+    """The effects of an instruction that matter outside its function."""
 
-    __hash__ = object.__hash__  # Enum's own takes longer than all that is done with it
+    __hash__ = object.__hash__  # Enum's own is too slow
 
     CALL = auto()
     """calls the code at ``value``"""
     JUMP = auto()
-    """goes to the code at ``value``, always or on a condition"""
+    """jumps to the code at ``value``, always or on a condition"""
     CALL_SLOT = auto()
-    """calls what the word at ``value`` points to"""
+    """calls the target of the pointer at ``value``"""
     JUMP_SLOT = auto()
-    """goes to what the word at ``value`` points to"""
+    """jumps to the target of the pointer at ``value``"""
     REFERENCE = auto()
     """computes the address ``value``"""
     LOAD = auto()
-    """reads or writes what stands at ``value``"""
+    """reads or writes the memory at ``value``"""
     COMPARISON = auto()
-    """computes the address ``value``, or loads what stands there, only to compare with it"""
+    """computes the address ``value``, or loads from it, only for a comparison"""
     INDIRECT_CALL = auto()
-    """calls what a register or a computed word says"""
+    """calls the address in a register or a computed word"""
     INDIRECT_JUMP = auto()
-    """goes to where a register or a computed word says"""
+    """jumps to the address in a register or a computed word"""
     UNREAD = auto()
     """is not understood, and may do any of these"""
     ENTER = auto()
@@ -51,13 +51,13 @@ class EffectKind(Enum):
     FOREIGN = auto()
     """enters the kernel by another ABI: int 0x80 in a 64-bit program"""
     SUM = auto()
-    """goes to where a sum says that comes from no jump table which is understood"""
+    """jumps to a sum that is not from a jump table that is understood"""
     PAGE = auto()
-    """computes an address in the page at ``value``, and it is not seen which"""
+    """computes an unknown address in the page at ``value``"""
 
 
 class Effect(NamedTuple):
-    """One thing that the instruction at ``address`` does."""
+    """One effect of the instruction at ``address``."""
 
     kind: EffectKind
     address: int
@@ -66,17 +66,17 @@ class Effect(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """A register, by the name of all of it: rax, x8."""
+    """A register, by the name of the whole register: rax, x8."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A word of the stack, ``offset`` bytes from where register ``base`` points.
+    """A word of the stack, ``offset`` bytes from the address in register ``base``.
 
-    ``only_named`` is True where nothing writes it but instructions that name it so: compilers keep
-    registers there.
+    ``only_named`` is True if only instructions that name it by base and offset write it, as where
+    compilers save registers.
     """
 
     base: str
@@ -96,7 +96,7 @@ class KnownValue:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """It holds what any of ``places`` held before the instruction, plus ``add``."""
+    """The location holds what one of ``places`` held before the instruction, plus ``add``."""
 
     places: tuple[Location, ...]
     add: int = 0
@@ -104,9 +104,9 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """It holds something that the analysis does not follow.
+    """The location holds a value that the analysis does not follow.
 
-    ``why`` says what, ``detail`` the instruction if that tells more.
+    ``why`` is the reason, ``detail`` the instruction if that explains more.
     """
 
     why: Why
@@ -117,7 +117,7 @@ Step: TypeAlias = KnownValue | Moved | Lost
 
 
 class Sum(NamedTuple):
-    """``constant``, plus each register of ``terms`` so many times, plus at most ``rest``."""
+    """``constant``, plus the registers in ``terms`` times their factors, plus at most ``rest``."""
 
     terms: tuple[tuple[str, int], ...]
     constant: int = 0
@@ -125,13 +125,13 @@ class Sum(NamedTuple):
 
 
 class TableLoad(NamedTuple):
-    """A load of what may be entry ``by`` of a jump table, at ``base`` plus ``offset``."""
+    """A load that may be of entry ``by`` of a jump table at ``base`` plus ``offset``."""
 
     base: str | None
     by: str | None
     offset: int = 0
     either: bool = False
-    """the table may be at ``by`` instead, and ``base`` say which entry"""
+    """the table may be at ``by`` instead, and ``base`` be the index"""
 
 
 class Machine(Protocol):
@@ -142,100 +142,100 @@ class Machine(Protocol):
 
     abi: Abi
     number: Register
-    """where the kernel looks for the number of the call"""
+    """the register in which the kernel expects the number of the call"""
     returned_in: frozenset[str]
-    """registers in which a C function may return something"""
+    """the registers in which a C function may return a value"""
     go_argument: Location
-    """where a Go function finds its first argument"""
+    """the location of a Go function's first argument"""
 
     def disassemble(self, image: Image, start: int, end: int) -> list[Instruction]:
-        """Return the instructions from ``start`` to ``end``; bytes that are none, as ``.byte``."""
+        """Return the instructions from ``start`` to ``end``; undecodable bytes are ``.byte``."""
 
     def events(self, image: Image, code: Sequence[Instruction]) -> Iterable[Effect]:
-        """Yield what ``code``, a function, does."""
+        """Yield the effects of ``code``, a function."""
 
     def stops(self, instruction: Instruction) -> bool:
         """Return True if control never goes on to the next instruction."""
 
     def returns(self, instruction: Instruction) -> bool:
-        """Return True for what goes back to the caller."""
+        """Return True if the instruction returns to the caller."""
 
     def is_call(self, instruction: Instruction) -> bool:
-        """Return True for calls, which may not come back."""
+        """Return True if the instruction is a call, which may or may not return."""
 
     def stub_slot(self, image: Image, address: int) -> int | None:
-        """Return the word through which the code at ``address`` jumps, if it does nothing else."""
+        """Return the word through which the code at ``address`` jumps; None if it does more."""
 
     def branches(self, instruction: Instruction) -> bool:
-        """Return True for what may go elsewhere in the function, or always does."""
+        """Return True if the instruction jumps, always or on a condition."""
 
     def leaves(self, instruction: Instruction) -> bool:
-        """Return True for what may hand registers to others: calls, returns, the kernel's."""
+        """Return True if other code may see the registers: for calls, returns, kernel entries."""
 
     def is_padding(self, instruction: Instruction) -> bool:
-        """Return True for what only fills the space between functions."""
+        """Return True if the instruction only fills the space between functions."""
 
     def before(
         self, image: Image, code: Sequence[Instruction], index: int, location: Location
     ) -> Step:
-        """Return where what ``location`` holds after ``code[index]`` came from.
+        """Return the origin, before ``code[index]``, of the value in ``location`` after it.
 
-        ``code`` is the function around it. Calls are stepped over: what they may change is Lost.
+        ``code`` is the function. Calls are stepped over: locations that they may change are Lost.
         """
 
     def at_caller(self, location: Location) -> Location | None:
-        """Return where the caller, at its call, has what ``location`` holds at a function's entry.
+        """Return the location, at the caller's call, of the value in ``location`` at the entry.
 
-        None if no caller determines it.
+        None if no caller determines the value.
         """
 
     def target(self, instruction: Instruction) -> Location | None:
-        """Return what holds where the indirect call or jump goes; None for a word of memory."""
+        """Return the location of an indirect call's or jump's target; None for a word of memory."""
 
     def summands(self, instruction: Instruction, location: Location) -> tuple[Location, ...] | None:
-        """Return of which places ``location`` is the sum after ``instruction``; None if of none.
+        """Return the locations whose sum ``location`` is after ``instruction``; None if not a sum.
 
-        A word of memory that is added is left out.
+        A summand that is a word of memory is left out.
         """
 
     def is_half(self, instruction: Instruction, location: Location) -> bool:
-        """Return True if it puts half a word into ``location``, and clears the other half."""
+        """Return True if it writes the lower half of ``location``, and clears the upper half."""
 
     def as_sum(self, image: Image, instruction: Instruction, register: str) -> Sum | None:
-        """Return what ``register`` holds after ``instruction``; None if that may be anything."""
+        """Return the value of ``register`` after ``instruction`` as a sum; None if unknown."""
 
     def sets(self, instruction: Instruction) -> str:
-        """Return the register that its first operand is, or an empty text."""
+        """Return the register that is its first operand and is written; "" if there is none."""
 
     def dies(self, instruction: Instruction) -> bool:
-        """Return True for what stops control by a signal, and so leads nowhere."""
+        """Return True if the instruction raises a fatal signal, so that control ends there."""
 
     def makes_page(self, instruction: Instruction) -> bool:
-        """Return True if it puts the page of an address into a register, without the rest."""
+        """Return True if it puts only the page of an address into a register, as adrp does."""
 
     def preserves(self, image: Image, register: str) -> bool:
-        """Return True if functions return with ``register`` as their callers had it."""
+        """Return True if functions preserve ``register`` for their callers."""
 
     def mentions(self, instruction: Instruction, register: str) -> bool:
-        """Return True if any operand is, or has in it, a part of ``register``."""
+        """Return True if any operand is or contains a part of ``register``."""
 
     def is_comparison(self, instruction: Instruction) -> bool:
-        """Return True for what only compares its operands, none of which is in memory."""
+        """Return True if the instruction only compares, and has no operand in memory."""
 
     def only_sets(self, instruction: Instruction, register: str) -> bool:
-        """Return True if it puts something into ``register`` that does not depend on it."""
+        """Return True if it sets ``register`` to a value independent of its old one."""
 
     def copied(self, instruction: Instruction) -> str | None:
-        """Return the register that it copies to another, wholly or its low part."""
+        """Return the register that it copies to another, whole or in part; None for others."""
 
     def compared(self, code: Sequence[Instruction], index: int) -> tuple[str, int] | None:
-        """Return the register that ``code[index]`` keeps from being above a number, and that.
+        """Return the register that ``code[index]`` bounds from above, and the bound; None if none.
 
-        It does so by a comparison and a branch on it, or by cutting bits off.
+        It does so by a comparison with an unsigned branch, or by masking bits.
         """
 
     def table_load(self, instruction: Instruction) -> TableLoad | None:
-        """Return the address of a load that may be from a jump table."""
+        """Return the operands of a load that may be from a jump table; None if it cannot be."""
 
     def entries(
         self,
@@ -246,11 +246,11 @@ class Machine(Protocol):
         base: int | None,
         function: AddressRange,
     ) -> Iterator[int]:
-        """Yield where the entries of a jump table at ``table`` lead, as ``load`` loads them.
+        """Yield the targets of the entries of a jump table at ``table``, as ``load`` loads them.
 
         ``addition`` adds them to ``base``; both are None for entries that are whole addresses.
-        Those too small to lead far lead nowhere out of ``function``.
+        Narrow entries do not lead out of ``function``: the first that does ends the table.
         """
 
     def spilled(self, image: Image, code: Sequence[Instruction], location: Location) -> Location:
-        """Return ``location``, as one that is ``only_named`` if all says so."""
+        """Return ``location``, with ``only_named`` set if no pointer to the stack can reach it."""

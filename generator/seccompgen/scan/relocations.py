@@ -1,4 +1,4 @@
-"""Relocations: what the loader of a program puts into its data."""
+"""Relocations: the values that the loader of a program puts into its data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Relocations(NamedTuple):
     relative: int
     irelative: int
     no_code: frozenset[int]
-    """put no address of code anywhere: of thread-local data, copies, and what does nothing"""
+    """relocations that store no code address: for thread-local data, copies, and no-ops"""
 
 
 _RELOCATIONS = {
@@ -37,10 +37,10 @@ _RELOCATIONS = {
 
 @dataclass(slots=True)
 class Relocated:
-    """Words of the loader: ``words`` and ``slots`` by place, code addresses as ``pointers``.
+    """Values that the loader stores: ``words`` and ``slots`` by address, ``pointers`` to code.
 
-    ``imported`` are names whose address is put into data, ``unread`` the places of relocations
-    that are not understood, why, and more of it.
+    ``slots`` maps to names. ``imported`` are names whose addresses it puts into data. ``unread``
+    are the addresses of relocations that are not understood, each with the reason and a detail.
     """
 
     words: dict[int, int] = field(default_factory=dict)
@@ -51,7 +51,10 @@ class Relocated:
 
 
 def relocate(binary: Binary, symbols: Sequence[ElfSymbol]) -> Relocated:
-    """Return what the loader puts into the data of ``binary``, by its dynamic ``symbols``."""
+    """Return the values that the loader puts into the data of ``binary``.
+
+    ``symbols`` are its dynamic symbols.
+    """
     found = Relocated()
     kinds = _RELOCATIONS[binary.abi.name]
     for address, kind, index, addend in _relocations(binary):
@@ -81,7 +84,7 @@ def relocate(binary: Binary, symbols: Sequence[ElfSymbol]) -> Relocated:
 
 
 def _relocations(binary: Binary) -> Iterator[tuple[int, int, int, int]]:
-    """Yield address, type, symbol and addend of each; the word in place where none is given."""
+    """Yield address, type, symbol and addend of each; a missing addend is the relocated word."""
     for data, has_addend in _relocation_tables(binary):
         form = struct.Struct(
             {
@@ -104,11 +107,11 @@ def _addend_in_place(binary: Binary, address: int) -> int:
     try:
         return binary.word_at(address)
     except ValueError:
-        return 0  # in what is zero at first
+        return 0  # in zero-initialised memory
 
 
 def _relocation_tables(binary: Binary) -> Iterator[tuple[bytes, bool]]:
-    if not binary.dynamic:  # a static program may have some of its own
+    if not binary.dynamic:  # a static program may have some that it applies itself
         for section in binary.sections:
             if section["sh_type"] in {"SHT_RELA", "SHT_REL"} and section["sh_flags"] & 2:
                 yield section.data(), section["sh_type"] == "SHT_RELA"
@@ -122,7 +125,7 @@ def _relocation_tables(binary: Binary) -> Iterator[tuple[bytes, bool]]:
 
 
 def _relative_words(binary: Binary, words: dict[int, int]) -> None:
-    """Add the words that DT_RELR relocates: addresses, and bitmaps of what follows them."""
+    """Add the words that DT_RELR relocates; its entries are addresses and bitmaps after these."""
     if "DT_RELR" not in binary.dynamic:
         return
     table = binary.read(binary.dynamic["DT_RELR"], binary.dynamic["DT_RELRSZ"])

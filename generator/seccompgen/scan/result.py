@@ -12,31 +12,31 @@ if TYPE_CHECKING:
 
 
 class Caller(StrEnum):
-    """Who makes a call on a program's behalf. The value is its code."""
+    """The caller of a call made on a program's behalf. The value is its code in output."""
 
     RESTART = "restart"
-    """the kernel, to go on after a signal"""
+    """the kernel, to restart a call after a signal"""
     SIGNAL_RETURN = "signal_return"
     """the kernel's trampoline, to return from a signal handler"""
     VDSO = "vdso"
-    """the vDSO, where it cannot answer by itself"""
+    """the vDSO, if it cannot answer by itself"""
 
 
 class Caveat(StrEnum):
-    """Something that a result does not cover, or covers too widely. The value is its code."""
+    """Something that a result leaves out or overestimates. The value is its code in output."""
 
     GO_WHOLE = "go_whole"
     """all of a Go program counts as code that can run"""
     POINTERS = "pointers"
     """a function whose address is taken counts as called"""
     LOADED = "loaded"
-    """libraries that are loaded while it runs are not seen"""
+    """libraries that the program loads while it runs are not seen"""
     STARTED = "started"
-    """programs that it starts are not seen"""
+    """programs that the program starts are not seen"""
 
 
 class Spot(NamedTuple):
-    """An address of a file, and the name of the function around it, if it has one."""
+    """An address in a file, and the name of the function that contains it, or ""."""
 
     path: str
     address: int
@@ -45,11 +45,11 @@ class Spot(NamedTuple):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Site:
-    """A place in the code that determines a call.
+    """A location in the code that determines a call.
 
-    It is the instruction that enters the kernel, or the call of a function that is handed the
-    number. ``address`` is that of the file ``path``, before it is loaded; ``function`` is the name
-    around it, empty where the file has none.
+    It is the instruction that enters the kernel, or the call of a function that gets the number as
+    an argument. ``address`` is in the file ``path``, before loading; ``function`` is the function
+    that contains it, empty if unknown.
     """
 
     path: str
@@ -61,11 +61,11 @@ class Site:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Unknown:
-    """A place where something could not be determined, and why.
+    """A location where something could not be determined, and why.
 
-    It is the number that the kernel is entered with; where ``why.leads_on``, it is the code that
-    can run from there. ``detail`` is an instruction, a name or a number that tells more. ``lost``
-    is where the number could not be followed further, perhaps the place itself.
+    Unknown is the number with which the kernel is entered, or, if ``why.leads_on``, the code that
+    can run from there. ``detail`` is an instruction, name or number that explains more. ``lost`` is
+    where the number could not be followed further, perhaps the location itself.
     """
 
     path: str
@@ -78,7 +78,7 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True, order=True)
 class ImpliedCall:
-    """A call that is made on the program's behalf, by no instruction of its files."""
+    """A call that is made on the program's behalf, not by an instruction of its files."""
 
     name: str
     origin: Caller
@@ -88,8 +88,8 @@ class ImpliedCall:
 class Scan:
     """The calls that one program can make.
 
-    ``files`` are those that were read, the program first, each with its sha256. ``caveats`` say
-    what the result does not cover.
+    ``files`` are those that were read, the program first, each with its sha256. ``caveats`` list
+    what the result leaves out or overestimates.
     """
 
     path: str
@@ -103,7 +103,7 @@ class Scan:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The calls, sorted."""
+        """The names of the calls, sorted."""
         return tuple(
             sorted({site.name for site in self.sites} | {one.name for one in self.implied})
         )

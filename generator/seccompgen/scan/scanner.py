@@ -1,4 +1,4 @@
-"""One scan, end to end: files, code that can run, numbers, what is made on its behalf."""
+"""One scan, end to end: files, code that can run, numbers of calls, and implied calls."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def scan(
     root: Path,
     means: ScanOptions = ALONE,
 ) -> Scan:
-    """Find what the program at ``path`` can call.
+    """Find the calls that the program at ``path`` can make.
 
-    ``libraries`` are further ones that it loads while it runs; libraries are looked for in
-    ``directories`` and, as ld.so does, below ``root``. Raises InputError for a file that cannot be
-    scanned, OutsideError where capstone is not installed.
+    ``libraries`` are further ones that it loads while it runs; libraries are searched for in
+    ``directories`` and, as by ld.so, below ``root``. Raises InputError for a file that cannot be
+    scanned, OutsideError if capstone is not installed.
 
     ``means`` do not affect the result.
     """
@@ -152,10 +152,9 @@ def _spot(graph: CodeGraph, place: ImageAddress) -> Spot:
 
 
 def _implied(images: Sequence[Image], table: Table, made: set[str]) -> Iterator[ImpliedCall]:
-    """Yield what is called without an instruction of ``images``, or may be.
+    """Yield the calls that may be made without an instruction of ``images``.
 
-    On x86_64 a program returns from a signal by an instruction of its own; elsewhere the vDSO
-    has it.
+    On x86_64 a program returns from a signal by its own instruction; elsewhere the vDSO does it.
     """
     if "restart_syscall" in table.numbers:
         yield ImpliedCall("restart_syscall", Caller.RESTART)

@@ -1,4 +1,4 @@
-"""Uses of addresses by a function: those that it only compares, and writers of its stack."""
+"""A function's uses of addresses: those that it only compares, and pointers to its stack."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from seccompgen.scan.processor import Instruction, Machine, Slot
 
 _MAX_USES = 500
-"""Instructions within which a register must be set anew for its uses to be known."""
+"""The most instructions that are searched for the uses of a register."""
 
 
 def is_only_compared(machine: Machine, code: Sequence[Instruction], index: int) -> bool:
-    """Return True if what ``code[index]`` sets is next compared, and then not used any more.
+    """Return True if the register that ``code[index]`` sets is only compared, until it is set anew.
 
-    Then is until it is set anew, in the order in which the function is laid, and before anything
-    that may hand it to another function.
+    Instructions are read in the order of addresses. Returns False if a jump comes before the
+    comparison, or if other functions may see the register.
     """
     register = machine.sets(code[index])
     compared = False
@@ -34,11 +34,11 @@ def is_only_compared(machine: Machine, code: Sequence[Instruction], index: int) 
 
 
 class Frames:
-    """Who may write to the stack besides the instructions that name a place on it.
+    """Writes to the stack, other than by instructions that name a slot on it.
 
-    ``stack`` is the name of the stack pointer, ``above`` how many bytes a call puts between a
-    frame and the caller's. ``size`` says how large a function's frame is, in bytes, ``pointer``
-    where a pointer to the stack points that an instruction makes.
+    ``stack`` is the name of the stack pointer, ``above`` the number of bytes that a call puts
+    between a frame and the caller's. ``size`` returns the size of a function's frame in bytes,
+    ``pointer`` the slot to which an instruction makes a pointer, or None.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class Frames:
     def may_be_written(
         self, image: Image, code: Sequence[Instruction], slot: Slot, *, by_call: bool
     ) -> bool:
-        """Return True if a call, or else a store by some pointer, may write ``slot``.
+        """Return True if a call, or without ``by_call`` a store by a pointer, may write ``slot``.
 
-        It may if the function makes a pointer to the stack. A Go function keeps the registers
-        that it was called with in its caller's frame, and pointers into that are rare; into its
-        own frame, the functions that it calls may return.
+        It may if the function makes a pointer to the stack. A Go function spills its register
+        arguments into its caller's frame, and pointers into that are rare. Its callees may store
+        results into its own frame.
         """
         if slot.only_named:
             return False
@@ -75,8 +75,8 @@ class Frames:
     def all_point_above(self, image: Image, code: Sequence[Instruction], slot: Slot) -> bool:
         """Return True if each pointer to the stack that the function makes points above ``slot``.
 
-        Whoever gets one reaches the variable that begins there and, in C, all of what it is a part
-        of. What is below all variables that are pointed to holds registers.
+        Such a pointer gives access to the variable that begins there and, in C, to the whole object
+        that contains it. Slots below all of these hold saved registers.
         """
         return all(
             one.base == slot.base and one.offset > slot.offset for one in self._of(image, code)[1]

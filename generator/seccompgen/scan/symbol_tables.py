@@ -1,4 +1,4 @@
-"""The symbol tables of an ELF file: what it names, and what it takes from others."""
+"""The symbol tables of an ELF file: the names that it defines and imports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def read_symbols(binary: Binary) -> tuple[list[ElfSymbol], list[ElfSymbol]]:
-    """Return the dynamic symbols, in the order that relocations count, and all others."""
+    """Return the dynamic symbols, in the order of relocations' indices, and all others."""
     others: list[ElfSymbol] = []
     dynamic: list[ElfSymbol] = []
     for section in binary.sections:
@@ -35,7 +35,7 @@ def read_symbols(binary: Binary) -> tuple[list[ElfSymbol], list[ElfSymbol]]:
 
 
 def _dynamic_symbol_count(binary: Binary) -> int:
-    """Without sections nothing says it but the hash tables, which pyelftools can count."""
+    """Return the number of dynamic symbols, from the hash tables: for files without sections."""
     for segment in binary.elf.iter_segments():
         if segment.header["p_type"] == "PT_DYNAMIC":
             count: int = segment.num_symbols()

@@ -6,9 +6,9 @@ from enum import StrEnum
 
 
 class Why(StrEnum):
-    """A reason. Its value is its code, which tools read, and which stays."""
+    """A reason. Its value is its code, which tools read and which must not change."""
 
-    # Why a number, or where an indirect call leads, could not be followed back.
+    # Reasons why a number, or the target of an indirect call, could not be followed back.
     MEMORY = "memory"
     NARROW = "narrow"
     """less than a word, from memory"""
@@ -21,7 +21,7 @@ class Why(StrEnum):
     STORED = "stored"
     NO_STACK = "no_stack"
     NOBODY = "nobody"
-    """on the stack of whoever calls the first function"""
+    """on the stack above the first function"""
     POINTER = "pointer"
     NO_CALLER = "no_caller"
     NO_WAY_HERE = "no_way_here"
@@ -31,21 +31,21 @@ class Why(StrEnum):
     FOREIGN = "foreign"
     """by an instruction of another ABI"""
 
-    # Why it is not known what can run.
+    # Reasons why it is unknown what can run.
     NO_WAY = "no_way"
     SUM = "sum"
-    """to a sum that comes from no jump table which is understood"""
+    """a jump to a sum that is not from a jump table that is understood"""
     NO_FILE = "no_file"
-    """of a function that no file has"""
+    """a call of a function that no file defines"""
     NO_INSTRUCTION = "no_instruction"
     RELOCATION = "relocation"
     FRAMES = "frames"
-    """of what catches exceptions, in an unknown form"""
+    """tables for exceptions, in an unknown form"""
     WRITABLE = "writable"
 
     @property
     def leads_on(self) -> bool:
-        """True where it is the code that can run from there that is unknown, not a number."""
+        """True if the code that can run from there is unknown, not a number."""
         return self in _LEADING
 
 

@@ -1,4 +1,4 @@
-"""Follow the number of a call back to the constants that it can be, through callers as well."""
+"""Follow the number of a call back to its possible constants, through callers as well."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ _U32 = 0xFFFFFFFF
 class EnteredNumber(NamedTuple):
     """A number that the kernel may be entered with, or the ``reason`` why it is unknown.
 
-    ``site`` is the instruction that determines it: the one that enters the kernel, or the call
-    of a function that is handed the number. ``lost`` is where it could not be followed further.
+    ``site`` is the instruction that determines it: the one that enters the kernel, or the call of a
+    function that gets the number as an argument. ``lost`` is where it could not be followed
+    further.
     """
 
     site: ImageAddress
@@ -34,7 +35,7 @@ class EnteredNumber(NamedTuple):
 
 
 class _State(NamedTuple):
-    """``location``, plus ``add``, just before the instruction at ``place``, is the number."""
+    """A state of the search: the number is ``location`` plus ``add``, just before ``place``."""
 
     place: ImageAddress
     location: Location
@@ -43,7 +44,7 @@ class _State(NamedTuple):
 
 
 class NumberFollower:
-    """Follows values back through one graph."""
+    """Follows values back through a graph of code."""
 
     def __init__(self, graph: CodeGraph) -> None:
         self.graph = graph
@@ -53,15 +54,15 @@ class NumberFollower:
         return self.graph.read(cell).code
 
     def numbers(self, entrance: ImageAddress) -> list[EnteredNumber]:
-        """Return every value that the number can have at ``entrance``."""
+        """Return all possible numbers of calls at ``entrance``."""
         return self.values(entrance, self.graph.machine.number)
 
     def values(
         self, place: ImageAddress, location: Location, most: int = _MAX_STATES
     ) -> list[EnteredNumber]:
-        """Return every value that ``location`` can have just before the instruction there.
+        """Return every value that ``location`` can have just before the instruction at ``place``.
 
-        It is given up after ``most`` states.
+        After ``most`` states the search is given up, and the value is unknown.
         """
         first = _State(place, location, 0, place)
         seen, waiting = {first}, [first]
@@ -79,7 +80,7 @@ class NumberFollower:
         return list(found)
 
     def _back(self, state: _State) -> Iterator[_State | EnteredNumber]:
-        """Go back from ``state`` to where ways join, or to where the value comes from."""
+        """Go back from ``state`` to the points where paths join, or to the value's origin."""
         cells = self.graph.cells_at(state.place)
         if not cells:
             yield self._lost(state, state.place, Why.NO_CODE)
@@ -103,7 +104,7 @@ class NumberFollower:
                     yield self._lost(state, here, Why.NO_WAY_HERE if index else Why.NO_CALLER)
                 return
             index -= 1
-            # Where control arrives behind padding, nothing comes out of the padding.
+            # If control arrives after padding, it does not also come out of the padding.
             only_padding = graph.machine.is_padding(code[index]) and (only_padding or bool(joined))
             step = graph.machine.before(graph.images[image], code, index, location)
             before = ImageAddress(image, addresses[index])
@@ -113,7 +114,7 @@ class NumberFollower:
             location, add = step.places[0], add + step.add
 
     def _stops(self, instruction: Instruction, cell: ImageAddress) -> bool:
-        """Return True if control does not come out of ``instruction`` to the next."""
+        """Return True if control does not go on from ``instruction`` to the next."""
         machine = self.graph.machine
         return machine.stops(instruction) or (
             machine.is_call(instruction) and self.graph.never_returns(cell, instruction[0])
@@ -122,7 +123,7 @@ class NumberFollower:
     def _joined(
         self, state: _State, here: ImageAddress, location: Location, add: int
     ) -> Iterator[_State | EnteredNumber]:
-        """Yield where else the value may come from at ``here``: jumps, callers, pointers."""
+        """Yield the other origins of the value at ``here``: jumps, callers, pointers."""
         graph = self.graph
         for edge in graph.edges_to(here):
             yield from self._through(state, edge, location, add)
@@ -146,7 +147,7 @@ class NumberFollower:
     def _past(
         self, state: _State, source: ImageAddress, location: Location, add: int
     ) -> Iterator[_State | EnteredNumber]:
-        """Step over the instruction at ``source``: a jump, or what control just goes on from."""
+        """Step back over the instruction at ``source``, which leads here, but not by a call."""
         for cell in self.graph.cells_at(source):
             reading = self.graph.read(cell)
             index = bisect_left(reading.addresses, source.address)

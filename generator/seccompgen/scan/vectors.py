@@ -1,18 +1,18 @@
-"""The length of x86 instructions on vectors, of which processors learn more than disassemblers.
+"""The length of x86 vector instructions, for those that the disassembler does not know.
 
-Behind the prefixes VEX and EVEX no instruction goes elsewhere or enters the kernel, so it is enough
-to know where the next one starts (Intel SDM, volume 2, "Instruction Format").
+No instruction with a VEX or EVEX prefix jumps or enters the kernel, so it is enough to know where
+the next one starts (Intel SDM, volume 2, "Instruction Format").
 """
 
 from __future__ import annotations
 
 _WITH_NUMBER = frozenset({0x70, 0x71, 0x72, 0x73, 0xC2, 0xC4, 0xC5, 0xC6})
-"""Opcodes of the first map that have a byte of their own at the end; all of the third have."""
+"""Opcodes of the first map that end in an immediate byte; all of the third map do."""
 _NO_OPERANDS = 0x77
 
 
 def vector_length(data: bytes) -> int:
-    """Return how many bytes the instruction at the start of ``data`` has; 0 if it is no such."""
+    """Return the length in bytes of the vector instruction at the start of ``data``; 0 if none."""
     match data[:1]:
         case b"\xc5":
             prefix, page = 2, 1

@@ -1,7 +1,7 @@
 """The ways in which control, or an address, leads from one instruction to code.
 
-Every event of the code that can run has at least one way. What has none was not understood: it
-becomes ``Unclear``, and so an unknown of the result, never nothing.
+Every effect of the code that can run has at least one way. An effect without one was not
+understood: it gets ``Unclear``, and so appears as an unknown in the result.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ if TYPE_CHECKING:
 
 
 class ImageAddress(NamedTuple):
-    """An address in the image of that index."""
+    """An address in an image, which is given by its index."""
 
     image: int
     address: int
 
 
 class Goes(NamedTuple):
-    """Control goes to ``address``; ``is_call`` if it may come back."""
+    """Control goes to ``address``; ``is_call`` is True if it may come back."""
 
     address: int
     is_call: bool
 
 
 class Takes(NamedTuple):
-    """The address is made, and may be called by whoever gets it."""
+    """The address is made, and any code that gets it may call it."""
 
     address: int
 
 
 class Reaches(NamedTuple):
-    """The code at ``address`` may run, but nobody is handed its address."""
+    """The code at ``address`` may run, but its address is not passed on."""
 
     address: int
 
 
 class Imports(NamedTuple):
-    """The function ``name`` of any image is called, jumped to, or its address taken."""
+    """The function ``name`` of any image is called or jumped to, or its address is taken."""
 
     name: str
     is_call: bool
@@ -53,22 +53,22 @@ class Imports(NamedTuple):
 
 
 class Pointer(NamedTuple):
-    """Control goes to an address that somebody made whole, and which counts as taken there.
+    """Control goes to an address that was made whole, and counts as taken where it was made.
 
-    An address is whole where it stands in data, in a relocation, in a slot, or in an instruction:
-    each of these is found, in all files, and makes it taken. So the taken functions cover it,
-    whatever way it came. An address that is a sum is none of these, and needs a jump table.
+    An address is whole in data, in a relocation, in a slot, or in an instruction. The scan finds
+    each of these, in all files, and counts it as taken. So the taken functions cover the target,
+    however the pointer got here. An address that is a sum is not whole, and needs a jump table.
     """
 
 
 class Harmless(NamedTuple):
-    """It leads to no code: it is data, a label of the function itself, or null; ``why`` says it."""
+    """It does not lead to code: ``why`` is that it is data, a label of the function, or null."""
 
     why: str
 
 
 class Unclear(NamedTuple):
-    """It may lead anywhere."""
+    """The way may lead anywhere."""
 
     why: Why
     detail: str = ""
@@ -80,7 +80,7 @@ CALLS = frozenset({EffectKind.CALL, EffectKind.CALL_SLOT, EffectKind.INDIRECT_CA
 
 
 class Context(NamedTuple):
-    """The origin of the ways of one event: its image, and the function that it is in."""
+    """The context of an effect: its image, and the start and end of its function."""
 
     image: Image
     start: int
@@ -118,7 +118,7 @@ def _load(context: Context, kind: EffectKind, value: int) -> list[Way]:
 
 
 def _reference(context: Context, kind: EffectKind, value: int) -> list[Way]:
-    """Return what an address leads to; that of a table of slots, to all that stands in it."""
+    """Return the ways of an address; an address in a table of slots leads to all of them."""
     image = context.image
     tables = [one for one in image.slot_tables if one.start <= value < one.end]
     ways: list[Way] = []
@@ -128,9 +128,9 @@ def _reference(context: Context, kind: EffectKind, value: int) -> list[Way]:
 
 
 def _by_distance(image: Image, table: int) -> list[Way]:
-    """Return the functions of which the distances from ``table`` stand there, in four bytes each.
+    """Return the functions in a table of four-byte offsets, which are relative to ``table``.
 
-    Compilers lay tables of virtual functions so where nothing is to be relocated.
+    Compilers use such tables of virtual functions to avoid relocations.
     """
     found: list[Way] = []
     data = image.read(table, _TABLE_BYTES) if not image.in_code(table) else b""
@@ -143,7 +143,7 @@ def _by_distance(image: Image, table: int) -> list[Way]:
 
 
 def _page(context: Context, kind: EffectKind, value: int) -> list[Way]:  # noqa: ARG001 - one form
-    """Return all that the page at ``value`` may be made to lead to: functions, and slots."""
+    """Return the ways of all functions and slots in the page at ``value``."""
     image = context.image
     ways: list[Way] = [*_slots_between(image, value, value + PAGE)]
     ways += [Takes(one) for one in image.starts_between(value, value + PAGE)]
@@ -206,7 +206,7 @@ WAYS: dict[EffectKind, Callable[[Context, EffectKind, int], list[Way]]] = {
     EffectKind.FOREIGN: _no_code,
     EffectKind.UNREAD: _unread,
 }
-"""The ways of each kind of event; what has none is unclear. Tests take each out in turn."""
+"""The ways of each kind of effect; others are unclear. Tests remove each in turn."""
 
 
 def ways_of(
@@ -215,10 +215,10 @@ def ways_of(
     value: int,
     known: Mapping[EffectKind, Callable[[Context, EffectKind, int], list[Way]]] = WAYS,
 ) -> list[Way]:
-    """Return all the ways of an event: at least one, ``Unclear`` where nothing else is known."""
+    """Return all ways of an effect: at least one, ``Unclear`` if nothing else is known."""
     find = known.get(kind)
     ways = find(context, kind, value) if find else []
     image = context.image
     if Pointer() in ways and (value in image.slots or value in image.own_slots):
-        ways = []  # what a slot holds does not count as taken
+        ways = []  # the content of a slot does not count as taken
     return ways or [Unclear(Why.NO_WAY)]

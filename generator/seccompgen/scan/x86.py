@@ -1,4 +1,4 @@
-"""x86_64 and i386: what code does that matters beyond its function."""
+"""x86_64 and i386: the effects of code that matter outside its function."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _ABSOLUTE = re.compile(r"0x[0-9a-f]{4,16}\b")
 _STUB = re.compile(rb"(?:\xf3\x0f\x1e[\xfa\xfb])?\xf2?\xff\x25(?P<displacement>.{4})", re.DOTALL)
-"""A jump through a word, behind endbr and bnd."""
+"""A jump through a word, after an optional endbr and bnd."""
 _FAR = frozenset({"lcall", "ljmp"})
 _ENTERS = frozenset({"syscall", "sysenter", "int"})
 _SPECIAL = _FAR | _ENTERS | {"ret", ".byte"}
@@ -46,12 +46,12 @@ class X86(X86Values):
 
         super().__init__(bits // 8)
         self.abi = ABIS["x86_64" if bits == 64 else "i386"]
-        # In a register, but on the stack on 386 (src/cmd/compile/abi-internal.md of Go).
+        # In a register on amd64, on the stack on 386 (Go's src/cmd/compile/abi-internal.md).
         self.go_argument: Location = Register("rax") if bits == 64 else Slot("rsp", 4)
         mode = capstone.CS_MODE_64 if bits == 64 else capstone.CS_MODE_32
         self._quick = capstone.Cs(capstone.CS_ARCH_X86, mode)
         self._quick.skipdata = True
-        if bits == 64:  # in 32 bits the same bytes are other instructions
+        if bits == 64:  # in 32-bit mode these bytes may be other instructions
             self._quick.skipdata_setup = (".byte", _skipped, None)
         self._detailed = capstone.Cs(capstone.CS_ARCH_X86, mode)
         self._detailed.detail = True
@@ -68,7 +68,7 @@ class X86(X86Values):
             address, _, mnemonic, operands = instruction
             word = mnemonic.rpartition(" ")[2]
             if word == "call" or word[0] == "j" or word[:4] == "loop" or word == "xbegin":
-                if operands[:1].isdigit():  # most are such
+                if operands[:1].isdigit():  # most are
                     yield Effect(
                         EffectKind.CALL if word == "call" else EffectKind.JUMP,
                         address,
@@ -85,7 +85,7 @@ class X86(X86Values):
                     yield Effect(EffectKind.REFERENCE, address, int(text, 16))
 
     def _transfer(self, instruction: Instruction) -> Effect:
-        """Return the event of a call or jump to where a register or a word says."""
+        """Return the effect of a call or jump through a register or a word of memory."""
         address, size, _, operands = instruction
         call = word_of(instruction) == "call"
         if operands.startswith(("ptr [", "fword ptr [")):
@@ -99,7 +99,7 @@ class X86(X86Values):
         return Effect(EffectKind.INDIRECT_CALL if call else EffectKind.INDIRECT_JUMP, address)
 
     def _special(self, code: Sequence[Instruction], index: int) -> Iterator[Effect]:
-        """Yield the event of a return, of what enters the kernel, and of what is not understood."""
+        """Yield the effect of a return, a kernel entry, or a far or undecodable instruction."""
         address, _, _, operands = code[index]
         word = word_of(code[index])
         if word == "ret":
@@ -112,7 +112,7 @@ class X86(X86Values):
             yield Effect(EffectKind.ENTER if own else EffectKind.FOREIGN, address)
 
     def _relative(self, image: Image, code: Sequence[Instruction], index: int) -> Iterator[Effect]:
-        """Yield the event of an operand that counts from the instruction."""
+        """Yield the effect of an operand that is relative to the instruction pointer."""
         address, size, mnemonic, _ = code[index]
         memory = memory_of(code[index])
         if memory is None or memory.base != "rip":
@@ -121,8 +121,8 @@ class X86(X86Values):
         if mnemonic in {"lea", "mov"} and is_only_compared(self, code, index):
             yield Effect(EffectKind.COMPARISON, address, value)
             return
-        # The base of the slots is of use only with distances, which movabs makes; else it is the
-        # end of what lies before it.
+        # The start of the slots is used as a base only with offsets, which movabs loads; else
+        # this is the end of the preceding data.
         base = any(table.start == value for table in image.slot_tables)
         end = base and not any(one[2] == "movabs" for one in code)
         yield Effect(
@@ -159,14 +159,14 @@ class X86(X86Values):
         code: Sequence[Instruction],  # noqa: ARG002
         location: Location,
     ) -> Location:
-        """See ``Machine``; pushes move the stack pointer, so that offsets say little."""
+        """See ``Machine``; pushes move the stack pointer, so offsets are not comparable."""
         return location
 
     def _written_by(self, raw: bytes) -> frozenset[str]:
-        """Return the whole registers that an instruction writes, in part or by implication."""
+        """Return the whole registers that an instruction writes, in part or implicitly."""
         decoded: Any = next(self._detailed.disasm(raw, 0), None)
         if decoded is None:
-            return frozenset(one.name for one in REGISTERS.values())  # bytes that are none
+            return frozenset(one.name for one in REGISTERS.values())  # not an instruction
         _, written = decoded.regs_access()
         names = (decoded.reg_name(one) for one in written)
         found = {REGISTERS[name].name for name in names if name in REGISTERS}
@@ -176,9 +176,9 @@ class X86(X86Values):
 
 
 def _is_unread(code: Sequence[Instruction], index: int) -> bool:
-    """Return True if control may run into the bytes there, which are no instruction.
+    """Return True if control may reach the undecodable bytes at ``index``.
 
-    Instructions of vectors that are newer than the disassembler are stepped over as a whole.
+    Vector instructions that are newer than the disassembler are skipped as a whole.
     """
     if code[index][1] > 1:
         return False
@@ -189,7 +189,7 @@ def _is_unread(code: Sequence[Instruction], index: int) -> bool:
 
 
 def _sets_return(instruction: Instruction) -> bool:
-    """Return True if ``instruction`` puts a word where a return finds its address."""
+    """Return True if ``instruction`` sets the word from which a return takes its address."""
     if instruction[2] == "push":
         return True
     target, _ = first_two(instruction)
@@ -198,5 +198,5 @@ def _sets_return(instruction: Instruction) -> bool:
 
 
 def _skipped(data: Any, size: int, offset: int, user: Any) -> int:  # noqa: ARG001 - capstone's form
-    """Return how many bytes to step over that the disassembler does not know."""
+    """Return the number of bytes to skip that the disassembler does not know."""
     return vector_length(data[offset : min(size, offset + 16)]) or 1

@@ -1,4 +1,4 @@
-"""x86 instructions, one at a time: what they do to control, and to a register."""
+"""Single x86 instructions: their effect on control and registers."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     from seccompgen.scan.processor import Instruction, Location
 
 _UNSIGNED = frozenset({"ja", "jae", "jb", "jbe"})
-"""Branches on which of two numbers without a sign is larger."""
+"""Branches on unsigned comparisons."""
 _KEEPS_FLAGS = frozenset({"mov", "movsxd", "movzx", "movsx", "lea", "nop"})
 _SETS = frozenset({"mov", "lea", "pop", "movzx", "movsxd"})
 _TABLE_LOADS = frozenset({"mov", "movsxd", "jmp", "notrack jmp", "bnd jmp"})
 READ_ONLY = frozenset(
     {"cmp", "test", "push", "call", "jmp", "bt", "mul", "div", "idiv", "nop", "fld", "fild"}
 )
-"""Mnemonics whose first operand they only read."""
+"""Mnemonics of instructions that only read their first operand."""
 _RETURNS = frozenset({"ret", "retf", "iretd", "iretq"})
 _DIES = frozenset({"ud2", "ud1", "ud0", "hlt", "int3"})
 STOPS = _RETURNS | _DIES | {"jmp"}
 
 
 class X86Instructions:
-    """Facts about an instruction by itself."""
+    """The questions of ``Machine`` about a single instruction."""
 
     word: int
     """bytes in a word"""
     _written: Callable[[bytes], frozenset[str]]
-    """which registers an instruction writes, in part or by implication"""
+    """returns the registers that an instruction writes, in part or implicitly"""
 
     def stops(self, instruction: Instruction) -> bool:
         """See ``Machine``."""
@@ -205,7 +205,7 @@ def _uses(operand: object, register: str) -> bool:
 
 
 def _address_as_sum(memory: Memory, following: int) -> Sum | None:
-    """Return what ``lea`` makes of ``memory``, before the instruction at ``following``."""
+    """Return the sum that ``lea`` computes; the next instruction is at ``following``."""
     if memory.offset < 0:
         return None
     terms = [(memory.by, memory.scale)] if memory.by else []

@@ -1,4 +1,4 @@
-"""x86 operands as values, made of the text that the disassembler has for them."""
+"""x86 operands as values, parsed from the disassembler's text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FRAME = frozenset({"rsp", "rbp"})
 
 
 class Reg(NamedTuple):
-    """``bits`` of the register whose whole is ``name``, from bit ``shift`` on."""
+    """A part of the register ``name``: ``bits`` bits from bit ``shift`` on."""
 
     name: str
     bits: int
@@ -45,18 +45,18 @@ class Memory(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """True if base and offset say all: no other register, and no segment that counts."""
+        """True if base and offset alone determine the address: no other register, flat segment."""
         return self.by is None and self.segment in {"", "ds", "ss"}
 
     @property
     def slot(self) -> Slot | None:
-        """The word of the stack that it is, if that can be seen."""
+        """The word of the stack at this address, None if it is not known to be one."""
         on_stack = self.plain and self.base in _FRAME
         return Slot(self.base, self.offset) if on_stack and self.base else None
 
 
 Operand: TypeAlias = Reg | Immediate | Memory | None
-"""None for what holds no number of a call: vectors, segments, constants of another segment."""
+"""None for operands that cannot hold the number of a call: vectors, segments, far pointers."""
 
 
 def _registers() -> dict[str, Reg]:
@@ -76,7 +76,7 @@ def _registers() -> dict[str, Reg]:
 
 
 REGISTERS = _registers()
-"""All names of registers that can hold the number of a call, or a part of it."""
+"""All names of registers that can hold the number of a call or a part of it."""
 
 
 def word_of(instruction: Instruction) -> str:
@@ -85,18 +85,18 @@ def word_of(instruction: Instruction) -> str:
 
 
 def operands_of(instruction: Instruction) -> tuple[Operand, ...]:
-    """Return the operands, what is written first."""
+    """Return the operands, the destination first."""
     return _parsed(instruction[3])
 
 
 def first_two(instruction: Instruction) -> tuple[Operand, Operand]:
-    """Return the first two operands; None for one that is not there."""
+    """Return the first two operands; None for a missing one."""
     operands = _parsed(instruction[3])
     return operands[0] if operands else None, operands[1] if len(operands) > 1 else None
 
 
 def memory_of(instruction: Instruction) -> Memory | None:
-    """Return the operand that is in memory, if there is one."""
+    """Return the operand in memory, None if there is none."""
     for operand in _parsed(instruction[3]):
         if isinstance(operand, Memory):
             return operand
@@ -124,7 +124,7 @@ def _memory(match: re.Match[str]) -> Memory:
         name = term["name"]
         if _NUMBER.fullmatch(name):
             value = int(name, 0)
-            # The disassembler writes some negative ones without a sign.
+            # The disassembler prints some negative numbers as unsigned.
             value -= (1 << 64) if value >> 63 else 0
             offset += -value if term["sign"] == "- " else value
         elif base is None and not term["scale"]:

@@ -1,4 +1,4 @@
-"""Where a value came from, an x86 instruction further back: a register, or a word of the stack."""
+"""The origin of a value before one x86 instruction: a register, or a word of the stack."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from seccompgen.scan.x86_operands import Operand
 
 _PRESERVED = frozenset({"rbx", "rbp", "rsp", "r12", "r13", "r14", "r15"})
-"""Registers that a C function leaves as they were (System V ABI, x86-64)."""
+"""Registers that a C function preserves (System V ABI, x86-64)."""
 _PRESERVED_I386 = frozenset({"rbx", "rbp", "rsp", "rsi", "rdi"})
 _FRAME = frozenset({"rsp", "rbp"})
-# cdqe extends what is below bit 32, and no more than that is the number.
+# cdqe changes only bits from 32 on, which are not part of the number.
 _SETS_NOTHING = frozenset({"push", "nop", "cmp", "test", "jmp", "ret", "endbr64", "cdqe"})
 KERNEL = "dword ptr gs:[0x10]"
-"""AT_SYSINFO, where libc keeps it."""
+"""The place where libc stores AT_SYSINFO."""
 
 
 class X86Values(X86Instructions):
-    """Steps back over one instruction."""
+    """Steps back over single instructions."""
 
     def __init__(self, word: int) -> None:
         self.word = word
@@ -96,7 +96,7 @@ class X86Values(X86Instructions):
         return found or self._unless_written(image, instruction, location)
 
     def _set_to(self, instruction: Instruction, target: Reg, source: Operand) -> Step | None:
-        """Return what ``target`` holds, all of it, after an instruction that sets it so."""
+        """Return the origin of ``target`` after an instruction that sets it; None for others."""
         own = Register(target.name)
         match word_of(instruction), source:
             case "xor" | "sub", Reg() if source == target:
@@ -105,7 +105,7 @@ class X86Values(X86Instructions):
                 return KnownValue(value)
             case "mov" | "movabs" | "movsxd" | "xchg", _:
                 return self._load(source)
-            case "movq" | "movd", _:  # out of vectors, where words are only kept
+            case "movq" | "movd", _:  # out of vectors, which may store words
                 return self._load(source)
             case "lea", Memory() as memory:
                 return _address(memory, instruction[0] + instruction[1])
@@ -170,7 +170,7 @@ class X86Values(X86Instructions):
         return Moved((slot,))
 
     def _stack_before(self, word: str, target: Operand, source: Operand, slot: Slot) -> Step | None:
-        """Step over what moves the stack pointer; None where ``word`` does not."""
+        """Step back over an instruction that moves the stack pointer; None if ``word`` does not."""
         offset, size = slot.offset, self.word
         match word, target:
             case "push", _ if offset == 0:
@@ -198,7 +198,7 @@ class X86Values(X86Instructions):
     def _base_before(
         self, image: Image, instruction: Instruction, source: Operand, slot: Slot
     ) -> Step:
-        """Step over what sets the frame pointer: to the stack pointer, or to who knows what."""
+        """Step back over an instruction that sets the frame pointer."""
         match word_of(instruction), source:
             case "mov", Reg("rsp"):
                 return Moved((Slot("rsp", slot.offset),))
@@ -229,7 +229,7 @@ class X86Values(X86Instructions):
         return Moved((slot,))
 
     def _frame_size(self, code: Sequence[Instruction]) -> int:
-        """Return how far a function's prologue moves the stack pointer, in bytes."""
+        """Return by how many bytes a function's prologue moves the stack pointer."""
         size = 0
         for instruction in code:
             match instruction[2], operands_of(instruction):
@@ -243,7 +243,7 @@ class X86Values(X86Instructions):
 
 
 def _address(memory: Memory, following: int) -> Step:
-    """Return what ``lea`` makes of ``memory``, before the instruction at ``following``."""
+    """Return the origin of ``lea``'s result; the next instruction is at ``following``."""
     if memory.plain and memory.base == "rip":
         return KnownValue(following + memory.offset)
     if memory.plain and memory.base is None:
@@ -254,7 +254,7 @@ def _address(memory: Memory, following: int) -> Step:
 
 
 def _stack_set(word: str, source: Operand, slot: Slot) -> Step:
-    """Step over what sets the stack pointer, and is no push or pop."""
+    """Step back over an instruction, not a push or pop, that sets the stack pointer."""
     match word, source:
         case "add", Immediate(value):
             return Moved((Slot("rsp", slot.offset + value),))
@@ -274,7 +274,7 @@ def _clears(instruction: Instruction, register: str) -> bool:
 
 
 def _stack_pointer(instruction: Instruction) -> Slot | None:
-    """Return where the pointer to the stack points that ``instruction`` makes, if it does."""
+    """Return the slot to which ``instruction`` makes a pointer; None if it makes none."""
     match instruction[2], operands_of(instruction):
         case "lea", (Reg(name), Memory(base) as memory) if base in _FRAME and name not in _FRAME:
             return Slot(base if memory.plain and base else "", memory.offset)
@@ -286,7 +286,7 @@ def _stack_pointer(instruction: Instruction) -> Slot | None:
 
 
 def _grows_stack(image: Image, call: Instruction) -> bool:
-    """Return True if ``call`` makes Go's stack larger, which touches nothing on it."""
+    """Return True if ``call`` grows Go's stack, which preserves its content."""
     target, _ = first_two(call)
     if not image.is_go or not isinstance(target, Immediate):
         return False
