@@ -1,6 +1,5 @@
 """Make the table of companions: the calls of each exported function, release by release.
 
-``library`` says which calls a function makes by itself, ``arguments`` which constants it passes.
-``compare`` puts releases beside each other. All of it is read from files by `scan`; the table is
-`lint.companions`.
+``library`` finds the calls that a function makes by itself, ``arguments`` the constants that it
+passes. ``compare`` compares releases. `scan` reads the files; `lint.companions` contains the table.
 """

@@ -84,7 +84,7 @@ class _Maker:
     def _of_wheel(
         self, source: Source, requirement: str
     ) -> tuple[str, tuple[table.LibraryRelease, dict[str, list[Path]]]]:
-        """Return the release of a library that a wheel has, whose file is named by it."""
+        """Return the release of the library in a wheel, taken from the library's file name."""
         wheel = wheels.fetch(requirement, self._directory / "wheels" / requirement)
         files = self._files(wheel, source.files)
         release = files[0].name.partition(".so.")[2]
@@ -141,7 +141,7 @@ def _sha256(path: Path) -> str:
 
 
 def _differences(old: table.Companions, new: list[table.LibraryRelease]) -> list[str]:
-    """Return the packages that the lock names otherwise."""
+    """Return the packages that are new, or gone, compared with the lock."""
     before = {one: release for release in old.releases for one in release.packages}
     after = {one: release for release in new for one in release.packages}
     made = {one.library for one in new}

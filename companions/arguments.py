@@ -1,4 +1,4 @@
-"""The constants that functions of a library pass to calls, by the names that Linux has for them."""
+"""Find the constants that functions of a library pass to calls, by their names in Linux."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _C = {
     "x86_64": ("rdi", "rsi", "rdx", "rcx", "r8", "r9"),
     "aarch64": ("x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7"),
 }
-"""Where the kernel, and a C function, finds arguments; on i386 the latter are on the stack."""
+"""The registers of arguments for the kernel, and for C functions, which use the stack on i386."""
 _LEFT_OUT = frozenset(
     known_families().named[name] for name in ("directory_descriptors", "file_modes", "signals")
 )
-"""Constants of which none makes a call another one."""
+"""Families of constants that do not change what a call does."""
 _ADDRESS = re.compile(r"\|0x[0-9a-f]{5}")
-"""The rest of an address where some of its bits have names."""
+"""A remainder that shows that a value is an address, some of whose bits have names."""
 _MOST_STATES = 3000
-"""Arguments come from near; what is followed further comes from everywhere, and is given up."""
+"""The limit of the search for an argument; constants are set near the call."""
 
 
 class Arguments:
@@ -50,7 +50,7 @@ class Arguments:
         self._values = lru_cache(maxsize=1 << 16)(self._values_of)
 
     def constants(self, function: str, made: Iterable[Made]) -> frozenset[str]:
-        """Return what ``function`` passes in the calls ``made``: ``advice=MADV_DONTNEED``."""
+        """Return the constants that ``function`` passes in ``made``: ``advice=MADV_DONTNEED``."""
         own = self._library.own_of(function)
         return frozenset(
             text
@@ -88,7 +88,7 @@ class Arguments:
         return texts
 
     def _place(self, made: Made, index: int) -> Location:
-        """Return where argument ``index`` is just before the instruction at the site of a call."""
+        """Return the location of argument ``index`` just before the instruction at the site."""
         abi = self._abi.name
         if made.site == made.entrance:
             return Register(_KERNEL[abi][index])
@@ -99,7 +99,7 @@ class Arguments:
         return Register(registers[index]) if index < len(registers) else Slot("rsp", 0)
 
     def _is_syscall_function(self, site: ImageAddress) -> bool:
-        """Return True if the instruction calls `syscall`, whose first argument is the number."""
+        """Return True if the instruction at ``site`` calls syscall(2), with the number first."""
         graph = self._library.graph
         for cell in graph.cells_at(site):
             for source, way in graph.read(cell).ways:
@@ -118,6 +118,6 @@ def _with(values: list[int], index: int, value: int) -> list[int]:
 
 
 def _named(text: str, value: int) -> Iterator[str]:
-    """Yield ``text`` if it has a name in it, and no more: other numbers may be addresses."""
+    """Yield ``text`` if it consists of names; others may be addresses."""
     if text[0].isalpha() and text not in {number(value), str(value)} and not _ADDRESS.search(text):
         yield text

@@ -1,4 +1,4 @@
-"""Releases of a library compared: the rows of the table of companions."""
+"""Compare the releases of a library: the rows of the table of companions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from companions.library import Library
 
 Facts: TypeAlias = dict[tuple[str, str, Fallback | None], tuple[str, ...]]
-"""The releases of each call, constant and fallback of one function."""
+"""The releases in which a function has each combination of call, constant and fallback."""
 _Same: TypeAlias = frozenset[tuple[tuple[str, str, Fallback | None], tuple[str, ...]]]
 
 
 def compare(releases: Mapping[str, Library], tables: Tables) -> dict[str, Facts]:
-    """Return by function what differs between ``releases`` of a library on an ABI, oldest first.
+    """Return, by function, how the ``releases`` of a library, oldest first, differ on an ABI.
 
-    A function that does the same in all of them is left out.
+    Functions that behave the same in all of them are left out.
     """
     common = set.intersection(*(set(one.functions) for one in releases.values()))
     calls: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -54,9 +54,9 @@ def compare(releases: Mapping[str, Library], tables: Tables) -> dict[str, Facts]
 
 
 def rows(library: str, found: Mapping[str, Mapping[str, Facts]]) -> Iterator[Companion]:
-    """Yield the rows of a library from what `compare` found on each ABI.
+    """Yield the rows of a library from the results of `compare`, by ABI.
 
-    Functions of which all is the same share their rows, and so do ABIs.
+    Functions with the same facts share their rows, and so do ABIs.
     """
     alike: dict[tuple[str, _Same], list[str]] = defaultdict(list)
     kept: dict[_Same, Facts] = {}

@@ -1,12 +1,12 @@
 """Find the calls that a function makes next only if one failed: its fallbacks.
 
-The code behind a call is carried out with one result after the other: with successes, and with an
-errno each. Where a branch does not depend on the result, both ways are gone. A call that comes next
-after some errors, and after no success, is a fallback for these.
+The code after a call is executed symbolically for one result after the other: for successes, and
+for each of several errors. If a branch does not depend on the result, both ways are followed. A
+call that comes next after some errors, and after no success, is a fallback for these errors.
 
-Only code that is the function's own is looked into; other functions may change registers and errno,
-and their calls are theirs. Where a branch depends on the result in a way that is not understood, or
-there are too many ways, the answer is that it is unknown.
+Only code of the function's own is followed; other functions may change registers and errno, and
+their calls count as their own. If a branch depends on the result in a way that is not understood,
+or there are too many ways, the fallback is unknown.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from companions.x86_state import Value
 
 _ERRORS = ("ENOSYS", "EPERM", "EACCES", "EINVAL", "EOPNOTSUPP", "EIO")
-"""The errors that are tried. What follows all of them does not depend on the errno."""
+"""The errors that are tried. A call that follows all of them does not depend on the errno."""
 _SUCCESSES = (0, 7, 0x7F123000)
-"""Results that are tried of a call that returns a number, a descriptor or an address."""
+"""The successes that are tried for a call that returns a number, a descriptor or an address."""
 _PRESERVED = frozenset({"rbx", "rbp", "rsi", "rdi", "r12", "r13", "r14", "r15"})
 _MOST_STEPS = 500
 _MOST_WAYS = 40
@@ -45,23 +45,23 @@ _Retries: TypeAlias = dict[str, set[str]] | None
 
 
 class _TooMuchError(Exception):
-    """There are more ways than are followed."""
+    """There are too many ways to follow."""
 
 
 class _Way(NamedTuple):
-    """A way through the code: where it is, in which function that began, and what is known."""
+    """A way through the code: the next instruction, the function's start, and the state."""
 
     at: ImageAddress
     began: ImageAddress
     frames: tuple[tuple[ImageAddress, ImageAddress], ...]
-    """where calls on the way go back to, each with the function there"""
+    """the return addresses of calls on the way, each with the start of the function there"""
     state: State
 
 
 class _Own:
-    """The code of a function; it remembers what it was asked for.
+    """The code of a function; ``asked`` records all tests of membership.
 
-    So what was found for one function holds for each of which the answers are the same.
+    A result found for one function also holds for any other that answers these tests the same.
     """
 
     def __init__(self, cells: frozenset[ImageAddress]) -> None:
@@ -87,7 +87,7 @@ class Failures:
         self._known: dict[Made, list[tuple[dict[ImageAddress | None, bool], _Retries]]] = {}
 
     def fallback(self, function: str, made: Iterable[Made]) -> Fallback:
-        """Return what ``function`` calls if the one call fails that it makes at ``made``."""
+        """Return the fallback of ``function`` for its one call, which it makes at ``made``."""
         if self._library.table.abi.name not in {"x86_64", "i386"}:
             return Fallback(known=False)
         found: dict[str, set[str]] = {}
@@ -108,7 +108,7 @@ class Failures:
         )
 
     def _once(self, cells: frozenset[ImageAddress], made: Made) -> _Retries:
-        """Return what `_retries` returns, from an earlier time if nothing of it is different."""
+        """Return the result of `_retries`, cached from a function whose code answers the same."""
         known = self._known.setdefault(made, [])
         for asked, retries in known:
             if all((cell in cells) == answer for cell, answer in asked.items()):
@@ -134,7 +134,7 @@ class Failures:
         return found
 
     def _next_calls(self, own: _Own, made: Made, result: int) -> set[str]:
-        """Return the calls that come next after that one returned ``result``."""
+        """Return the calls that come next after the call ``made`` returned ``result``."""
         word = self._library.table.abi.bits // 8
         found: set[str] = set()
         waiting: list[_Way] = []
@@ -173,7 +173,7 @@ class Failures:
         way: _Way,
         found: set[str],
     ) -> list[_Way]:
-        """Return the ways onward from one; what it calls next is put into ``found``."""
+        """Return the ways on from ``way``; add the calls that it makes next to ``found``."""
         graph, machine, state = self._graph, self._library.machine, way.state
         at = way.at
         cell = self._cell(at)
@@ -225,13 +225,13 @@ class Failures:
         state = way.state
         taken = True if word == "jmp" else state.holds(word[1:])
         if taken is None and state.compares_word_of(self._errnos):
-            return []  # errno is looked at only after a failure, and this was none
+            return []  # code reads errno only after a failure, and this was a success
         onward: list[_Way] = []
         if taken is not False:
             inside = [one for one in targets if self._cell(one) in own]
             onward += [way._replace(at=one, state=state.copy()) for one in inside]
             if not inside and not (targets and all(map(self._library.ends, targets))):
-                # Another function's code: it goes back to who called this one.
+                # A tail call: the other function returns to this one's caller.
                 leaving = way._replace(state=state.copy())
                 leaving.state.after_opaque_call()
                 onward += self._return(made, own, leaving)
@@ -240,7 +240,7 @@ class Failures:
         return onward
 
     def _return(self, made: Made, own: _Own, way: _Way) -> Iterator[_Way]:
-        """Yield where a return goes: to the call on the way, or else to all known callers."""
+        """Yield the ways on from a return: to the call on the way, or else to all known callers."""
         if way.frames:
             way.state.leave()
             back, began = way.frames[-1]
@@ -260,7 +260,7 @@ class Failures:
                 yield _Way(following, cell, (), fresh)
 
     def _callers_of(self, cell: ImageAddress) -> tuple[tuple[ImageAddress, ImageAddress], ...]:
-        """Return the calls that lead to the function that ``cell`` is of, each with its own."""
+        """Return the calls of the function that contains ``cell``, each with its own cell."""
         graph = self._graph
         found: dict[tuple[ImageAddress, ImageAddress], None] = {}
         seen = {cell}
@@ -296,7 +296,7 @@ class Failures:
         dict[int, tuple[ImageAddress, ...]],
         frozenset[int],
     ]:
-        """Return the code of a cell, where each instruction is, leads, and enters the kernel."""
+        """Return a cell's instructions, their addresses, targets by address, and kernel entries."""
         reading = self._library.reading(cell)
         targets: dict[int, tuple[ImageAddress, ...]] = {}
         for source, way in reading.ways:
@@ -307,9 +307,9 @@ class Failures:
         return reading.code, reading.addresses, targets, enters
 
     def _settled_in(self, cell: ImageAddress) -> dict[str, Value]:
-        """Return the registers into which a function loads one word of its file, and nothing else.
+        """Return the registers that a function sets only from one word of its file.
 
-        So it keeps the address of errno over calls.
+        In such a register it may keep the address of errno across calls.
         """
         word = self._library.table.abi.bits // 8
         loads: dict[str, list[Value]] = {}
@@ -328,7 +328,7 @@ class Failures:
         }
 
     def _following(self, cell: ImageAddress, address: int) -> ImageAddress | None:
-        """Return the instruction behind the one at ``address``."""
+        """Return the address of the instruction after the one at ``address``; None at the end."""
         addresses = self._decoded(cell)[1]
         at = bisect_left(addresses, address) + 1
         return ImageAddress(cell.image, addresses[at]) if at < len(addresses) else None
@@ -338,7 +338,7 @@ class Failures:
         return ImageAddress(place.image, facts.start) if facts else None
 
     def _names(self, own: _Own, entrance: ImageAddress, state: State) -> set[str]:
-        """Return the calls that the kernel may be entered with at ``entrance``."""
+        """Return the calls that may enter the kernel at ``entrance``."""
         number = state.get(self._library.machine.number.name)
         if isinstance(number, int):
             name = self._library.table.names.get(number & 0xFFFFFFFF)

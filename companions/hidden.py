@@ -1,7 +1,8 @@
-"""The functions of a stripped library that none of its tables names, such as those of musl.
+"""Find the functions of a stripped library that none of its tables names, such as those of musl.
 
-The names that it has are those that it exports. What lies behind the end of such a function, up to
-the next, is other code: it starts anew behind that end, and at all that others call or jump to.
+Such a library names only the functions that it exports. The code between the end of one and the
+start of the next belongs to hidden functions: one starts after that end, others wherever calls or
+jumps from elsewhere lead.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def with_hidden(image: Image) -> Image:
-    """Return ``image`` with such functions; itself where .eh_frame describes most functions."""
+    """Return ``image`` with hidden functions; unchanged if .eh_frame describes most functions."""
     if len(image.frames) > len(image.functions) // 2:
         return image
     machine, layout = machine_for(image.abi), Layout(image)

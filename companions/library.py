@@ -1,9 +1,9 @@
-"""The functions that a library exports, each with the code that is its own, and the calls there.
+"""The functions that a library exports, the code that belongs to each, and the calls in it.
 
-Code is a function's own as far as it is reached without another exported function in between:
-`malloc` is not part of all that allocate. Two kinds of exported functions are seen through. One has
-the name of a system call, and hands it on: `madvise`. The other is not in every release that is
-compared, such as `_Fork`: what an older one did by itself would be missing.
+Code is a function's own if it is reached without another exported function in between: `malloc` is
+not part of all functions that allocate. Two kinds of exported functions do not end a function's
+code: wrappers that have the name of a system call, such as `madvise`, and functions that are not in
+every compared release, such as `_Fork`. An older release made the latter's calls by itself.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from seccompgen.scan.graph import CodeGraph
 
 START = "(start)"
-"""The name for what the dynamic loader does before the program's own code."""
+"""The name for the dynamic loader's work before the program's own code."""
 
 _EXECS = frozenset({"execve", "execveat"})
 
@@ -57,9 +57,9 @@ class Library:
         beside: Sequence[Path] = (),
         spread: Spread = alone,
     ) -> None:
-        """Read the files at ``paths``, and a C library ``beside`` them, which these may call.
+        """Read the files at ``paths``, and the files ``beside``, a C library that these may call.
 
-        Raises InputError for one that cannot be read.
+        Raises InputError for a file that cannot be read.
         """
         binaries = [read_binary(path) for path in (*paths, *beside)]
         self._own_images = range(len(paths))
@@ -77,9 +77,9 @@ class Library:
 
     @cached_property
     def functions(self) -> Mapping[str, tuple[ImageAddress, ...]]:
-        """The public functions, by name, and where each starts, in every version.
+        """The starts of the public functions, by name, in every version.
 
-        A name with underscores is left out where one without is the same function.
+        A name with a leading underscore is left out if another name denotes the same function.
         """
         graph = self.graph
         public = {
@@ -103,7 +103,7 @@ class Library:
         return found
 
     def divide(self, common: Iterable[str]) -> None:
-        """Take the functions named in ``common`` for the borders of others."""
+        """Use the functions named in ``common`` as borders of the code of others."""
         borders = {one for one in common if not self._hands_on(one)}
         cut = {place for name in borders & self.functions.keys() for place in self.functions[name]}
         for name, places in self.graph.exports.items():
@@ -113,13 +113,13 @@ class Library:
         self.own_of.cache_clear()
 
     def _hands_on(self, name: str) -> bool:
-        """Return True for the name of a system call, by which libc hands it on."""
+        """Return True if ``name`` is that of a wrapper of a system call."""
         plain = name.lstrip("_")
         numbers = self.table.numbers
         return plain in numbers or plain.removesuffix("64") in numbers or plain == "syscall"
 
     def _own_of(self, name: str) -> frozenset[ImageAddress]:
-        """Return the starts of the pieces of code that are the own of function ``name``."""
+        """Return the starts of the pieces of code that belong to function ``name``."""
         graph = self.graph
         starts = self.functions[name]
         own: set[ImageAddress] = set()
@@ -135,7 +135,7 @@ class Library:
         return frozenset(own)
 
     def _led_to(self, cell: ImageAddress) -> Iterator[ImageAddress]:
-        """Yield where a piece of code leads: by calls, jumps, and addresses that it makes."""
+        """Yield the targets of a piece of code: of calls, jumps, and addresses that it makes."""
         graph = self.graph
         facts = graph.cells[cell]
         called = [ImageAddress(cell.image, address) for address in facts.goes]
@@ -156,12 +156,12 @@ class Library:
             yield ImageAddress(cell.image, facts.end)
 
     def ends(self, place: ImageAddress) -> bool:
-        """Return True if the function at ``place`` never comes back: the program is over there."""
+        """Return True if the function at ``place`` never returns, as when it ends the program."""
         facts = self.graph.known[place.image].cell(place.address)
         return facts is not None and facts.start == place.address and facts.endless
 
     def _becomes_another(self, place: ImageAddress) -> bool:
-        """Return True if a function that never comes back does so because it starts a program."""
+        """Return True if a function does not return because it executes a program."""
         graph = self.graph
         facts = graph.cells.get(place)
         called = [ImageAddress(place.image, address) for address in facts.goes] if facts else []
@@ -188,7 +188,7 @@ class Library:
         return {cell: tuple(made) for cell, made in found.items()}
 
     def calls_of(self, name: str) -> Mapping[str, tuple[Made, ...]]:
-        """Return the calls that function ``name`` makes by itself, and where."""
+        """Return the calls that function ``name`` makes by itself, by name."""
         found: dict[str, set[Made]] = defaultdict(set)
         for cell in self.own_of(name):
             for made in self.made.get(cell, ()):
@@ -197,7 +197,7 @@ class Library:
 
 
 def _private_names(binary: Binary) -> Iterator[str]:
-    """Yield the names that only parts of the library itself may use: of version ``*_PRIVATE``."""
+    """Yield the names for use by the library itself only: those of version ``*_PRIVATE``."""
     sections = {str(one.name): one for one in binary.sections}
     if not {".gnu.version", ".gnu.version_d", ".dynsym"} <= sections.keys():
         return

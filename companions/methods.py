@@ -1,7 +1,8 @@
-"""The functions that CPython offers to programs in Python, as its tables of methods name them.
+"""Find the C functions that CPython offers to Python programs, in its tables of methods.
 
-An entry of a PyMethodDef array is a name, a function, flags and a text (Include/methodobject.h).
-The module is the one whose definition, or the type whose object, points to the array.
+An entry of a PyMethodDef array has a name, a function, flags and a docstring
+(Include/methodobject.h). The array's owner is the module definition, or the type object, that
+points to it.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ _NAME = re.compile(rb"([A-Za-z_][\w.]{0,60})\0", re.ASCII)
 _ENTRY = 32
 _MOST_FLAGS = 0x800
 _MODULE_NAME = -24
-"""From m_methods to m_name of a PyModuleDef."""
+"""The offset of m_name from m_methods in a PyModuleDef."""
 _TYPE_NAME = -208
-"""From tp_methods to tp_name of a PyTypeObject."""
+"""The offset of tp_name from tp_methods in a PyTypeObject."""
 
 
 def methods(binary: Binary) -> dict[str, int]:
-    """Return the functions of a 64-bit ``binary`` by the names that Python has for them."""
+    """Return the addresses of functions in a 64-bit ``binary``, by their names in Python."""
     dynamic, _ = read_symbols(binary)
     words = relocate(binary, dynamic).words
     entries = {
@@ -61,7 +62,7 @@ def _named(
 
 
 def _text(binary: Binary, address: int) -> str:
-    """Return the name that stands at ``address``; an empty text if none does."""
+    """Return the name at ``address``; "" if there is none."""
     try:
         match = _NAME.match(binary.read(address, 64)) if address > 0 else None
     except ValueError:

@@ -1,6 +1,6 @@
-"""Calls whose success may be another result than 0: a number, a descriptor, an address.
+"""Calls that may return another value than 0 on success: a number, a descriptor, an address.
 
-Source: "Return value" of each call in section 2 of the manual. A success of all others is 0.
+Source: "Return value" of each call in section 2 of the manual. All others return 0 on success.
 """
 
 # fmt: off

@@ -1,4 +1,4 @@
-"""The libraries in the table of companions, and the packages that have them."""
+"""The libraries in the table of companions, and the packages that contain them."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ SUITES = {
     "forky": "debian:testing",
     "sid": "debian:sid",
 }
-"""Suites of Debian, oldest first, each with the name by which people know it."""
+"""Debian's suites, oldest first, each with the name that the table uses for it."""
 
 ARCHITECTURES = {"x86_64": "amd64", "i386": "i386", "aarch64": "arm64"}
 """Debian's name for each ABI."""
 
 WHEELS = "pypi"
-"""The place in which a wheel is, where packages have their suite."""
+"""The name that the lock has for wheels, in place of a suite."""
 PLATFORM = "manylinux1_x86_64", "cp37", "cp37m"
-"""The platform, interpreter and ABI of the wheels: old ones, as what they bring along."""
+"""The platform, interpreter and ABI of the wheels: old ones, like the libraries inside."""
 
 BESIDE = "trixie"
-"""The suite whose C library stands beside other libraries, so that only they differ."""
+"""The suite whose C library all releases of other libraries are read with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A library: the pattern of its packages' names, and of its files within.
+    """A library: patterns of its packages' names, and of its files in them.
 
-    ``parts`` of its version make a release: two of 2.36. ``packages`` with the same files in the
-    same suite are releases of their own. Without ``files`` the release alone is of interest.
+    A release is the first ``parts`` numbers of a version: 2.36 has two. Several ``packages`` with
+    the same files in one suite are separate releases. Without ``files``, only the releases are
+    listed.
     """
 
     library: str
@@ -39,11 +40,11 @@ class Source:
     parts: int
     abis: tuple[str, ...] = ("x86_64",)
     alone: bool = True
-    """it needs no C library beside it: it is one"""
+    """True if it is read without a C library, since it is one"""
     used: bool = True
-    """programs of the suite use it, so that the suite as a base has it"""
+    """True if the suite's programs use it, so that a base image of the suite contains it"""
     wheels: tuple[str, ...] = ()
-    """releases that no suite has any more, in wheels of the Python Package Index: ``name==1.0``"""
+    """older releases than any suite has, as wheels of the Python Package Index: ``name==1.0``"""
 
 
 SOURCES = (

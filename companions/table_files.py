@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def render(rows: Iterable[Companion], releases: Sequence[LibraryRelease]) -> dict[str, bytes]:
-    """Return the content of the table and of its lock, by name."""
+    """Return the content of the table and of its lock, by file name."""
     libraries = releases_of(releases)
     lines = [HEADER]
     last = None
@@ -39,7 +39,7 @@ def render(rows: Iterable[Companion], releases: Sequence[LibraryRelease]) -> dic
 
 
 def _ranges(releases: Sequence[str], known: Sequence[str]) -> str:
-    """Return releases as ranges of neighbours: ``2.31``, ``2.31..2.36``, ``2.36..`` to the end."""
+    """Return releases as ranges: ``2.31``, ``2.31..2.36``, or ``2.36..`` up to the newest."""
     texts = []
     at = sorted(map(known.index, releases))
     while at:

@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 
 
 class PipError(RuntimeError):
-    """pip failed; the text is the end of what it says."""
+    """pip failed; the text is the last line that it printed."""
 
 
 def fetch(requirement: str, directory: Path) -> Path:
-    """Return the wheel of ``name==version``, downloaded to ``directory``. Raises PipError."""
+    """Download the wheel of ``name==version`` to ``directory``, and return its path.
+
+    Raises PipError.
+    """
     platform, interpreter, abi = PLATFORM
     options = (
         *("--no-deps", "--only-binary=:all:", f"--platform={platform}"),

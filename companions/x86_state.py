@@ -1,9 +1,9 @@
-"""x86 instructions carried out on what is known: numbers, and unknown words by their origin.
+"""Execute x86 instructions symbolically, on numbers and on unknown words with known origins.
 
-It is for one question, to where control goes after a call failed with a certain errno. So each
-value that comes from the call's result is marked. Where such a one meets an instruction that is not
-understood, it is `LOST`, and a branch on it has no answer (`LostError`): whoever asks is told
-"unknown", never a guess.
+It answers one question: where control goes after a call failed with a certain errno. So each value
+that comes from the call's result is marked. If an instruction that is not understood uses such a
+value, the value is `LOST`, and a branch on it raises `LostError`: the answer is then "unknown",
+never a guess.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class LostError(Exception):
 
 
 class Result(int):
-    """A number that comes from the result of the call."""
+    """A known number that comes from the result of the call."""
 
     __slots__ = ()
 
 
 class Symbol(NamedTuple):
-    """An unknown word, plus ``offset``; words of one ``origin`` are the same."""
+    """An unknown word plus ``offset``; symbols with equal ``origin`` stand for the same word."""
 
     origin: object
     offset: int = 0
@@ -46,7 +46,7 @@ class _Lost:
 
 LOST = _Lost()
 Value: TypeAlias = int | Symbol | _Lost | None
-"""None is a word of which nothing is known, not even that it is the same as another."""
+"""None is a word of which nothing is known, not even whether it equals another."""
 
 _CALLER_SAVED = ("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")
 _ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
@@ -74,7 +74,7 @@ def is_marked(value: Value) -> bool:
 class State:
     """Registers, words of memory, and the last comparison.
 
-    ``compared`` are two values and their width in bits; a test of bits compares with 0.
+    ``compared`` contains two values and their width in bits; ``test`` compares with 0.
     """
 
     word: int
@@ -82,16 +82,16 @@ class State:
     memory: dict[object, tuple[Value, int]] = field(default_factory=dict)
     compared: tuple[Value, Value, int] | None = None
     escaped: bool = False
-    """what comes from the result was put somewhere unknown"""
+    """a marked value was stored at an unknown address"""
 
     def copy(self) -> State:
-        """Return the same, apart."""
+        """Return an independent copy."""
         return State(
             self.word, dict(self.registers), dict(self.memory), self.compared, self.escaped
         )
 
     def key(self) -> object:
-        """Return all of it, to be compared."""
+        """Return a hashable value that represents the whole state."""
         return (
             frozenset((name, repr(one)) for name, one in self.registers.items()),
             frozenset((repr(key), repr(one)) for key, one in self.memory.items()),
@@ -100,13 +100,13 @@ class State:
         )
 
     def get(self, name: str) -> Value:
-        """Return what a register holds."""
+        """Return the value of a register."""
         if name not in self.registers:
             self.registers[name] = Symbol(("register", name))
         return self.registers[name]
 
     def carry_out(self, instruction: Instruction) -> None:
-        """Do what ``instruction`` does; it is no jump, call or return."""
+        """Execute ``instruction``, which is not a jump, call or return."""
         word = word_of(instruction)
         operands = operands_of(instruction)
         if word in _NO_EFFECT:
@@ -156,7 +156,7 @@ class State:
         bits = _bits(target, self.word)
         value: Value = None
         if any(_is_guard(one) for one in operands):
-            # The guard of the stack is as it was, or the program is over.
+            # The stack protector's guard is unchanged, or the program ends.
             self._write(target, None, end)
             self.compared = None
             return
@@ -228,9 +228,9 @@ class State:
             self.compared = (LOST if is_marked(one) or is_marked(other) else None, 0, bits)
 
     def holds(self, condition: str) -> bool | None:
-        """Return if ``condition`` of a jump is true; None if it may be or not.
+        """Return whether ``condition`` of a jump is true; None if it is unknown.
 
-        Raises LostError if that depends on the result of the call in a way that is not understood.
+        Raises LostError if it depends on the result of the call in a way that is not understood.
         """
         code = _CONDITIONS.get(condition)
         if self.compared is None or code is None:
@@ -251,7 +251,7 @@ class State:
         return truth[code.strip("!")] != (code[0] == "!")
 
     def marked_words(self) -> list[object]:
-        """Return the words of the thread that hold what comes from the result: errno."""
+        """Return the thread-local words with marked values: errno."""
         return [
             key
             for key, (value, _) in self.memory.items()
@@ -259,7 +259,7 @@ class State:
         ]
 
     def lasting(self) -> dict[object, tuple[Value, int]]:
-        """Return the words of memory that are the same to other functions."""
+        """Return the words of memory that other functions can also identify."""
         return {
             key: one
             for key, one in self.memory.items()
@@ -267,13 +267,13 @@ class State:
         }
 
     def compares_word_of(self, words: set[object]) -> bool:
-        """Return True if the last comparison was of one of ``words``, as it was before."""
+        """Return True if the last comparison was of the initial value of one of ``words``."""
         return self.compared is not None and any(
             _word_of(one) in words for one in self.compared[:2]
         )
 
     def after_opaque_call(self) -> None:
-        """Forget what a function may change that is not looked into."""
+        """Forget everything that an unanalysed callee may change."""
         arguments = _ARGUMENTS if self.word == 8 else ()
         handed = any(is_marked(self.registers.get(name)) for name in arguments)
         for name in _CALLER_SAVED:
@@ -287,12 +287,12 @@ class State:
                 self.memory[key] = (LOST, size)
 
     def enter(self, back: int) -> None:
-        """Do what a call does to the stack; it will return to ``back``."""
+        """Change the stack as a call does that will return to ``back``."""
         self._move_stack(-self.word)
         self._store(Memory("rsp", None, 1, 0, self.word, ""), back, 0)
 
     def leave(self) -> None:
-        """Do what a return does to the stack."""
+        """Change the stack as a return does."""
         self._move_stack(self.word)
 
     def _move_stack(self, by: int) -> None:
@@ -369,7 +369,7 @@ class State:
         return LOST if is_marked(base) or is_marked(by) else None
 
     def _place(self, memory: Memory, end: int) -> object | None:
-        """Return what tells a word of memory from others; None if it may be any."""
+        """Return a key that identifies a word of memory; None if it may be any word."""
         address = self._address(memory, end)
         if address is None or isinstance(address, _Lost):
             return None
@@ -380,7 +380,7 @@ class State:
 
 
 def is_word_of_file(value: Value) -> bool:
-    """Return True for what stands at a place in the file that is known, such as a table."""
+    """Return True if ``value`` is a word at a known address in the file, such as in a table."""
     match value:
         case Symbol(("memory", _, int()), 0):
             return True
@@ -390,7 +390,7 @@ def is_word_of_file(value: Value) -> bool:
 
 
 def _word_of(value: Value) -> object:
-    """Return the place of which ``value`` is the content, or a part of that."""
+    """Return the key of the word that ``value`` is the content, or a part, of; None if unknown."""
     match value:
         case Symbol(("memory", _, place), 0):
             return place
@@ -411,7 +411,7 @@ def _is_known_place(key: object) -> bool:
 
 
 def _is_own_place(key: object) -> bool:
-    """Return True for a place that is the same whoever names it: of the stack, file or thread."""
+    """Return True if ``key`` identifies one word uniquely: of the stack, file or thread."""
     match key:
         case int():
             return True
@@ -428,9 +428,9 @@ def _is_guard(operand: Operand) -> bool:
 
 
 def _offset_in_table(address: Value) -> object:
-    """Return where the table of the loader has ``address``, on i386, whatever points to the table.
+    """Return a key for an ``address`` in the loader's table on i386, whatever points to the table.
 
-    Each function has that pointer of its own making.
+    Each function computes that pointer itself.
     """
     match address:
         case Symbol(("memory", 4, Symbol(_, offset)), more):
