@@ -1,4 +1,4 @@
-"""Commands that run under a filter, watched: which call was refused, by what, where, and why.
+"""Run a command under a filter and watch it: which call is refused, where, and by which rule.
 
 ::
 

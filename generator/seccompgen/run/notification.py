@@ -76,7 +76,7 @@ class Trap:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """Do not make the call; end the process with SIGSYS, even if it handles or blocks that."""
+    """Do not make the call; end the process with SIGSYS, even if it catches or ignores that."""
 
 
 Answer: TypeAlias = Proceed | Fail | Trap | Kill

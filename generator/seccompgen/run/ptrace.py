@@ -144,7 +144,7 @@ def interrupt(tid: int) -> None:
 
 
 def event_message(tid: int) -> int:
-    """Return an event's number, such as the TID of a new thread; 0 if the caller is gone."""
+    """Return an event's number, such as the TID of a new thread; 0 if ``tid`` is gone."""
     message = ctypes.c_ulong()
     _ptrace(_GETEVENTMSG, tid, 0, ctypes.addressof(message))
     return message.value

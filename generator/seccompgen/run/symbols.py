@@ -66,7 +66,7 @@ class Symbols:
     def around(self, offset: int) -> tuple[str, int] | None:
         """Return the function of the instruction before ``offset``, and how far in it ends.
 
-        None if there is none.
+        Returns None if no function is known there.
         """
         end = self._address(offset)
         if end is None:

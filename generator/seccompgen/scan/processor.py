@@ -199,19 +199,19 @@ class Machine(Protocol):
         """
 
     def is_half(self, instruction: Instruction, location: Location) -> bool:
-        """Return True if it writes the lower half of ``location``, and clears the upper half."""
+        """Return True if the lower half of ``location`` is written, and the upper half cleared."""
 
     def as_sum(self, image: Image, instruction: Instruction, register: str) -> Sum | None:
         """Return the value of ``register`` after ``instruction`` as a sum; None if unknown."""
 
     def sets(self, instruction: Instruction) -> str:
-        """Return the register that is its first operand and is written; "" if there is none."""
+        """Return the register that is the first operand, if that is written; "" otherwise."""
 
     def dies(self, instruction: Instruction) -> bool:
         """Return True if the instruction raises a fatal signal, so that control ends there."""
 
     def makes_page(self, instruction: Instruction) -> bool:
-        """Return True if it puts only the page of an address into a register, as adrp does."""
+        """Return True if the instruction sets a register to an address's page, as adrp does."""
 
     def preserves(self, image: Image, register: str) -> bool:
         """Return True if functions preserve ``register`` for their callers."""
@@ -223,10 +223,10 @@ class Machine(Protocol):
         """Return True if the instruction only compares, and has no operand in memory."""
 
     def only_sets(self, instruction: Instruction, register: str) -> bool:
-        """Return True if it sets ``register`` to a value independent of its old one."""
+        """Return True if the instruction sets ``register``, independently of its old value."""
 
     def copied(self, instruction: Instruction) -> str | None:
-        """Return the register that it copies to another, whole or in part; None for others."""
+        """Return the register that a move copies, whole or in part; None for other instructions."""
 
     def compared(self, code: Sequence[Instruction], index: int) -> tuple[str, int] | None:
         """Return the register that ``code[index]`` bounds from above, and the bound; None if none.

@@ -33,7 +33,7 @@ class Goes(NamedTuple):
 
 
 class Takes(NamedTuple):
-    """The address is made, and any code that gets it may call it."""
+    """The address is made, and code that gets the address may call it."""
 
     address: int
 
@@ -62,7 +62,7 @@ class Pointer(NamedTuple):
 
 
 class Harmless(NamedTuple):
-    """It does not lead to code: ``why`` is that it is data, a label of the function, or null."""
+    """A value that leads to no code: ``why`` is that it is data, a label, or null."""
 
     why: str
 

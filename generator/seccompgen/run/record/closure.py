@@ -101,11 +101,11 @@ class Closure(NamedTuple):
     to_itself: Mapping[Abi, tuple[Allowed, ...]]
 
 
-# --- what was used --------------------------------------------------------------------------------
+# --- uses of calls --------------------------------------------------------------------------------
 
 
 def uses(recording: Recording, cases: PowerCases, tables: Tables) -> Iterator[PowerUse]:
-    """Yield what a run used, and signals to itself that this implies though they were not seen."""
+    """Yield the calls that a run used, and signals to itself that these imply, seen or not."""
     for abi, name, values in named_calls(recording, tables):
         kept = cases.recorded_arguments(name, abi)
         for line, seen in _by_line(name, abi, values, cases).items():
@@ -187,7 +187,7 @@ def to_itself(used: Iterable[PowerUse], abi: Abi, tables: Tables) -> tuple[Allow
     )
 
 
-# --- what is permitted for that -------------------------------------------------------------------
+# --- permissions for them -------------------------------------------------------------------------
 
 
 def close(

@@ -1,6 +1,6 @@
 """Arguments whose values select what a call does, such as `ioctl`'s request.
 
-Source: the man page of each call; the prototype says which argument it is, and how wide.
+Source: the man page of each call; the prototype gives the argument's position and width.
 """
 
 from __future__ import annotations

@@ -35,9 +35,9 @@ _MADE = {ActionKind.ALLOW.value, ActionKind.LOG.value}
 
 @dataclass(frozen=True, slots=True)
 class UncoveredCall:
-    """A call that was made, and the policy's answer: the value ``ret``, by the part ``rule``.
+    """A call that was made, and the policy's answer: the SECCOMP_RET value ``ret``, by ``rule``.
 
-    ``sightings`` counts what was seen of it; see `Recording.refusals`. If ``more``, calls of the
+    ``sightings`` counts how the call was seen; see `Recording.refusals`. If ``more``, calls of the
     same number but with other arguments are counted with it.
     """
 
@@ -162,7 +162,7 @@ def _judged_by(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> JudgedFilter
 
 
 def coverage(recording: Recording, policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Coverage:
-    """Return how ``policy``, for ``abi``, answered a recording that was compared with it."""
+    """Return the answers of ``policy``, for ``abi``, to a recording that was compared with it."""
     judged = _judged_by(policy, abi, tables)
     refused = []
     for (number, arguments), sightings in sorted(

@@ -70,7 +70,7 @@ class Grants:
         return not left
 
     def _covers_through(self, call: str, condition: Predicate | None) -> bool:
-        """Return True for socketcall and ipc if the calls they stand for are always permitted."""
+        """Return True if ``call`` is socketcall or ipc, and its real calls are always permitted."""
         value = getattr(condition, "value", None)
         if not is_multiplexed(call) or value is None:
             return False

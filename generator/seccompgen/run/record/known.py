@@ -89,7 +89,7 @@ def _is_absent(rule: Rule) -> bool:
 
 
 def _is_through(rule: Rule, default: Action) -> bool:
-    """Return True for a rule of a multiplexed call that only repeats the default action."""
+    """Return True if a rule, of a multiplexed call, only repeats the default action."""
     return is_multiplexed(rule.name) and rule.action == default
 
 

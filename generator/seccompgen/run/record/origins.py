@@ -78,7 +78,7 @@ a library's function, or with a function of its own; the line of a script."""
 
 
 def _location(process: Process) -> tuple[int, str]:
-    """Return how precise a location is, and its text."""
+    """Return the precision of a location, and its text."""
     program = printable((process.executable or process.name).rpartition("/")[2])
     lines = script_lines(process).lines
     own_line = next((line for line in lines if not _STANDARD.search(line)), "")
