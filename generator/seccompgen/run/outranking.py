@@ -52,7 +52,7 @@ class Outranking:
         self._repeating: set[int] = set()
 
     def brings_listener(self, asked: Notification) -> bool:
-        """Return True if a call puts threads under a listener: a new one, or by TSYNC its own."""
+        """Return True if a call puts threads under a listener: a new one or, by TSYNC, its own."""
         call = asked.call
         flags = _TSYNC if asked.tid in self._tids else 0
         return (

@@ -1,8 +1,8 @@
 """Find the code that can run, from the entry points on, and record how it is reached.
 
-In doubt, code is assumed to run: so is a function whose address is in data, or is computed by code
-that can run. All of a Go program can run, since the linker has already removed unused code. If it
-is unknown which code can run from a location, the graph records the location and the reason.
+In doubt, code is assumed to run. A function can run if its address is in data, or is computed by
+code that can run. All of a Go program can run, since the linker has already removed unused code. If
+it is unknown which code can run from a location, the graph records the location and the reason.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _WORDS = frozenset({Why.MEMORY, Why.STORED})
 _WHOLE = _WORDS | {Why.RETURNED, Why.CHANGED, Why.NO_STACK, Why.DECODED}
 """Origins of pointers that were made elsewhere, as whole addresses.
 
-A pointer that is decoded, by exclusive or with a secret, was whole when it was encoded (glibc's
+A pointer that is decoded, by XOR with a secret, was whole when it was encoded (glibc's
 PTR_MANGLE).
 """
 
@@ -183,7 +183,7 @@ class _Table(NamedTuple):
 
 
 class _Origin(NamedTuple):
-    """A jump's target is in ``location`` before ``code[at]``; the rest is as in `_Table`."""
+    """A state of the search: ``location``, before ``code[at]``, holds the target; see `_Table`."""
 
     at: int
     location: Location

@@ -45,7 +45,7 @@ _OPENED_BY = {
 }
 """The calls that make a kind count as used; other programs make its other calls, too.
 
-A program binds to ask the kernel about networks, and begins a session to leave a terminal.
+Programs also bind just to ask the kernel about networks, and begin sessions to leave a terminal.
 """
 _FATAL = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGABRT", "SIGKILL", "SIGTERM")
 """Signals that end a process: a program that sends one of them may send any signal."""
@@ -326,8 +326,8 @@ class _Alike:
     def _signals(self, use: PowerUse) -> tuple[Predicate | None, ...]:
         """Return the conditions for the signals that were sent; any signal if one of them is fatal.
 
-        Refusing lesser signals does not restrain a program that may end processes, and a server
-        hangs if one of its signals is refused: PostgreSQL's workers send SIGUSR1 seldom.
+        Refusing lesser signals does not restrain a program that may end processes. A server may
+        hang if one is refused that the run was too short to show, as PostgreSQL's rare SIGUSR1.
         """
         fatal = signals(use.call, self._abi, _FATAL, self._tables)
         return (None,) if set(fatal) & set(use.conditions) else use.conditions

@@ -144,7 +144,7 @@ class Requests:
 
     def hear(self, received: ReceivedSignal) -> None:
         """Act on a signal to this process."""
-        # The command inherits that it is ignored, unless it installs a handler, as nginx does.
+        # The command also ignores it, by inheritance, unless it installs a handler, as nginx does.
         ignored = received.number in self._ignored
         if self._ended or _has_ended(self._main):
             if ends(received) and not ignored:
