@@ -75,7 +75,7 @@ def test_build_writes_a_module_and_the_runtime(policy: Path, tmp_path: Path) -> 
             "run FILTER -- COMMAND",
         ),
         ("run --nope my-policy.yml -- ls -l", "Error: No such option '--nope'."),
-        ("record ls -o p.yml", "say where the policy goes (-o POLICY), or what to compare "),
+        ("record ls -o p.yml", "name the policy to write (-o POLICY), or the one to compare with "),
     ],
 )
 def test_a_command_line_that_is_not_quite_right_is_told_what_to_write(

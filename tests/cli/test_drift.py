@@ -72,7 +72,7 @@ def test_formats_and_bases_are_told_apart_by_the_colon(here: Path) -> None:
         (("--from", "debian:9"), "--from: unknown base 'debian:9' (did you mean 'debian:1"),
         (("--to", "fedora"), "--to: unknown base 'fedora'"),
         (("--from", "debian:11", "--from", "debian:12"), "--from names two bases, debian:11 and"),
-        (("--from", "1:debian:11"), "--from debian:11: a base is for all FILTERs"),
+        (("--from", "1:debian:11"), "--from debian:11: a base applies to all FILTERs"),
         (("--from", "debian:13", "--to", "debian:12"), "nothing in debian:12 is newer than in "),
         (("--to", "glibc:2.5"), "nothing in glibc:2.5 is newer than what the table"),
         (("--to", "glibc:99"), "--to: the table has glibc 2.31 to "),
@@ -167,7 +167,7 @@ def test_the_newer_tag_is_read_from_where_it_is_said_to_be(tmp_path: Path) -> No
     nowhere = inside("drift", "steady.yml", "--tag", OLD, "--source", tmp_path, cwd=tmp_path)
     assert (nowhere.code, nowhere.out) == (2, "")
     without = inside("drift", "steady.yml", "--source", MINIATURE / OLD, cwd=tmp_path)
-    assert (without.code, without.err) == (2, "--source is for --tag: say which release\n")
+    assert (without.code, without.err) == (2, "--source needs --tag, the release to read\n")
 
 
 def test_the_workflow_of_the_page_is_a_file() -> None:

@@ -21,7 +21,8 @@ UNION = {
     "filters": "combine combine.combined find find.box_walk find.lift find.loaded_filter "
     "find.locate find.raw_abis",
     "io": "console file_reach outputs reading streams",
-    "kernel": "constants_file entry_points fact_files powers prototypes_file shipped since_file",
+    "kernel": "constants_file entry_points fact_files fact_rows powers prototypes_file "
+    "shipped since_file",
     "pipeline": "build files numpy_threads packages pool",
     "formats": "android audit declaration detect kafel load minijail oci seccompiler spo strace "
     "systemd",

@@ -19,7 +19,10 @@ require_x86_64()
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["--", "true"], "say where the policy goes (-o POLICY), or what to compare (--against)"),
+        (
+            ["--", "true"],
+            "name the policy to write (-o POLICY), or the one to compare with (--against)",
+        ),
         (["-o", "p.yml"], "name a command to run, after --, or policies to merge (--merge)"),
         (["-o", "p.txt", "--", "true"], "p.txt: the policy is written as YAML, so name it .yml"),
         (["-o", "no/p.yml", "--", "true"], "no/p.yml: there is no directory no"),
@@ -28,7 +31,7 @@ require_x86_64()
         (["-o", "p.yml", "--default-action", "alow", "--", "true"], "--default-action: unknown"),
         (["-o", "p.yml", "--default-action", "log", "--", "true"], "--default-action: log refuses"),
         (["--against", "arm.yml", "--", "true"], "arm.yml: not for x86_64: its arches leave"),
-        (["-o", "mine.yml", "--", "true"], "mine.yml: is there, and was not recorded; write else"),
+        (["-o", "mine.yml", "--", "true"], "mine.yml: exists, and was not recorded; write else"),
     ],
 )
 def test_wrong_input_is_told_and_nothing_is_run(

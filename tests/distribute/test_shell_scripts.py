@@ -107,4 +107,4 @@ def test_fish_looks_by_itself(tmp_path: Path) -> None:
 
 def test_a_shell_that_is_not_known_is_asked_for() -> None:
     run = seccompgen("completion", env={"SHELL": "/bin/tcsh"})
-    assert (run.code, run.err) == (2, "which shell? Say one of bash, zsh, fish\n")
+    assert (run.code, run.err) == (2, "which shell? Name one of bash, zsh, fish\n")

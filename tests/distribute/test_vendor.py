@@ -448,7 +448,7 @@ def test_a_manifest_that_was_edited(project: Path, old: str, new: str, problem: 
         (["worker.yml", "no_exec", "x.py", "--single-file"], "--single-file is one module"),
         (["app/sandbox", "--check", "--force"], "--check overwrites nothing"),
         (["worker.yml", "file"], "file: is not a directory"),
-        (["app/sandbox", "--arch", "x86_64"], "need a POLICY; the manifest says the rest"),
+        (["app/sandbox", "--arch", "x86_64"], "need a POLICY; the manifest has the rest"),
         (["worker.yml", "x", "--arch", "amd46"], "unknown architecture 'amd46' (did you mean"),
     ],
 )

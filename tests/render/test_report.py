@@ -197,9 +197,9 @@ def test_what_is_no_report_is_not_replaced(directory: Path) -> None:
 def test_a_drawing_is_of_one_program(directory: Path) -> None:
     run = inside("report", "policy.yml", "--svg", cwd=directory)
     assert run.code == 2
-    assert run.err == "say with --arch which program is drawn: x86_64, mips64\n"
+    assert run.err == "choose the program to draw with --arch: x86_64, mips64\n"
     run = inside("report", "policy.yml", cwd=directory)
-    assert (run.code, run.err) == (2, "say with -o where the page goes\n")
+    assert (run.code, run.err) == (2, "name the file of the page: -o FILE\n")
     run = inside("report", "policy.yml", "--svg", "--arch", "mips64", cwd=directory)
     assert run.code == 0
     assert run.out.startswith("<svg ")

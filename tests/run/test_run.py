@@ -351,7 +351,7 @@ def test_wrong_input_is_said_before_anything_runs(no_parent: Path, tmp_path: Pat
     wrong.write_text("default_action: allow\nsyscalls:\n- {action: errno, names: [opnat]}\n")
     mark = tmp_path / "mark"
     for words, text in (
-        ([no_parent], "say which command to run"),
+        ([no_parent], "name the command to run"),
         (["--json", no_parent, "--", "touch", mark], "--json is for --trace"),
         ([other, "--", "touch", mark], "not for x86_64: its arches leave that out"),
         ([wrong, "--", "touch", mark], f"{wrong}:3:27: unknown system call 'opnat'"),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 @options.output("DIR", "Where the programs go; default: the current directory.", Path())
-@options.only_abi("Only this ABI; needed where FILE does not say one.")
+@options.only_abi("Only this ABI; needed if FILE does not name one.")
 @options.check
 @options.tables
 @options.as_json

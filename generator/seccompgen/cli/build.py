@@ -52,7 +52,7 @@ _MOST_RULES = 5
 @click.option(
     "--costs",
     is_flag=True,
-    help="Say for each program what it costs, and the least that any program could.",
+    help="Print what each program costs, and the least that any program could cost.",
 )
 @click.option(
     "--dump",
@@ -77,7 +77,7 @@ _MOST_RULES = 5
 @click.option(
     "--nearest",
     is_flag=True,
-    help="With --format systemd: write what settings can say that is nearest, and what differs.",
+    help="With --format systemd: write the nearest settings, and list what differs.",
 )
 @reading_options
 @options.tables_directory
@@ -137,7 +137,7 @@ def build(
         raise InputError("--check writes nothing, so it has no --depfile")
     if nearest and form != "systemd":
         raise InputError(
-            "--nearest is for --format systemd; other forms say all of a policy or nothing"
+            "--nearest is for --format systemd; other formats express all of a policy or nothing"
         )
     tables = options.read_tables(tables_directory)
     how = common.build_options(cached=not (check or no_cache), jobs=jobs)
@@ -150,7 +150,7 @@ def build(
     if project and (output or arches or form != "python" or optimize or no_bitmap or profile):
         raise InputError(
             "-o, --arch, --format, --optimize, --no-bitmap and --profile need a POLICY; "
-            "the project's pyproject.toml says the rest"
+            "a project sets the rest in pyproject.toml"
         )
     if project and report_only:
         raise InputError(

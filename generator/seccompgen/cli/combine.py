@@ -73,7 +73,7 @@ def union(**given: Any) -> None:
 @click.option(
     "--action",
     metavar="ACTION",
-    help="What is answered to the calls taken away; default: the first policy's default_action.",
+    help="The answer to the calls taken away; default: the first policy's default_action.",
 )
 def subtract(**given: Any) -> None:
     """Make one program of the first FILTER that refuses what the others let through.
@@ -127,17 +127,17 @@ def _combine(
     from seccompgen.verify import Operation  # noqa: PLC0415
 
     if is_device(name):
-        raise InputError(f"--name {name}: is a device on Windows; choose another")
+        raise InputError(f"--name {name} is a device on Windows; choose another")
     if not is_module_name(module_name(name)):
-        raise InputError(f"--name {name}: cannot be the name of a Python module; choose another")
+        raise InputError(f"--name {name} cannot be the name of a Python module; choose another")
     if module_name(name).endswith(SUFFIX):
-        raise InputError(f"--name {name}: means a filter that refuses nothing; choose another")
+        raise InputError(f"--name {name} means a filter that refuses nothing; choose another")
     try:
         refusal = None if action is None else Action.parse(action)
     except ValueError as error:
         raise InputError(f"--action: {error}") from None
     if refusal and refusal.kind is ActionKind.ALLOW:
-        raise InputError("--action allow: takes nothing away; name an action that refuses, or log")
+        raise InputError("--action allow takes nothing away; name an action that refuses, or log")
     paths, each = _with_readings(filters, readings)
     require_writable(output)
     written: list[Path] = []

@@ -27,7 +27,7 @@ def completion(ctx: click.Context, shell: str | None, *, install: bool) -> None:
 
     named = shell or Path(os.environ.get("SHELL", "")).name
     if named not in _SHELLS:
-        raise InputError(f"which shell? Say one of {', '.join(_SHELLS)}")
+        raise InputError(f"which shell? Name one of {', '.join(_SHELLS)}")
     whole = ctx.find_root().command
     if not install:
         say(*script(named, whole).splitlines())

@@ -56,7 +56,7 @@ def drift(
     from seccompgen.render.drift_report import drift_json, drift_markdown, drift_text  # noqa: PLC0415
 
     if source and not tag:
-        raise InputError("--source is for --tag: say which release")
+        raise InputError("--source needs --tag, the release to read")
     newer = _newer(tag, source, tables)
     upgrade = upgrade_of(from_base, to_base or "newest")
     paths = common.all_filters(words) if words else common.project_policies(reading)

@@ -36,9 +36,13 @@ if TYPE_CHECKING:
 @click.option(
     "--audit",
     is_flag=True,
-    help="Read refused calls from a log, [FILE] FILTER, and say which rule each was.",
+    help="Read refused calls from a log, [FILE] FILTER, and print the rule that refused each.",
 )
-@click.option("--follow", is_flag=True, help="With --audit: print each record as it comes.")
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="With --audit: follow the log, and print each record as it arrives.",
+)
 @reading_options
 @options.tables
 @options.as_json

@@ -29,10 +29,13 @@ PAGE = documentation("docs/lint.md")
 @click.command()
 @options.filters_argument("words", "[FILTER]...")
 @click.option(
-    "--select", multiple=True, metavar="CODE", help="Only findings of this code; repeatable."
+    "--select",
+    multiple=True,
+    metavar="CODE",
+    help="Report only findings with this code; repeatable.",
 )
 @click.option(
-    "--ignore", multiple=True, metavar="CODE", help="No findings of this code; repeatable."
+    "--ignore", multiple=True, metavar="CODE", help="Leave out findings with this code; repeatable."
 )
 @options.form(
     ["text", "json", "sarif", "github", "gitlab"],

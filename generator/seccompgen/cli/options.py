@@ -121,7 +121,7 @@ default_action = click.option(
     default="errno(EPERM)",
     show_default=True,
     metavar="ACTION",
-    help="What the policy answers to all other calls.",
+    help="The answer to all other calls.",
 )
 optimize = click.option(
     "--optimize",
@@ -137,18 +137,18 @@ profile = click.option(
     "--profile",
     type=PATH,
     metavar="FILE",
-    help="How often which call is made: the table of 'strace -c', or lines 'name: count'.",
+    help="How often each call is made: the table of 'strace -c', or lines 'name: count'.",
 )
 report_only = click.option(
     "--report-only",
     is_flag=True,
-    help="The filter NAME_report_only in place of NAME: it refuses nothing, and the kernel logs "
-    "what NAME would refuse.",
+    help="Write NAME_report_only instead of NAME: it refuses nothing; the kernel logs what "
+    "NAME would refuse.",
 )
-no_cache = click.option("--no-cache", is_flag=True, help="Take nothing from earlier runs.")
+no_cache = click.option("--no-cache", is_flag=True, help="Use no results of earlier runs.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 method = click.option(
     "--method",
     type=click.Choice(["classes", "z3"]),
-    help="Decide in this way only; default: in all that are installed.",
+    help="Use this method only; default: all that are installed.",
 )

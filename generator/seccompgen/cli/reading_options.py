@@ -71,18 +71,21 @@ _FROM_FORMAT = _option(
     "--from",
     "from_format",
     of=_FORMATS,
-    help="Read policies in this format; default: what their content shows.",
+    help="The format of the policies; default: as their content shows.",
 )
 _FROM_EITHER = _option(
     "--from",
     "from_format",
     of=_FormatOrBase(),
     metavar="BASE|FORMAT",
-    help="With a colon: what the policies were made on, such as debian:11. Without: the format to "
-    "read them in.",
+    help="With a colon: the system that the policies were made on, such as debian:11. "
+    "Without: their format.",
 )
 _TO_BASE = click.option(
-    "--to", "to_base", metavar="BASE", help="What they will run on, such as debian:13 or newest."
+    "--to",
+    "to_base",
+    metavar="BASE",
+    help="The system that they will run on, such as debian:13 or newest.",
 )
 _OPTIONS = (
     _option(
@@ -92,17 +95,17 @@ _OPTIONS = (
     _option(
         "--runtime",
         of=click.Choice([one.value for one in Runtime]),
-        help=f"OCI: who gives the profile its meaning; default: {Runtime.RUNC.value}. seccompiler: "
-        "libseccomp for newer Firecrackers.",
+        help=f"OCI: the program that interprets the profile; default: {Runtime.RUNC.value}. "
+        "seccompiler: libseccomp for newer Firecrackers.",
     ),
-    _option("--filter", "thread", metavar="NAME", help="Of a file with several filters, one."),
+    _option("--filter", "thread", metavar="NAME", help="One filter of a file with several."),
     _option(
         "--for", "abis", metavar="ABI",
-        help="The ABI of a policy that does not say it itself; repeatable.",
+        help="The ABI to assume if the policy names none; repeatable.",
     ),
     _option(
         "--systemd", metavar="VERSION", of=click.INT,
-        help="systemd: the release whose groups count.",
+        help="systemd: the release that defines the groups.",
     ),
 )  # fmt: skip
 
@@ -192,10 +195,10 @@ def _only_base(said: list[_Said]) -> str | None:
     names = list(dict.fromkeys(value for _, value in said))
     if any(place for place, _ in said):
         raise InputError(
-            f"--from {names[0]}: a base is for all FILTERs, without a number before it"
+            f"--from {names[0]}: a base applies to all FILTERs; leave out the number before it"
         )
     if len(names) > 1:
-        raise InputError(f"--from names two bases, {names[0]} and {names[1]}: say one")
+        raise InputError(f"--from names two bases, {names[0]} and {names[1]}: choose one")
     return names[0] if names else None
 
 

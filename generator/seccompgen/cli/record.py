@@ -37,19 +37,20 @@ _SEEN_SHOWN = 10
 @click.option(
     "--exact",
     is_flag=True,
-    help="Allow the calls that were seen and no others, one a line: what differs is refused.",
+    help="Allow only the calls that were seen, with any arguments, one per line.",
 )
 @click.option(
     "--args",
     "constrained",
     is_flag=True,
-    help="As --exact, and only the socket families, ioctl requests, ... that were seen.",
+    help="Like --exact, but only with the socket families, ioctl requests, ... that were seen.",
 )
 @click.option(
     "--startup-marker",
     "after_marker",
     is_flag=True,
-    help="Leave out what a process called only before it installed a filter, or did as if.",
+    help="Leave out what a process called only before it installed a filter or made the "
+    "marker call.",
 )
 @click.option(
     "--merge",
@@ -64,8 +65,8 @@ _SEEN_SHOWN = 10
     "log_word",
     type=click.Path(),
     metavar="FILE",
-    help="With --merge, and without COMMAND: add what audit records in FILE say that the policies "
-    "lack; - for standard input.",
+    help="With --merge, and without COMMAND: add calls that audit records in FILE report as "
+    "refused; - for standard input.",
 )
 @click.option(
     "--program",
@@ -79,12 +80,12 @@ _SEEN_SHOWN = 10
     "against_word",
     type=click.Path(),
     metavar="POLICY",
-    help="Say what this policy would refuse, and which of its rules nothing reached.",
+    help="Report what this policy would refuse, and its rules that no call reached.",
 )
 @click.option(
     "--skip-unreached",
     is_flag=True,
-    help="With --against, say nothing of the rules that nothing reached.",
+    help="With --against, omit rules that no call reached.",
 )
 @click.option(
     "-p",
@@ -93,7 +94,7 @@ _SEEN_SHOWN = 10
     type=int,
     multiple=True,
     metavar="PID",
-    help="Record a process that runs already, until it ends or Ctrl-C; repeatable.",
+    help="Record a running process until it ends, or until Ctrl-C; repeatable.",
 )
 @options.default_action
 @reading_options
@@ -133,12 +134,12 @@ def record(
         late = {"-o", "--output", "--against"}.intersection(words)
         hint = f"; {late.pop()} is COMMAND's here: put it before COMMAND" if late else ""
         raise InputError(
-            f"say where the policy goes (-o POLICY), or what to compare (--against){hint}"
+            f"name the policy to write (-o POLICY), or the one to compare with (--against){hint}"
         )
     if log_word and (words or pids or against_word or not (known_words and output)):
         raise InputError(
-            "--audit adds to policies what records say that they lack: say --merge POLICY and "
-            "-o POLICY, and no command"
+            "--audit adds calls from audit records to policies: it needs --merge POLICY and "
+            "-o POLICY, and takes no command"
         )
     if programs and not log_word:
         raise InputError("--program is for --audit")
@@ -146,7 +147,7 @@ def record(
         raise InputError("--skip-unreached is for --against")
     if pids and (words or after_marker):
         raise InputError(
-            "-p watches what runs already: it takes no command, and leaves out no startup"
+            "-p watches a running process: it takes no command and no --startup-marker"
         )
     if not words and not pids and not (known_words and output):
         raise InputError("name a command to run, after --, or policies to merge (--merge)")
@@ -244,8 +245,8 @@ def _refusal(text: str) -> Action:
         raise InputError(f"--default-action: {error}") from None
     if action.kind in {ActionKind.ALLOW, ActionKind.LOG, ActionKind.USER_NOTIF}:
         raise InputError(
-            f"--default-action: {action} refuses nothing by itself; say errno(EPERM), trap, "
-            "kill_process, ..."
+            f"--default-action: {action} refuses nothing by itself; choose errno(EPERM), "
+            f"trap, kill_process, ..."
         )
     return action
 
@@ -275,7 +276,7 @@ def _require_ours(output: Path, known_files: tuple[Path, ...]) -> None:
     headings = tuple(f"# {heading}" for heading in HEADINGS)
     if not start.removeprefix(MODELINE).startswith(headings):
         raise InputError(
-            f"{output}: is there, and was not recorded; write elsewhere, or add to it with --merge"
+            f"{output}: exists, and was not recorded; write elsewhere, or add to it with --merge"
         )
 
 

@@ -54,10 +54,14 @@ class _RunCommand(click.Command):
 @options.filter_argument("filter_word")
 @click.argument("words", metavar="-- COMMAND [ARG]...", nargs=-1, type=click.UNPROCESSED)
 @click.option(
-    "--trace", is_flag=True, help="Say on stderr at once which call was refused, and why."
+    "--trace",
+    is_flag=True,
+    help="Report each refused call at once on stderr, and why it was refused.",
 )
 @click.option(
-    "--permissive", is_flag=True, help="Tell, but let all calls through: to try a policy."
+    "--permissive",
+    is_flag=True,
+    help="Report what would be refused, but let every call through: to try a policy.",
 )
 @click.option(
     "--report-only",
@@ -68,12 +72,13 @@ class _RunCommand(click.Command):
     "--startup-marker",
     "after_marker",
     is_flag=True,
-    help="Trace from where each program installs its own filter, in place of that one, or marks.",
+    help="Trace from where each program installs its own filter (which is replaced) or makes "
+    "the marker call.",
 )
 @click.option(
     "--by",
     type=click.Choice(["notify", "ptrace"]),
-    help="Trace by this means; default: notify, or ptrace where the kernel does not grant that.",
+    help="The method of tracing; default: notify, or ptrace if the kernel does not grant that.",
 )
 @options.output("FILE", "Write what is refused to FILE, not to stderr.")
 @click.option(
@@ -114,7 +119,7 @@ def run(
     from seccompgen.run.launch import become, find_command  # noqa: PLC0415 - keeps --help fast
 
     if not words:
-        raise click.UsageError("say which command to run: seccompgen run FILTER -- COMMAND")
+        raise click.UsageError("name the command to run: seccompgen run FILTER -- COMMAND")
     trace = trace or permissive
     for wanted, option in (
         *((by, "--by"), (output, "--output"), (as_json, "--json")),

@@ -78,7 +78,7 @@ _HOSTS = {"i386": "x86_64"}
 @click.argument(
     "binaries", nargs=-1, required=True, metavar="BINARY...", type=click.Path(path_type=Path)
 )
-@options.output("POLICY", "The file to write; without it, only say what was found.")
+@options.output("POLICY", "The file to write; without it, only report what was found.")
 @click.option("--allow", multiple=True, metavar="NAMES", help="Allow these calls, too.")
 @click.option("--deny", multiple=True, metavar="NAMES", help="Leave these calls out.")
 @options.default_action
@@ -102,7 +102,7 @@ _HOSTS = {"i386": "x86_64"}
     multiple=True,
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Look for libraries here first; repeatable.",
+    help="A directory to search for libraries first; repeatable.",
 )
 @click.option(
     "--root",

@@ -33,7 +33,9 @@ _MOST_NAMED = 8
     "call", metavar="[NAME|NR|@GROUP]", required=False, shell_complete=candidates.calls_and_groups
 )
 @options.only_abi("Only this ABI, by any of its names.")
-@click.option("--since", metavar="RELEASE", help="List the calls newer than this, such as v6.1.")
+@click.option(
+    "--since", metavar="RELEASE", help="List the calls newer than this release, such as v6.1."
+)
 @options.tables
 @options.as_json
 def syscalls(

@@ -54,7 +54,9 @@ class _Wanted:
 
 
 @click.command()
-@click.option("--tag", metavar="TAG", help="A Linux release such as v7.4; default: the pin.")
+@click.option(
+    "--tag", metavar="TAG", help="A Linux release such as v7.4; default: the pinned release."
+)
 @click.option(
     "--from",
     "source",
@@ -65,8 +67,8 @@ class _Wanted:
 @click.option(
     "--history",
     metavar="RELEASES",
-    help="Read the tables of these mainline releases, such as v5.10.. or v5.10,v6.1, and write "
-    "down anew which has each call first.",
+    help="Read the tables of these mainline releases, such as v5.10.. or v5.10,v6.1, and "
+    "record anew which release has each call first.",
 )
 @options.output(
     "DIR", "Write tables, lock and matrix there, for --tables; default: this checkout's own."
@@ -98,7 +100,9 @@ def tables(
         return
     project = find_project(Path.cwd())
     if project is None or not project.kernel.is_dir():
-        raise InputError("this is no checkout of seccompgen: say with -o where the tables go")
+        raise InputError(
+            "this is no checkout of seccompgen: name a directory for the tables with -o"
+        )
     with exclusive(project.root):
         # Another run may have moved the pin while this one waited.
         project = find_project(Path.cwd()) or project

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.command()
 @options.filters_argument("places", "[POLICY]... DEST", required=True)
 @click.option(
-    "--single-file", is_flag=True, help="DEST is one module, with the runtime as part of it."
+    "--single-file", is_flag=True, help="DEST is a single module that contains the runtime."
 )
 @options.report_only
 @options.arches()
@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 @click.option(
     "--check",
     is_flag=True,
-    help="Write nothing; exit 1 and say which files are stale and which were edited.",
+    help="Write nothing; exit 1 and list the files that are stale or were edited.",
 )
-@click.option("--force", is_flag=True, help="Overwrite files that are not as they were vendored.")
+@click.option(
+    "--force", is_flag=True, help="Overwrite files that were edited since they were vendored."
+)
 @options.no_cache
 @options.tables
 @outside_option
@@ -74,7 +76,7 @@ def vendor(
     if not words and (single_file or report_only or only or optimize or no_bitmap or profile):
         raise InputError(
             "--single-file, --report-only, --arch, --optimize, --no-bitmap and --profile need a "
-            "POLICY; the manifest says the rest"
+            "POLICY; the manifest has the rest"
         )
     found = common.policies_named(words, "vendor")
 

@@ -39,14 +39,14 @@ if TYPE_CHECKING:
     "policy_word",
     type=click.Path(),
     metavar="POLICY",
-    help="What the FILTERs should be; a generated module's own policy is found by its banner.",
+    help="The policy of the FILTERs; a generated module's own is found by its banner.",
 )
 @options.only_abi()
 @options.method
 @click.option(
     "--no-runtime",
     is_flag=True,
-    help="Prove modules alone, not that their runtime is seccompgen's own.",
+    help="Prove only the modules, not that their runtime is seccompgen's own.",
 )
 @reading_options
 @options.tables
@@ -96,7 +96,7 @@ def verify(
                 claims += found
                 stale += problems
             elif policy_path:
-                raise InputError(f"{path}: is a policy itself; --policy is for .py and .bpf files")
+                raise InputError(f"{path}: is itself a policy; --policy is for .py and .bpf files")
             else:
                 how = common.build_options(cached=False)
                 claims += claims_of_policy(path, tables, only, how, reading)

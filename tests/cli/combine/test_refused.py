@@ -104,7 +104,7 @@ def test_what_does_not_go_together_is_refused_with_all_that_is_wrong(
 )
 def test_a_name_that_is_no_module_is_refused(here: Path, name: str) -> None:
     assert refused(here, "union", "one.yml", "two.yml", "--name", name) == [
-        f"--name {name}: cannot be the name of a Python module; choose another"
+        f"--name {name} cannot be the name of a Python module; choose another"
     ]
 
 
@@ -115,7 +115,7 @@ def test_a_name_that_is_no_module_is_refused(here: Path, name: str) -> None:
         ("errno(EPREM)", "--action: unknown errno 'EPREM' (did you mean 'EPERM'?); write a name"),
         ("kill", "--action: unknown action 'kill'"),
         ("errno(4096)", "--action: errno(4096): the kernel delivers 0 to 4095 here"),
-        ("allow", "--action allow: takes nothing away; name an action that refuses, or log"),
+        ("allow", "--action allow takes nothing away; name an action that refuses, or log"),
     ],
 )
 def test_an_action_that_is_none_or_takes_nothing_away_is_refused(

@@ -198,7 +198,7 @@ def test_a_program_of_another_abi_is_refuted(here: Path) -> None:
         ("worker.py --arch arm46", "unknown architecture 'arm46' (did you mean 'arm64'?)"),
         (
             "worker.yml --policy worker.yml",
-            "worker.yml: is a policy itself; --policy is for .py and .bpf files",
+            "worker.yml: is itself a policy; --policy is for .py and .bpf files",
         ),
         (
             "worker.py --policy nowhere.yml",

@@ -159,7 +159,7 @@ def test_exactly_the_calls_of_records(here: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--audit", "a.log", "-o", "x.yml"), "--audit adds to policies"),
+        (("--audit", "a.log", "-o", "x.yml"), "--audit adds calls from audit records"),
         (("--audit", "a.log", "--merge", "worker.yml", "-o", "x.yml", "--", "true"), "no command"),
         (("--program", "x", "--merge", "worker.yml", "-o", "x.yml"), "--program is for --audit"),
         (("--audit", "no.log", "--merge", "worker.yml", "-o", "x.yml"), "cannot read no.log"),
