@@ -127,11 +127,11 @@ def _combine(
     from seccompgen.verify import Operation  # noqa: PLC0415
 
     if is_device(name):
-        raise InputError(f"--name {name} is a device on Windows; choose another")
+        raise InputError(f"--name {name}: is a device on Windows; choose another")
     if not is_module_name(module_name(name)):
-        raise InputError(f"--name {name} cannot be the name of a Python module; choose another")
+        raise InputError(f"--name {name}: cannot be the name of a Python module; choose another")
     if module_name(name).endswith(SUFFIX):
-        raise InputError(f"--name {name} means a filter that refuses nothing; choose another")
+        raise InputError(f"--name {name}: means a filter that refuses nothing; choose another")
     try:
         refusal = None if action is None else Action.parse(action)
     except ValueError as error:

@@ -104,7 +104,7 @@ def test_what_does_not_go_together_is_refused_with_all_that_is_wrong(
 )
 def test_a_name_that_is_no_module_is_refused(here: Path, name: str) -> None:
     assert refused(here, "union", "one.yml", "two.yml", "--name", name) == [
-        f"--name {name} cannot be the name of a Python module; choose another"
+        f"--name {name}: cannot be the name of a Python module; choose another"
     ]
 
 
