@@ -188,7 +188,7 @@ def test_no_such_tag(upstream: Upstream) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("https://example.org/linux/{tag}", "does not say {path}; write it like"),
+        ("https://example.org/linux/{tag}", "does not contain {path}; write it like"),
         ("http://example.org/{tag}/{path}", "is not https"),
         ("http://127.0.0.1.example.org/{tag}/{path}", "is not https"),
         ("ftp://example.org/{path}", "is not https"),

@@ -100,7 +100,7 @@ def test_a_table_that_its_lock_does_not_name_is_refused() -> None:
     table, lock = _files()
     with pytest.raises(InputError, match="run `make companions`"):
         read(table + b"\n", lock, Path("there"))
-    with pytest.raises(InputError, match="is no lock of companions"):
+    with pytest.raises(InputError, match="is not a valid lock of the companions table"):
         read(table, b"[[releases", Path("there"))
 
 

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A recorded first release that the tables contradict; ``seen`` is the one by the tables.
+    """A recorded first release, ``known``, that the tables contradict.
 
-    ``seen`` is None if no table has the call, although ``known`` lies within their releases.
+    ``seen`` is the first release whose tables have the call. It is None if no table has the call,
+    although ``known`` lies within their releases.
     """
 
     abi: str

@@ -226,7 +226,7 @@ def read(table: bytes, lock: bytes, where: Path) -> Companions:
         )
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise InputError(
-            Diagnostic(f"is no lock of companions: {error}", Position(place))
+            Diagnostic(f"is not a valid lock of the companions table: {error}", Position(place))
         ) from None
     if data.get("sha256") != hashlib.sha256(table).hexdigest():
         message = f"{TABLE_NAME} is not what this lock names: run `make companions`"

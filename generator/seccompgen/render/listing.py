@@ -233,7 +233,7 @@ class Listing:
         return () if instruction.code & 0x07 == 0x06 else (i + 1,)
 
     def _explore(self) -> list[_FlowFacts]:
-        """Follow every path once, in order: jumps only go forward."""
+        """Return what is known at each instruction, in one pass: jumps only go forward."""
         everything: tuple[Span, ...] = ((0, U32),)
         reach = [_FlowFacts() for _ in self._instructions]
         reach[0].merge({None: everything}, None, {})

@@ -179,7 +179,7 @@ def _constants(report: Report, abi: Abi, tables: Tables) -> tuple[tuple[str, int
 
 
 def _typed(calls: Iterable[str], abi: Abi, tables: Tables) -> Iterator[str]:
-    """Yield the constants that the arguments of some calls are composed of."""
+    """Yield the names of all constants that the arguments of ``calls`` can take, such as flags."""
     for call in calls:
         prototype = tables.facts.prototype(call, abi)
         for one in prototype.parameters if prototype else ():

@@ -103,7 +103,8 @@ class Follower(ABC):
 class _InCase(NamedTuple):
     """A test of a case, and the next question about its field.
 
-    ``stage`` 0 asks whether the high word is more, 1 whether it is equal, 2 about the low word.
+    Of a field of 64 bits, ``stage`` 0 compares the high word with the test's value, stage 1 asks
+    if it is equal to that, and stage 2 compares the low word.
     """
 
     case: int = 0

@@ -112,7 +112,7 @@ def _proof_text(verdict: Verdict, tables: Tables) -> str:
 def _verdicts(
     loaded: LoadedFilter, tables: Tables, reading: Reading, options: BuildOptions
 ) -> tuple[dict[str, Verdict], str]:
-    """Return the verdicts on the programs by ABI, and the reason for each ABI without one.
+    """Return the verdicts by ABI, and one reason for all ABIs that have no verdict.
 
     The method is always the same, so that a page does not depend on the machine.
     """

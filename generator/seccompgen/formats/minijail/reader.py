@@ -201,10 +201,10 @@ class _PolicyReader:
                 self.draft.profile[name] = self.draft.profile.get(name, 0) + count
 
     def _content(self, one: Setting) -> tuple[str | None, str]:
-        """Return the text of the file that a statement names, or None, and its path.
+        """Return the text of the file that a statement names, None if unreadable, and its path.
 
-        An absolute path may be one of the machine that the policy is installed on. If it does not
-        exist here, the file is searched next to the one that names it.
+        An absolute path may be meant for the machine that the policy is installed on. If it does
+        not exist here, the file's name is looked up next to the including file.
         """
         assert one.value
         named, directory = one.value.text, Path(one.position.file).parent

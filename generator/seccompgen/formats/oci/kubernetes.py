@@ -42,7 +42,7 @@ def is_template(text: str) -> bool:
 
 
 def objects(text: str) -> Objects | None:
-    """Return the objects in a file; None if it is one profile and nothing else."""
+    """Return the objects in a file; None if it has no ``kind``, or one object but no ConfigMap."""
     lines = text.split("\n")
     if not any(map(_KIND.match, lines)):
         return None

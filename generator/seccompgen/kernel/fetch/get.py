@@ -71,7 +71,7 @@ def _checked_template(spec: str) -> str:
     advice = "write it like https://example.org/linux/{tag}/{path}"
     shown = shown_url(spec)
     if "{path}" not in spec:
-        raise InputError(f"the source {shown!r} does not say {{path}}; {advice}")
+        raise InputError(f"the source {shown!r} does not contain {{path}}; {advice}")
     try:
         parts = urlsplit(spec)
         host, _ = parts.hostname, parts.port

@@ -83,7 +83,7 @@ def _has_sockets(view: FilterView) -> bool:
 
 
 def _sends(view: FilterView) -> bool:
-    """Return True if send() of the C library is sendto."""
+    """Return True if sockets are permitted, and send() of the C library calls sendto."""
     return _has_sockets(view) and not view.has("send")
 
 
