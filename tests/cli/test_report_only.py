@@ -138,7 +138,7 @@ def test_a_project_has_one_beside_each_filter(here: Path) -> None:
     (here / "worker.yml").rename(here / "seccomp" / "worker.yml")
     (here / "pyproject.toml").write_text(PROJECT)
     done = inside("build", "--report-only", cwd=here)
-    assert (done.code, "report_only = true in" in done.err) == (2, True)
+    assert (done.code, "report_only = true under" in done.err) == (2, True)
     (here / "pyproject.toml").write_text(f"{PROJECT}report_only = true\n")
     assert inside("build", cwd=here).code == 0
     assert inside("build", "--check", cwd=here).code == 0
