@@ -213,7 +213,8 @@ def _not_yaml(text: str, file: str, error: Any) -> InputError:
     from seccompgen.policy.yaml_mistakes import Place, mistake  # noqa: PLC0415 - few have one
 
     if error.problem == "exceeded maximum nesting depth":
-        return _too_large(_TOO_DEEP, Position(file))
+        where = error.problem_mark
+        return _too_large(_TOO_DEEP, Position(file, where.line + 1, where.column + 1))
     mark, since = (
         Place(mark.line, mark.column) if mark else None
         for mark in (error.problem_mark or error.context_mark, error.context_mark)
@@ -227,6 +228,8 @@ def _not_yaml(text: str, file: str, error: Any) -> InputError:
 
 
 _TOO_DEEP = "nested too deeply"
+_LONGEST_TAG = 100
+"""Characters of a tag that are printed."""
 _TOO_MANY = f"too many values: more than {_MAX_NODES:,}, which no policy has"
 _OTHER_BREAKS = re.compile("[\x85\u2028\u2029]")
 _SURROGATES = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
@@ -275,7 +278,9 @@ class _YamlBuilder:
             what = _TOO_DEEP if len(path) > _MAX_DEPTH else _TOO_MANY
             raise _too_large(what, self._at(node))
         if str(node.tag) not in _TAGS[node.id]:
-            self._errors.append(Diagnostic(f"tag {node.tag} is not allowed", self._at(node)))
+            self._errors.append(
+                Diagnostic(f"tag {str(node.tag)[:_LONGEST_TAG]} is not allowed", self._at(node))
+            )
         if node.id == "sequence":
             return [self._value(item, (*path, i)) for i, item in enumerate(node.value)]
         if node.id == "mapping":
