@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Colours(Enum):
-    """Whether styled lines show colours; ``auto``: on a terminal, unless NO_COLOR is set."""
+    """The choice to show colours; ``auto``: on a terminal, unless NO_COLOR is set."""
 
     AUTO = "auto"
     ALWAYS = "always"

@@ -91,7 +91,7 @@ class Layer(NamedTuple):
 
 
 class PolicyFiles(NamedTuple):
-    """How to read the files of a policy: ``read`` parses the content of one to a layer.
+    """A reader of the files of a policy: ``read`` parses the content of one to a layer.
 
     ``outside`` are additional directories whose files may be included (`io.file_reach`);
     ``instead`` has, by path, contents that replace those of files.

@@ -95,7 +95,7 @@ class _Held(NamedTuple):
 
 @dataclass(slots=True)
 class _FlowFacts:
-    """What is known when an instruction runs.
+    """Facts that hold when an instruction runs.
 
     ``calls`` maps an audit value (None: any that was not tested for) to the numbers that can still
     reach the instruction. ``held`` are the words that the accumulator may hold, each with its mask.

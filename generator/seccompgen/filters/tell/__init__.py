@@ -1,1 +1,1 @@
-"""What a filter does, in words: explained, summed up, checked, and collected for reports."""
+"""The effect of a filter, in words: explained, summed up, checked, collected for reports."""

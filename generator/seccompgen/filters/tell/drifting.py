@@ -1,4 +1,4 @@
-"""What newer libraries and a newer kernel tag would do to a filter."""
+"""The effects of newer libraries and of a newer kernel tag on a filter."""
 
 from __future__ import annotations
 
