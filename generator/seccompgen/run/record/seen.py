@@ -125,7 +125,7 @@ class TracedProcess:
 
 @dataclass(frozen=True, slots=True)
 class _CallTreatment:
-    """Rules for recording a call: ``keep`` are index and mask of its arguments, ``name`` is its name.
+    """A way to record a call, by ``name``; ``keep`` are index and mask of its arguments.
 
     ``among`` is empty, or has for each of ``keep`` the values that are distinguished, None for all,
     and the value recorded for the others. ``judged`` are index and mask of the arguments that the
