@@ -100,3 +100,8 @@ def test_what_is_refused(text: str, said: str) -> None:
 
 def test_halves_of_a_character_are_one_as_in_json() -> None:
     assert read_document(b'a: "\\ud83d\\ude00"\n', "p.yml").data == {"a": "\U0001f600"}
+
+
+def test_a_backslash_in_front_of_halves_is_a_backslash() -> None:
+    with pytest.raises(InputError, match="1:14: not YAML"):  # the other half is alone
+        read_document(b'a: "\\\\ud83d\\ude00"\n', "p.yml")

@@ -161,3 +161,10 @@ def test_a_place_is_shown_by_the_name_that_people_know(tmp_path: Path) -> None:
     told = json.loads(forked("run", "--trace", "--json", policy, "--", program).err)
     stack = [told["place"], *told["callers"]]
     assert [one["function"] for one in stack] == ["here::Asker::ask", "crate::work", "main"]
+
+
+def test_a_short_name_that_says_megabytes_stays() -> None:
+    name = f"_Z1f400{'a' * 400}1xIS_S_S_E"
+    for level in range(1, 7):  # each template has the one before it three times
+        name += f"S0_I{3 * f'S{level}_'}E"
+    assert readable(name) == name

@@ -212,13 +212,12 @@ def _not_yaml(text: str, file: str, error: Any) -> InputError:
     """Return the error with advice on a common mistake, or else with the parser's message."""
     from seccompgen.policy.yaml_mistakes import Place, mistake  # noqa: PLC0415 - few have one
 
-    if error.problem == "exceeded maximum nesting depth":
-        where = error.problem_mark
-        return _too_large(_TOO_DEEP, Position(file, where.line + 1, where.column + 1))
     mark, since = (
         Place(mark.line, mark.column) if mark else None
         for mark in (error.problem_mark or error.context_mark, error.context_mark)
     )
+    if mark and error.problem == "exceeded maximum nesting depth":  # libyaml has no other sign
+        return _too_large(_TOO_DEEP, Position(file, mark.line + 1, mark.column + 1))
     if mark and (found := mistake(text, mark, since)):
         message, mark = found
     else:
@@ -232,7 +231,7 @@ _LONGEST_TAG = 100
 """Characters of a tag that are printed."""
 _TOO_MANY = f"too many values: more than {_MAX_NODES:,}, which no policy has"
 _OTHER_BREAKS = re.compile("[\x85\u2028\u2029]")
-_SURROGATES = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+_SURROGATES = re.compile(r"(?<!\\)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _CORE = "tag:yaml.org,2002:"
 _CORE_SCHEMA = (
     ("bool", r"(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),

@@ -16,6 +16,8 @@ _LONGEST = 1024
 """Longer names, in characters, are left as they are; `symbols` reads no more than this."""
 _MOST_REFERENCES = 32
 """Names with more references to earlier parts are left: each nesting doubles the answer."""
+_LONGEST_ANSWER = 1 << 16
+"""Characters of an answer that is read: templates of templates can say a short name at length."""
 _REFERENCE = re.compile(r"[STB][0-9A-Za-z]*_")
 _RUST_HASH = re.compile(r"17h[0-9a-f]{16}E")
 _ESCAPE = re.compile(r"\$(u[0-9a-f]{1,6}|[A-Z]{1,2})\$|\.\.")
@@ -65,9 +67,10 @@ def _demangled(name: str) -> str:
     if len(_REFERENCE.findall(name)) > _MOST_REFERENCES:
         return ""
     try:
-        return demangle(name) or ""
+        answer = demangle(name) or ""
     except ValueError:
         return ""
+    return answer if len(answer) <= _LONGEST_ANSWER else ""
 
 
 def _unescaped(part: str) -> str:

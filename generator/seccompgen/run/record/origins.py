@@ -73,8 +73,11 @@ class Origins:
 
 
 _SCRIPT, _PROGRAM, _FUNCTION, _OWN, _LINE = range(5)
-"""How precise a location is, least first: an interpreter in its own library; a program alone, with
-a library's function, or with a function of its own; the line of a script."""
+"""Degrees of precision of a location, least first.
+
+They are: an interpreter in its own library; a program alone, with a library's function, or with a
+function of its own; the line of a script.
+"""
 
 
 def _location(process: Process) -> tuple[int, str]:
