@@ -51,8 +51,16 @@ SHELLS = {
 }
 
 
-@pytest.mark.parametrize("script", SHELLS)
-@pytest.mark.parametrize("shell", ["busybox", "bash", "mksh", "zsh"])
+# mksh loses a SIGTERM that arrives while it forks, under strace as well: that child never ends.
+SHELLS_AND_SCRIPTS = [
+    (shell, script)
+    for shell in ("busybox", "bash", "mksh", "zsh")
+    for script in SHELLS
+    if (shell, script) != ("mksh", "trap")
+]
+
+
+@pytest.mark.parametrize(("shell", "script"), SHELLS_AND_SCRIPTS)
 def test_shells(shell: str, script: str, tmp_path: Path) -> None:
     words = [program(shell), *(["sh"] if shell == "busybox" else []), "-c", SHELLS[script]]
     endings = [ending for ending in ENDINGS if ending == ITSELF or script == "trap"]
