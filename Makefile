@@ -1,6 +1,7 @@
 # make generate   bring generated/ to the pin; TAG=v7.4 moves the pin, FROM=SOURCE says from where
 # make picture    write docs/assets/report.png, the report that README.md shows, with Chromium
-# make pages      write the manual pages and completions that the wheel installs, and docs/lint.md
+# make pages      write the manual pages and completions that the wheel installs, docs/lint.md and
+#                 docs/shields.md
 # make test       the whole test suite, on all CPUs
 # make quick     the tests of what changed, the nearest first, for a minute at most; BASE=main says
 #                 since when
@@ -51,7 +52,7 @@ picture: $(READY)
 	$(BIN)/python -m website.picture
 
 # What the wheel installs below share/: manual pages of the commands, and completion scripts; also
-# docs/lint.md, from lint's rules, and the tables of keys in docs/.
+# docs/lint.md, from lint's rules, docs/shields.md, and the tables of keys in docs/.
 pages: $(READY)
 	$(BIN)/python -m release.pages
 	$(BIN)/python -m website.key_tables

@@ -1,4 +1,4 @@
-"""Manual pages, completion scripts, Bazel's list of formats, and docs/lint.md, made from the code.
+"""Manual pages, completion scripts, Bazel's list of formats and pages of docs/, made from the code.
 
 ``python -m release.pages`` writes them; ``--check`` lists stale ones. They are committed, so that
 building the wheel needs only hatchling, and its bytes depend on no release of click.
@@ -20,7 +20,7 @@ from seccompgen.io.console import say
 from seccompgen.io.outputs import Outputs
 from seccompgen.pipeline.files import FORMATS
 
-from website.lint_page import PAGE, lint_page
+from website import lint_page, shields_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,10 +151,11 @@ def _marked(text: str) -> str:
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would change.")
 def main(*, check: bool) -> None:
-    """Write the manual pages and completions of the wheel, and docs/lint.md."""
+    """Write the manual pages and completions of the wheel, docs/lint.md and docs/shields.md."""
     files = {SHARE / place: text.encode() for place, text in pages().items()}
     files[BAZEL] = formats().encode()
-    files[PAGE] = lint_page().encode()
+    files[lint_page.PAGE] = lint_page.lint_page().encode()
+    files[shields_page.PAGE] = shields_page.shields_page().encode()
     there = {path for path in SHARE.rglob("*") if path.is_file()}
     outputs = Outputs(files, frozenset(there - files.keys()))
     if not check:

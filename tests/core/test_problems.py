@@ -27,7 +27,7 @@ mount-twin multiplexed-unsaid multiplexed-way namespace-twin negative-order newe
 newer-call newer-group newer-kernel no-banner no-common-abi no-exit no-filters no-listener
 no-restart no-rules no-sigreturn no-such-argument no-such-filter no-tsync no-wait not-combined
 not-in-minijail not-in-oci-profile not-in-seccompiler not-in-unit not-report-only
-number-without-arches open-twin other-filter other-runtime other-tables pointer-argument
+number-without-arches open-hole open-twin other-filter other-runtime other-tables pointer-argument
 pointer-compared policy-needed process-twin racing-memory refused-program refused-too-much
 repeated-abi repeated-group repeated-rule replaced-filter report-only rule-skipped rules-in-order
 scattered-numbers several-filters shadowed-module signal-twin signed-order socket-twin

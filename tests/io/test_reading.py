@@ -397,6 +397,7 @@ OTHERWISE = {
     "filters/tell/abilities.py": "a part of seccompgen",
     "filters/tell/shown_kinds.py": "a part of seccompgen",
     "kernel/powers.py": "a part of seccompgen",
+    "kernel/shields.py": "a part of seccompgen",
     "formats/kafel/calls.py": "a part of seccompgen",
     "policy/plain_json.py": "a text that was read",
     "formats/systemd/groups.py": "a part of seccompgen",

@@ -24,7 +24,8 @@ OTHERS = [one for section in SECTIONS if section != "upgrades" for one in rules(
 def codes_of(path: Path, text: str, rule: LintRule) -> set[str]:
     path.write_text(text)
     upgrade = upgrade_of(None, "newest") if rule in UPGRADES else None
-    found = lint_filter(path, shipped_tables(), upgrade=upgrade).findings
+    holes = rule in rules("holes")
+    found = lint_filter(path, shipped_tables(), upgrade=upgrade, holes=holes).findings
     return {one.kind.value for one in found} - ({"no-tsync"} - {rule.code})
 
 

@@ -37,6 +37,12 @@ PAGE = documentation("docs/lint.md")
 @click.option(
     "--ignore", multiple=True, metavar="CODE", help="Leave out findings with this code; repeatable."
 )
+@click.option(
+    "--shields",
+    "holes",
+    is_flag=True,
+    help="Report known holes that FILTERs leave open, too: docs/shields.md lists them by CVE.",
+)
 @options.form(
     ["text", "json", "sarif", "github", "gitlab"],
     "For people, for programs, for code hosts; as annotations in a workflow of GitHub, or as "
@@ -59,6 +65,7 @@ def lint(
     from_base: str | None,
     to_base: str | None,
     *,
+    holes: bool,
     as_json: bool,
 ) -> None:
     """Find probable mistakes in FILTERs, each with a call that shows it.
@@ -77,7 +84,9 @@ def lint(
     upgrade = upgrade_of(from_base, to_base or NEWEST) if from_base or to_base else None
     wanted, unwanted = _codes(select, "--select"), _codes(ignore, "--ignore")
     paths = common.all_filters(words) if words else common.project_policies(reading)
-    reports = for_each(lambda path: lint_filter(path, tables, only, reading, upgrade), paths)
+    reports = for_each(
+        lambda path: lint_filter(path, tables, only, reading, upgrade, holes=holes), paths
+    )
     shown = [replace(one, findings=_chosen(one.findings, wanted, unwanted)) for one in reports]
     common.print_notes(note for one in reports for note in one.notes)
     _print(shown, "json" if as_json else form, tables, sum(len(one.silenced) for one in reports))

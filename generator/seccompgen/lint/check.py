@@ -49,18 +49,30 @@ class LintedFilter:
     notes: tuple[Diagnostic, ...] = ()
 
 
-def lint(subject: LintedFilter, tables: Tables, upgrade: Upgrade | None = None) -> list[Finding]:
+def lint(
+    subject: LintedFilter,
+    tables: Tables,
+    upgrade: Upgrade | None = None,
+    *,
+    holes: bool = False,
+) -> list[Finding]:
     """Return the findings on a filter, each once, with all ABIs that it applies to.
 
     They are sorted by position, at each the most severe first. Calls of newer libraries are
-    examined for ``upgrade``; by default only certain ones are reported.
+    examined for ``upgrade``; by default only certain ones are reported. With ``holes``, known ones
+    that it leaves open are reported, too.
     """
     sets = Sets()
     found = list(_noted(subject.notes))
     for one in rules("installation") if subject.policy else ():
         found += one.check_policy(subject.policy) if one.check_policy and subject.policy else ()
     for name, side in subject.sides.items():
-        found += _of_program(ABIS[name], side, subject, tables, sets, upgrade or any_upgrade())
+        served, foreign = views_of(ABIS[name], side, subject, tables, sets)
+        found += _of_program(served, foreign, tables, upgrade or any_upgrade())
+        if holes:
+            found += _whole_program("holes", served, foreign)
+        for view in (*served, *foreign):
+            found += _undecided(view)
     return sorted(_merged(found), key=_order)
 
 
@@ -73,14 +85,8 @@ def _noted(notes: Iterable[Diagnostic]) -> Iterator[Finding]:
 
 
 def _of_program(
-    abi: Abi,
-    side: Meaning | Code,
-    subject: LintedFilter,
-    tables: Tables,
-    sets: Sets,
-    upgrade: Upgrade,
+    served: list[FilterView], foreign: list[FilterView], tables: Tables, upgrade: Upgrade
 ) -> Iterator[Finding]:
-    served, foreign = views_of(abi, side, subject, tables, sets)
     for view in served:
         found = [
             finding
@@ -95,11 +101,16 @@ def _of_program(
                 newer += _decided(one.check_upgrade(view, upgrade, tables), view)
         both = _without_repeats(newer, found) if upgrade.asked else _without_repeats(found, newer)
         yield from (located(finding, view) for finding in both)
-    for one in rules("bypasses"):
+    yield from _whole_program("bypasses", served, foreign)
+
+
+def _whole_program(
+    section: str, served: list[FilterView], foreign: list[FilterView]
+) -> Iterator[Finding]:
+    """Yield the findings of a section's rules that look at a program through all its ABIs."""
+    for one in rules(section):
         for view, findings in one.check_program(served, foreign) if one.check_program else ():
             yield from (located(finding, view) for finding in _decided(findings, view))
-    for view in served:
-        yield from _undecided(view)
 
 
 def _checks(one: LintRule, view: FilterView) -> Iterator[Iterable[Finding]]:

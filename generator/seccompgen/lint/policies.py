@@ -46,11 +46,13 @@ def lint_policy(
     abis: Iterable[Abi],
     notes: tuple[Diagnostic, ...] = (),
     upgrade: Upgrade | None = None,
+    *,
+    holes: bool = False,
 ) -> LintReport:
     """Return the findings on a policy for ``abis``; ``notes`` are those of its reader."""
     sides = {abi.name: meaning(policy, abi, tables) for abi in abis}
     file = policy.file
-    found = lint(LintedFilter(file, sides, policy, notes), tables, upgrade)
+    found = lint(LintedFilter(file, sides, policy, notes), tables, upgrade, holes=holes)
     texts = _source_texts(policy)
     # A comment may be for an ABI that was not linted.
     whole = len(sides) == len(policy.arches)

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
     from seccompgen.lint.rule import LintRule
 
-SECTIONS = ("arguments", "bypasses", "requirements", "installation", "upgrades", "comments")
+SECTIONS = (
+    "arguments",
+    "bypasses",
+    "requirements",
+    "installation",
+    "upgrades",
+    "holes",
+    "comments",
+)
 """The packages of rules, in the order of docs/lint.md."""
 
 

@@ -30,21 +30,25 @@ def lint_filter(
     only: Abi | None = None,
     reading: Reading = PLAIN_READING,
     upgrade: Upgrade | None = None,
+    *,
+    holes: bool = False,
 ) -> LintReport:
     """Return the findings on the filter at ``path``, for ABI ``only`` or all that it has.
 
-    With ``upgrade``, calls of newer libraries are checked as well. Raises InputError if it is no
-    filter.
+    With ``upgrade``, calls of newer libraries are checked as well; with ``holes``, known holes.
+    Raises InputError if it is no filter.
     """
-    return lint_loaded(load_filter(path, tables, only, reading), tables, upgrade)
+    return lint_loaded(load_filter(path, tables, only, reading), tables, upgrade, holes=holes)
 
 
-def lint_loaded(loaded: LoadedFilter, tables: Tables, upgrade: Upgrade | None = None) -> LintReport:
+def lint_loaded(
+    loaded: LoadedFilter, tables: Tables, upgrade: Upgrade | None = None, *, holes: bool = False
+) -> LintReport:
     """Return the findings on a filter that was read, for the ABIs that it was read for."""
     if loaded.policy:
         abis = [abi for abi in loaded.policy.arches if abi.name in loaded.sides]
-        return lint_policy(loaded.policy, tables, abis, loaded.notes, upgrade)
-    found = lint_programs(str(loaded.path), loaded.sides, tables, upgrade)
+        return lint_policy(loaded.policy, tables, abis, loaded.notes, upgrade, holes=holes)
+    found = lint_programs(str(loaded.path), loaded.sides, tables, upgrade, holes=holes)
     return replace(found, notes=loaded.notes)
 
 
@@ -61,6 +65,9 @@ def lint_programs(
     sides: Mapping[str, Meaning | Code],
     tables: Tables,
     upgrade: Upgrade | None = None,
+    *,
+    holes: bool = False,
 ) -> LintReport:
     """Return the findings on programs by ABI whose policy is unknown."""
-    return LintReport(file, tuple(lint(LintedFilter(file, sides), tables, upgrade)), sides)
+    found = lint(LintedFilter(file, sides), tables, upgrade, holes=holes)
+    return LintReport(file, tuple(found), sides)
