@@ -5,6 +5,8 @@ FORMATS = [
     "bpf",
     "c",
     "go",
+    "js",
+    "launcher",
     "rust",
     "minijail",
     "oci",

@@ -257,6 +257,17 @@ def test_the_page_on_rust_does_what_it_shows(tmp_path: Path) -> None:
     assert follow("rust.md", tmp_path) == 2
 
 
+@needs("node")
+@needs("bwrap")
+def test_the_page_on_javascript_does_what_it_shows(tmp_path: Path) -> None:
+    assert follow("javascript.md", tmp_path) == 2
+
+
+@needs("gcc")
+def test_the_page_on_a_launcher_does_what_it_shows(tmp_path: Path) -> None:
+    assert follow("launcher.md", tmp_path) == 3
+
+
 # --- Go ------------------------------------------------------------------------------------------
 
 GO = """package main

@@ -15,6 +15,7 @@ from pages import follow
 from seccompgen.core.abis import ABIS
 from seccompgen.languages import language
 from seccompgen.languages.c import TARGETS as C_TARGETS
+from seccompgen.languages.js import TARGETS as JS_TARGETS
 from seccompgen.languages.rust import TARGETS as RUST_TARGETS
 
 if TYPE_CHECKING:
@@ -269,3 +270,30 @@ def test_a_project_has_python_modules_only(tmp_path: Path) -> None:
     run = seccompgen("build", "--format", "c", cwd=tmp_path)
     assert run.code == 2
     assert "--format" in run.err
+
+
+@pytest.mark.long("compiles many modules")
+def test_javascript_has_the_bytes_of_the_raw_files(tmp_path: Path) -> None:
+    assert not build(EVERYWHERE, tmp_path, "--format", "js")
+    assert not build(EVERYWHERE, tmp_path, "--format", "bpf")
+    out = tmp_path / "out"
+    sections = re.split(r'^  \["(\w+)", \[$', (out / "demo/index.js").read_text(), flags=re.M)[1:]
+    found = {
+        arch: bytes.fromhex("".join(re.findall(r"0x(..),(?= 0x| //)", text)))
+        for arch, text in zip(sections[::2], sections[1::2], strict=True)
+    }
+    assert found == {
+        arch: (out / f"demo.{name}.bpf").read_bytes() for name, arch in JS_TARGETS.items()
+    }
+
+
+def test_a_launcher_refuses_what_would_start_nothing(tmp_path: Path) -> None:
+    policy = SMALL.replace("errno(EROFS), names: [mkdirat]", "errno(EPERM), names: [execve]")
+    problems = build(f"{policy}flags: [new_listener]\n", tmp_path, "--format", "launcher")
+    assert problems[1:] == [
+        "demo.yml: a launcher becomes the command, so nobody is left to answer the listener: use "
+        "seccompgen run, or take out new_listener",
+        "demo.yml: refuses execve on x86_64, aarch64, by which a launcher starts the command: "
+        "allow it, or use seccompgen run",
+    ]
+    assert not (tmp_path / "out").exists()
