@@ -12,14 +12,15 @@ Source: seccomp_rule_add(3); tests compare with libseccomp itself.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.model import U32, U64, Action, All, Comparison, Op
 from seccompgen.core.multiplexed import entrance
 from seccompgen.core.sets import EVERYTHING, NOTHING, Sets
+from seccompgen.formats.draft import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.core.errors import Position
     from seccompgen.core.tables import Table
@@ -143,6 +144,48 @@ class AbiRules:
         if self.table.abi.bits == 64:
             return box == EVERYTHING
         return all(self.sets.box(test) == EVERYTHING for test in rule.tests)
+
+
+class RulePiece(NamedTuple):
+    """Rules that make one group: of one entry, with one action, on the same ABIs.
+
+    ``arches`` is None if these are all ABIs that have the calls.
+    """
+
+    entry: int
+    action: Action
+    arches: tuple[str, ...] | None
+
+
+def rule_pieces(
+    own: Iterable[tuple[AbiRules, CallRule]], everywhere: Sequence[AbiRules]
+) -> list[tuple[RulePiece, list[Entry]]]:
+    """Return rules as groups in the order of their entries; ``everywhere`` has all ABIs."""
+    where: dict[tuple[int, str, str | None, Action, Position], list[str]] = {}
+    for of_abi, rule in own:
+        when = _when(rule.tests) if rule.tests and not of_abi.is_always(rule) else None
+        key = rule.entry, rule.name, when, rule.action, rule.position
+        where.setdefault(key, []).append(of_abi.table.abi.name)
+    pieces: dict[RulePiece, list[Entry]] = {}
+    for (entry, name, when, action, position), names in where.items():
+        has = [one.table.abi.name for one in everywhere if name in one.table.numbers]
+        arches = None if set(names) == set(has) else tuple(names)
+        pieces.setdefault(RulePiece(entry, action, arches), []).append(Entry(name, position, when))
+    for entries in pieces.values():
+        entries.sort(key=lambda one: one.position)
+    return sorted(pieces.items(), key=lambda item: item[0].entry)
+
+
+def _when(tests: Sequence[Comparison]) -> str:
+    """Return the condition that all of ``tests`` hold, in our language."""
+    parts = []
+    for test in tests:
+        argument = f"u{test.width}(arg{test.argument})"
+        if test.op is Op.MASKED_EQ:
+            parts.append(f"{argument} & {test.mask:#x} == {test.value:#x}")
+        else:
+            parts.append(f"{argument} {test.op.value} {test.value}")
+    return " and ".join(parts)
 
 
 def call_rules(

@@ -14,13 +14,13 @@ from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT, serves_both
 from seccompgen.core.ages import release_known
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.foreign import Reading, Runtime
-from seccompgen.core.model import Action, ActionKind, FilterFlag, Op
+from seccompgen.core.model import Action, ActionKind, FilterFlag
 from seccompgen.core.multiplexed import MULTIPLEXED, entrance
 from seccompgen.core.problems import Problem
 from seccompgen.core.tables import release
 from seccompgen.core.text import some
 from seccompgen.formats.draft import Draft, Entry, chosen
-from seccompgen.formats.oci.calls import AbiRules, CallRule, call_rules, repeats
+from seccompgen.formats.oci.calls import AbiRules, CallRule, call_rules, repeats, rule_pieces
 from seccompgen.formats.oci.form import ContainerProfile, parse_profile
 from seccompgen.formats.oci.kubernetes import is_template, objects
 from seccompgen.policy.document import read_document
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Comparison
     from seccompgen.core.tables import Table, Tables
     from seccompgen.formats.oci.form import ProfileEntry
 
@@ -94,15 +93,6 @@ def write_profile(
 ) -> None:
     """Translate ``profile`` into ``draft``. Raises InputError with all that cannot be expressed."""
     _Translation(profile, draft, reading, tables).write()
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """Rules that make one group: of one entry, with one action, on the same ABIs."""
-
-    entry: int
-    action: Action
-    arches: tuple[str, ...] | None
 
 
 @dataclass
@@ -398,21 +388,10 @@ class _Translation:
         self, own: Iterable[tuple[AbiRules, CallRule]], all_rules: Sequence[AbiRules]
     ) -> None:
         """Write rules; those of one entry for the same ABIs become one group."""
-        where: dict[tuple[int, str, str | None, Action, Position], list[str]] = {}
-        for of_abi, rule in own:
-            when = _when(rule.tests) if rule.tests and not of_abi.is_always(rule) else None
-            key = rule.entry, rule.name, when, rule.action, rule.position
-            where.setdefault(key, []).append(of_abi.table.abi.name)
-        pieces: dict[_Piece, list[Entry]] = {}
-        for (entry, name, when, action, position), names in where.items():
-            has = [one.table.abi.name for one in all_rules if name in one.table.numbers]
-            arches = None if set(names) == set(has) else tuple(names)
-            pieces.setdefault(_Piece(entry, action, arches), []).append(Entry(name, position, when))
-        for piece, entries in sorted(pieces.items(), key=lambda item: item[0].entry):
+        for piece, entries in rule_pieces(own, all_rules):
             more: dict[str, object] = {"optional": True}
             if piece.arches is not None:
                 more = {"arches": list(piece.arches)}
-            entries.sort(key=lambda one: one.position)
             self.draft.rule(
                 str(piece.action), entries, self.profile.entries[piece.entry].position, **more
             )
@@ -494,15 +473,3 @@ class _Translation:
 def _entries(kept: dict[str, tuple[ProfileEntry, ...]]) -> Iterable[ProfileEntry]:
     """Return the entries that are for some ABI, each once."""
     return dict.fromkeys(one for entries in kept.values() for one in entries)
-
-
-def _when(tests: Sequence[Comparison]) -> str:
-    """Return the condition that all of ``tests`` hold, in our language."""
-    parts = []
-    for test in tests:
-        argument = f"u{test.width}(arg{test.argument})"
-        if test.op is Op.MASKED_EQ:
-            parts.append(f"{argument} & {test.mask:#x} == {test.value:#x}")
-        else:
-            parts.append(f"{argument} {test.op.value} {test.value}")
-    return " and ".join(parts)
