@@ -21,7 +21,8 @@ _INTRODUCTION = """
 
 Codes never change their meaning. Each section has an example: without the lines `+` the policy gets
 the finding, without the lines `-` it is mended. A test tries both. Rules alone are the `syscalls:`
-of a policy with `default_action: allow` and `arches: [x86_64]`.
+of a policy with `default_action: allow` and `arches: [x86_64]`; an example that begins with a
+version, `2`, is a profile of LXC.
 """
 _HEAD = "default_action: allow\narches: [x86_64]\nsyscalls:\n"
 _DIFF = re.compile(r"```diff\n(.*?)```", re.DOTALL)
@@ -50,6 +51,6 @@ def examples(rule: LintRule) -> tuple[str, str]:
     """Return the wrong policy of a rule's documentation, and the mended one."""
     match = _DIFF.search(documentation(rule))
     lines = match[1].splitlines(keepends=True) if match else []
-    head = "" if any(one[1:].startswith("syscalls:") for one in lines) else _HEAD
+    head = _HEAD if lines and lines[0][1:].startswith("- ") else ""
     wrong, mended = ("".join(one[1:] for one in lines if one[0] in f" {sign}") for sign in "-+")
     return head + wrong, head + mended

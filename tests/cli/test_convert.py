@@ -106,7 +106,7 @@ def test_each_of_androids_filters_becomes_a_policy(tmp_path: Path) -> None:
 def test_what_has_no_rules_is_told_as_what_it_is(tmp_path: Path) -> None:
     policy = "default_action: errno\narches: [x86_64]\nsyscalls: [{action: allow, names: [read]}]\n"
     (tmp_path / "p.yml").write_text(policy)
-    (tmp_path / "lxc.conf").write_text("2\nallowlist\n[all]\nread\n")
+    (tmp_path / "apparmor.conf").write_text("#include <tunables/global>\nprofile foo {\n}\n")
     (tmp_path / "wrong.yml").write_text(policy.replace("errno", "eror"))
     assert inside("build", "p.yml", "--format", "bpf", "-o", "raw", cwd=tmp_path).code == 0
     assert inside("build", "p.yml", "-o", "out", cwd=tmp_path).code == 0
@@ -115,7 +115,7 @@ def test_what_has_no_rules_is_told_as_what_it_is(tmp_path: Path) -> None:
         "raw/p.x86_64.bpf": f"is raw instructions, {needs} they were compiled from",
         "out/p/__init__.py": f"is a generated module, {needs} it was made from",
         "p.yml": "is a policy of seccompgen already; if it is another's, say with --from which",
-        "lxc.conf": "looks like a profile of LXC, which no command reads",
+        "apparmor.conf": "looks like a profile of AppArmor, which no command reads",
         "wrong.yml": "wrong.yml:1:17: unknown action 'eror'",
     }
     for name, text in told.items():

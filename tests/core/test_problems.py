@@ -21,7 +21,8 @@ circular-group circular-include clock-twin conflicting-flags conflicting-setting
 constant-skipped dead-rule deep-group deep-include different-kernels empty-group empty-policy
 exec-twin executable-memory false-success few-filters file-exists file-twin foreign-abi
 foreign-manifest foreign-module foreign-number group-skipped hidden-calls identity-twin ignored-bits
-include-elsewhere io-uring-way kernel-ahead kernel-twin large-condition limit-twin long-program
+ignored-text include-elsewhere ineffective-limit io-uring-way
+kernel-ahead kernel-twin large-condition limit-twin long-program
 malformed-file mask-never-matches memory-twin misplaced-key missing-key mixed-words module-twin
 mount-twin multiplexed-unsaid multiplexed-way namespace-twin negative-order newer-argument
 newer-call newer-group newer-kernel no-banner no-common-abi no-exit no-filters no-listener

@@ -174,7 +174,6 @@ def test_each_line_that_a_message_proposes_mends_the_policy(tmp_path: Path, line
 
 
 UNREAD = {
-    "a profile of LXC": "2\nblacklist\nreject_force_umount\n[all]\nkexec_load errno 1\n",
     "a list of calls, such as snapd has": (
         "# a comment\n@unrestricted\naccess\nsetpriority PRIO_PROCESS 0 <=19\n~ptrace"
     ),

@@ -65,6 +65,8 @@ class Problem(Enum):
     INCLUDE_ELSEWHERE = "include-elsewhere"
     NOT_IN_UNIT = "not-in-unit"
     OTHER_FILTER = "other-filter"
+    IGNORED_TEXT = "ignored-text"
+    INEFFECTIVE_LIMIT = "ineffective-limit"
 
     # The conditions of a policy
     WRONG_EXPRESSION = "wrong-expression"

@@ -34,14 +34,6 @@ _UNREAD = (
         re.compile(r"\A\s*(?:<!doctype html|<html)", re.I),
     ),
     Unread(
-        "a profile of LXC",
-        _NOT_READ,
-        re.compile(
-            r"\A\s*(?:1\s*\n\s*(?:whitelist|allowlist|\d)|2\s*\n\s*"
-            r"(?:whitelist|blacklist|allowlist|denylist))"
-        ),
-    ),
-    Unread(
         "a Compose file",
         "and no policy: name the profile of its security_opt, the FILE in seccomp:FILE",
         re.compile(r"\A(?=[\s\S]*^[ \t]+(?:image|build):)[\s\S]*^services:[ \t]*$", re.M),

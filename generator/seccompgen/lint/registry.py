@@ -22,6 +22,7 @@ SECTIONS = (
     "installation",
     "upgrades",
     "holes",
+    "foreign",
     "comments",
 )
 """The packages of rules, in the order of docs/lint.md."""

@@ -158,9 +158,12 @@ class RulePiece(NamedTuple):
 
 
 def rule_pieces(
-    own: Iterable[tuple[AbiRules, CallRule]], everywhere: Sequence[AbiRules]
+    own: Iterable[tuple[AbiRules, CallRule]], everywhere: Sequence[AbiRules], *, exact: bool = False
 ) -> list[tuple[RulePiece, list[Entry]]]:
-    """Return rules as groups in the order of their entries; ``everywhere`` has all ABIs."""
+    """Return rules as groups in the order of their entries; ``everywhere`` has all ABIs.
+
+    With ``exact``, no rule for a call is one for the multiplexed call that also makes it.
+    """
     where: dict[tuple[int, str, str | None, Action, Position], list[str]] = {}
     for of_abi, rule in own:
         when = _when(rule.tests) if rule.tests and not of_abi.is_always(rule) else None
@@ -168,7 +171,9 @@ def rule_pieces(
         where.setdefault(key, []).append(of_abi.table.abi.name)
     pieces: dict[RulePiece, list[Entry]] = {}
     for (entry, name, when, action, position), names in where.items():
-        has = [one.table.abi.name for one in everywhere if name in one.table.numbers]
+        through = entrance(name) if exact else None
+        ways = {name, through[0]} if through else {name}
+        has = [one.table.abi.name for one in everywhere if ways & one.table.numbers.keys()]
         arches = None if set(names) == set(has) else tuple(names)
         pieces.setdefault(RulePiece(entry, action, arches), []).append(Entry(name, position, when))
     for entries in pieces.values():

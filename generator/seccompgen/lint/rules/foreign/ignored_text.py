@@ -1,0 +1,18 @@
+"""The program that a policy is for skips a line or a part of it, without an error.
+
+So a call that the line names is not refused, or not allowed. LXC skips names that no call has, and
+a tab, a carriage return or a comment without a blank before it are parts of the name; it ignores
+all after a complete action (`kill_process` is `kill`); and a line without tests overrides lines
+with tests.
+
+```diff
+ 2
+ denylist
+-	acct errno 1
++acct errno 1
+```
+"""
+
+from seccompgen.lint.rule import LintRule, Severity
+
+RULE = LintRule("ignored-text", Severity.WARNING, note_fix="correct it, or remove it")
