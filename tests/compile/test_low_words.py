@@ -135,3 +135,19 @@ def test_the_kernel_shows_registers_of_i386_as_they_are(tag: str) -> None:
     assert architectures.ABIS["i386"].high_words is HighWords.IGNORED
     text = (KERNEL / tag / "arch/x86/include/asm/syscall.h").read_text()
     assert re.search(r"TS_COMPAT\) \{\s+\*args\+\+ = regs->bx;", text)
+
+
+@pytest.mark.skipif(not KERNEL.is_dir(), reason=f"no kernel sources at {KERNEL}")
+def test_the_kernel_shows_registers_of_o32_as_they_are_or_their_low_words() -> None:
+    """A call gets the registers in any case, so no low word alone may decide: see HighWords.COUNT.
+
+    tests/guests/foreign.py has a kernel show it.
+    """
+    assert architectures.ABIS["mips"].high_words is HighWords.COUNT
+    old, new = (
+        (KERNEL / tag / "arch/mips/include/asm/syscall.h").read_text()
+        for tag in ("v6.1.176", "v7.3.4")
+    )
+    assert re.search(r"case 0: case 1: case 2: case 3:\s+\*arg = regs->regs\[4 \+ n\];", old)
+    assert "(unsigned int)" not in old
+    assert re.search(r"TIF_32BIT_REGS\)\)\)\s+\*arg = \(unsigned int\)\*arg;", new)

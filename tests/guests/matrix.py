@@ -71,8 +71,10 @@ reason. compute_only has no program for s390x.
 - x86_64 runs `uretprobe` (335) and `uprobe` (336) without asking any filter.
 - A logged call waits while 64 records do (`audit_backlog_limit`), sometimes for a minute. Guests
   run without that limit.
-- In 32-bit processes the upper halves of arguments are 0. But 64-bit code can make i386 calls, and
-  x86_64 shows filters whole registers; the calls get the lower halves.
+- In 32-bit processes the upper halves of arguments are 0, but for o32 on a 64-bit MIPS kernel: it
+  shows filters whole registers before Linux 6.14. If there is a filter, calls get them, too.
+- 64-bit code can make i386 calls, and x86_64 shows filters whole registers; the calls get the lower
+  halves.
 
 ## systemd and auditd
 

@@ -42,7 +42,7 @@ RESULTS = ROOT / "build" / "kernels"
 FAULTY = {"x86_64-newest", "s390x", "mips64el"}
 """Guests that try wrong filters as well: one has to, and each of these has faults of its own."""
 
-_COMPAT = {"amd64", "arm64"}
+_COMPAT = {"amd64", "arm64", "mips64el"}
 """Debian's architectures whose kernels start programs of 32 bits as well."""
 
 

@@ -41,10 +41,14 @@ class HighWords(Enum):
     COUNT = "count"
     """Part of the value, as on all 64-bit ABIs; also assumed where nothing else is known.
 
-    x32 and MIPS n32 pass 64 bits. If there is a filter, a 64-bit MIPS kernel passes the registers
-    of o32 on unchanged, and before v6.14 it also shows them unchanged to the filter. On 64-bit
-    kernels a tracer can set all 64 bits of the arguments of arm and parisc; both the filter and the
-    system call get them.
+    x32 and MIPS n32 pass 64 bits. On 64-bit kernels a tracer can set all 64 bits of the arguments
+    of arm and parisc; both the filter and the system call get them.
+
+    o32 on a 64-bit MIPS kernel: a call without a filter gets sign-extended low words. If there is a
+    filter, ``trace_a_syscall`` (arch/mips/kernel/scall64-o32.S) loads the registers again, and the
+    call gets all 64 bits. Before v6.14 ``mips_get_syscall_arg()`` shows filters the same 64 bits,
+    since then their low words alone. On older kernels a filter of low words would take a length of
+    4 GiB for 0.
     """
 
 
