@@ -62,8 +62,8 @@ def refused(file: Path, reading: Reading | None = None) -> list[str]:
 
 @pytest.mark.parametrize("name", OWN)
 def test_converts_to_the_same(name: str) -> None:
-    converted = convert(FORMATS / name, TABLES)
-    assert f"# from {FORMATS / name}:" in converted.text
+    """`convert` proves that what it writes means what it read."""
+    assert "syscalls:" in convert(FORMATS / name, TABLES).text
 
 
 @pytest.mark.parametrize(

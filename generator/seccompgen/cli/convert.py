@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @reading_options
 @options.tables
 def convert(file: Path, output: str | None, reading: Reading, tables: Tables) -> None:
-    """Write somebody else's policy in our language, each rule with its origin.
+    """Write somebody else's policy in our language, with its comments.
 
     FILE is a seccomp profile of OCI, Docker, Podman or Kubernetes, or one of minijail,
     seccompiler, kafel, systemd, Android or libseccomp; docs/formats.md says what carries over.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.foreign import Reading
+    from seccompgen.formats.source_comments import SourceComment
     from seccompgen.policy.document import Path
 
 
@@ -37,8 +38,8 @@ class Draft:
 
     ``notes`` are remarks, not errors; ``sources`` are the other files that were read, with their
     sha256. ``profile`` maps calls to how often they are made, if the file states it. ``remarks``
-    are comments to write above groups of rules, by the group's index. ``outside`` lists further
-    directories from which the file may name files.
+    are comments to write above groups of rules, by the group's index; ``comments`` are those of the
+    file itself. ``outside`` lists further directories from which the file may name files.
     """
 
     file: str
@@ -46,6 +47,7 @@ class Draft:
     sources: list[tuple[str, str]] = field(default_factory=list)
     profile: dict[str, int] = field(default_factory=dict)
     remarks: dict[int, str] = field(default_factory=dict)
+    comments: list[SourceComment] = field(default_factory=list)
     outside: tuple[Directory, ...] = ()
     _data: dict[str, Any] = field(default_factory=dict)
     _keys: dict[Path, Position] = field(default_factory=dict)

@@ -11,24 +11,31 @@ from seccompgen.policy.form import keys_of
 from seccompgen.policy.keys import POLICY_KEYS, NameWithConditions, SyscallGroup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from seccompgen.policy.document import Path
 
 _WIDTH = 96
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\([A-Za-z0-9]+\))?|v[0-9]+\.[0-9]+")
+_PLAIN_CONDITION = re.compile(r"[a-z(][A-Za-z0-9_ ()&|~<>=!{},^+-]*")
+"""Conditions that are the same text in YAML without quotes."""
 _WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
 """Words that some YAML parsers read as another value than text, in any case."""
 
 
-def policy_text(data: dict[str, Any], comments: Mapping[int, Iterable[str]] | None = None) -> str:
+def policy_text(data: dict[str, Any], comments: Mapping[Path, Sequence[str]] | None = None) -> str:
     """Return the text of a policy file with ``data``, which must have passed `schema.validate`.
 
-    ``comments`` are printable lines to write above a group of rules, by the group's index.
+    ``comments`` are printable lines to write above the parts of the file, by path: ``()`` is its
+    head, and the index after the last group its end. An empty line stays one.
     """
     return "".join(f"{line}\n" for line in _lines(data, comments or {}))
 
 
-def _lines(data: dict[str, Any], comments: Mapping[int, Iterable[str]]) -> Iterator[str]:
-    for key in [key for key in POLICY_KEYS if key not in {"include", "syscalls"}]:
+def _lines(data: dict[str, Any], comments: Mapping[Path, Sequence[str]]) -> Iterator[str]:
+    if comments.get(()):
+        yield from (*_comment(comments[()]), "")
+    for key in [key for key in POLICY_KEYS if key != "syscalls"]:
         if key == "description" and _is_block(data.get(key, "")):
             whole = data[key].endswith("\n")
             yield f"description: |{'' if whole else '-'}"
@@ -38,28 +45,78 @@ def _lines(data: dict[str, Any], comments: Mapping[int, Iterable[str]]) -> Itera
             for name, members in data[key].items():
                 yield from (f"  {line}" for line in _listed(f"{name}: {_flow(members)}"))
         elif key in data:
-            yield f"{key}: {_flow(data[key])}"
+            yield from _setting(key, data[key])
     yield "syscalls:" if data["syscalls"] else "syscalls: []"
-    for i, group in enumerate(data["syscalls"]):
-        yield from (f"# {line}" for line in comments.get(i, ()))
-        yield from _item(_section(SyscallGroup, group))
+    for i, group in enumerate((*data["syscalls"], None)):
+        lines = comments.get(("syscalls", i), ())
+        if i and (lines or (group is not None and ("syscalls", i - 1) in comments)):
+            yield ""
+        yield from _comment(lines)
+        if group is not None:
+            yield from _item(_section(SyscallGroup, group, ("syscalls", i), comments))
 
 
-def _section(form: type, data: dict[str, Any]) -> Iterator[str]:
+def _section(
+    form: type, data: dict[str, Any], path: Path, comments: Mapping[Path, Sequence[str]]
+) -> Iterator[str]:
     """Yield the lines of a group or an entry, in the order of the declared keys."""
     for key in (key for key in keys_of(form) if key in data):
         if key == "names":
-            names = [name if isinstance(name, int) else _flow(name) for name in data[key]]
-            yield from _listed(f"names: [{', '.join(map(str, names))}]")
+            yield from _names(data[key], (*path, key), comments)
         elif key == "names_with_args":
             yield f"{key}:"
-            for entry in data[key]:
-                yield from _item(_section(NameWithConditions, entry))
+            for j, entry in enumerate(data[key]):
+                place = (*path, key, j)
+                yield from _comment(comments.get(place, ()))
+                yield from _item(_section(NameWithConditions, entry, place, comments))
         elif key == "arguments":
             yield f"{key}:"
             yield from (f"- {_flow(argument)}" for argument in data[key])
+        elif key == "when" and _PLAIN_CONDITION.fullmatch(data[key]):
+            yield from _condition(f"{key}: {data[key]}")
         else:
-            yield f"{key}: {_flow(data[key])}"
+            yield from _setting(key, data[key])
+
+
+def _condition(text: str) -> list[str]:
+    """Return the wrapped lines of a condition; a long union is broken at its operators."""
+    lines = _listed(text)
+    if max(map(len, lines)) <= _WIDTH - 2:
+        return lines
+    return _listed(re.sub(r"(?<=\w)\|(?=\w)", " | ", text))
+
+
+def _setting(key: str, value: Any) -> list[str]:
+    """Return the lines of a key; a list is wrapped."""
+    text = f"{key}: {_flow(value)}"
+    return _listed(text) if isinstance(value, list) else [text]
+
+
+def _names(
+    names: Sequence[int | str], path: Path, comments: Mapping[Path, Sequence[str]]
+) -> Iterator[str]:
+    """Yield a list of names: each on a line if one of them has a comment."""
+    texts = [str(name) if isinstance(name, int) else _flow(name) for name in names]
+    if not any((*path, j) in comments for j in range(len(names))):
+        yield from _listed(f"names: [{', '.join(texts)}]")
+        return
+    yield "names:"
+    for j, text in enumerate(texts):
+        lines = list(_comment(comments.get((*path, j), ())))
+        if len(lines) == 1 and len(text) + len(lines[0]) <= _WIDTH - 5:
+            yield f"- {text} {lines[0]}"
+        else:
+            yield from (*lines, f"- {text}")
+
+
+def _comment(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a comment; long ones are wrapped."""
+    for line in lines:
+        indent = " " * (len(line) - len(line.lstrip()))
+        wrapped = textwrap.wrap(
+            line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
+        yield from (f"# {one}" for one in wrapped) if wrapped else [""]
 
 
 def _item(lines: Iterable[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
 from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.problems import Problem
 from seccompgen.core.text import printable
+from seccompgen.filters.combine.tidy import tidied
 from seccompgen.filters.find.locate import locate_policy
 from seccompgen.formats import filter_names, load_policy, translate
 from seccompgen.io.reading import read_input
@@ -18,7 +19,6 @@ from seccompgen.lint import Severity, lint_policy
 from seccompgen.policy.document import MAX_POLICY, read_document
 from seccompgen.policy.yaml_text import policy_text
 from seccompgen.render.call_names import difference_text
-from seccompgen.render.findings import message_of
 from seccompgen.verify import Difference, meaning, prove
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Tables
-    from seccompgen.formats.draft import Draft
     from seccompgen.lint import LintReport
 
 
@@ -58,9 +57,8 @@ def convert(path: Path, tables: Tables, reading: Reading = PLAIN_READING) -> Con
         raise InputError(Diagnostic(text, Position(str(path)), Problem.WRONG_VALUE))
     policy, notes = load_policy(path, tables, reading)
     report = lint_policy(policy, tables, list(policy.arches), notes)
-    document = draft.document()
     name = f"{path.stem}.yml"
-    written = policy_text(document.data, _comments(draft, report))
+    written = policy_text(*tidied(draft, policy, tables))
     again, _ = load_policy(read_document(written.encode(), name), tables)
     written = _silenced(written, again, path, tables)
     again, _ = load_policy(read_document(written.encode(), name), tables)
@@ -97,20 +95,6 @@ def convert_all(
     if problems:
         raise InputError(*problems)
     return found
-
-
-def _comments(draft: Draft, report: LintReport) -> dict[int, list[str]]:
-    """Return the comments above each group: its origin, and lint's findings there."""
-    comments = {i: [f"from {printable(str(where))}"] for i, where in draft.groups.items()}
-    for i, remark in draft.remarks.items():
-        comments[i] += [printable(line) for line in remark.split("\n")]
-    starts = sorted((where, i) for i, where in draft.groups.items())
-    for finding in report.findings:
-        before = [i for where, i in starts if finding.position and where <= finding.position]
-        if before:
-            words = " ".join(message_of(finding).split())
-            comments[before[-1]].append(printable(f"lint: {finding.kind.value}: {words}"))
-    return comments
 
 
 def _silenced(text: str, policy: ResolvedPolicy, path: Path, tables: Tables) -> str:

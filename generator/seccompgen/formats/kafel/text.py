@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import U64
 from seccompgen.core.problems import Problem
+from seccompgen.formats.source_comments import SourceComment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from seccompgen.formats.draft import Draft
@@ -109,7 +110,9 @@ class KafelLexer:
                 self._include(source, found, depth)
             elif kind == "number":
                 self._words.append(self._number(found[0], source.at(at)))
-            elif kind != "blank":
+            elif kind == "blank":
+                self._draft.comments += _comments(found[0], source, at)
+            else:
                 self._words.append(KafelWord(kind, found[0], source.at(at)))
             at = found.end()
 
@@ -152,6 +155,22 @@ class KafelLexer:
                 self.errors += error.diagnostics
                 continue
             self._read(KafelSource(str(path), text), depth + 1)
+
+
+def _comments(blank: str, source: KafelSource, start: int) -> Iterator[SourceComment]:
+    """Yield the comments and empty lines of a blank that begins at an index of ``source``."""
+    lines, at = blank.split("\n"), start
+    inside = blank.startswith("/*")
+    for number, line in enumerate(lines):
+        text = line.strip()
+        if text:
+            text = text.removeprefix("//").removeprefix("/*").removesuffix("*/")
+            text = (text.lstrip().removeprefix("*") if inside else text).strip()
+            begins = source.text[source.text.rfind("\n", 0, start) + 1 : start].strip()
+            yield SourceComment(source.at(at), text, trailing=bool(begins) and not number)
+        elif 0 < number < len(lines) - 1:
+            yield SourceComment(source.at(at), None)
+        at += len(line) + 1
 
 
 class KafelCursor:

@@ -31,6 +31,7 @@ from seccompgen.formats.minijail.grammar import (
     statements,
 )
 from seccompgen.formats.numbered import NumberedCall, NumberedPolicy, NumberedRule
+from seccompgen.formats.source_comments import line_comments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -91,6 +92,7 @@ class _PolicyReader:
         self._including = (*self._including, os.path.realpath(file))
         first = Position(file, 1, 1)
         elsewhere: dict[str, Position] = {}
+        self.draft.comments += line_comments(text, file, "#", trailing=True)
         for one in statements(text, file, self.problems, elsewhere):
             if isinstance(one, CallStatement):
                 self.filters.append(one)

@@ -102,6 +102,7 @@ class ProfileEntry:
     position: Position
     includes: Where = Where()
     excludes: Where = Where()
+    comment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,10 @@ class _ProfileForm:
         )
         if action is None or len(self.problems) > known:
             return None
-        return ProfileEntry(tuple(named), action, matches, self._at(path), includes, excludes)
+        said = self._value(fields["comment"]) if "comment" in fields else None
+        comment = said if isinstance(said, str) else ""
+        where = self._at(path)
+        return ProfileEntry(tuple(named), action, matches, where, includes, excludes, comment)
 
     def _match(self, path: Path) -> EntryMatch | None:
         if not isinstance(self._value(path), dict):

@@ -23,15 +23,16 @@ from seccompgen.formats.draft import Draft, Entry, chosen
 from seccompgen.formats.oci.calls import AbiRules, CallRule, call_rules, repeats, rule_pieces
 from seccompgen.formats.oci.form import ContainerProfile, parse_profile
 from seccompgen.formats.oci.kubernetes import is_template, objects
+from seccompgen.formats.source_comments import SourceComment
 from seccompgen.policy.document import read_document
 from seccompgen.policy.plain_json import require_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.tables import Table, Tables
-    from seccompgen.formats.oci.form import ProfileEntry
+    from seccompgen.formats.oci.form import ProfileEntry, Where
 
 DOCKER_CAPABILITIES = frozenset(
     f"CAP_{name}"
@@ -93,6 +94,36 @@ def write_profile(
 ) -> None:
     """Translate ``profile`` into ``draft``. Raises InputError with all that cannot be expressed."""
     _Translation(profile, draft, reading, tables).write()
+    written = {*draft.groups.values()}
+    draft.comments += _comments(one for one in profile.entries if one.position in written)
+
+
+def _comments(entries: Iterable[ProfileEntry]) -> Iterator[SourceComment]:
+    """Yield the comments of entries, and what they are for; each of these begins a paragraph."""
+    before: tuple[str, ...] = ()
+    for entry in entries:
+        where = entry.position
+        lines = (*entry.comment.splitlines(), *_conditions_text(entry.includes, entry.excludes))
+        if lines != before:
+            yield SourceComment(where, None)
+            yield from (SourceComment(where, line) for line in lines)
+        before = lines
+
+
+def _conditions_text(needs: Where, without: Where) -> Iterator[str]:
+    """Yield the capabilities, machines and kernels that an entry is for."""
+    if needs.caps:
+        yield f"with {', '.join(needs.caps)}"
+    if without.caps:
+        yield f"without {', '.join(without.caps)}"
+    if needs.arches:
+        yield f"for {', '.join(dict.fromkeys(needs.arches))}"
+    if without.arches:
+        yield f"not for {', '.join(dict.fromkeys(without.arches))}"
+    if needs.kernel:
+        yield f"for Linux {'.'.join(map(str, needs.kernel))} and newer"
+    if without.kernel:
+        yield f"for Linux older than {'.'.join(map(str, without.kernel))}"
 
 
 @dataclass

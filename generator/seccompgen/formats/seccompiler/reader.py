@@ -31,6 +31,7 @@ from seccompgen.formats.draft import Draft, chosen
 from seccompgen.formats.numbered import NUMBERED_ABIS, NumberedCall, NumberedPolicy, NumberedRule
 from seccompgen.formats.oci.form import ContainerProfile, EntryMatch, ProfileEntry
 from seccompgen.formats.oci.reader import write_profile
+from seccompgen.formats.source_comments import SourceComment
 from seccompgen.policy.document import read_document
 from seccompgen.policy.form import (
     ValueForm,
@@ -173,7 +174,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     name = chosen([*_filters(document)], reading.thread, document.position(()))
     reader = _FilterReader(document, name)
     policy = reader.policy()
-    draft = Draft(file, notes=reader.notes)
+    draft = Draft(file, notes=reader.notes, comments=list(reader.comments()))
     abis = policy.abis(reading.abis, NUMBERED_ABIS, tables)
     if reading.runtime is Runtime.LIBSECCOMP:
         reader.require(policy.unknown_calls(_nowhere(policy, abis, tables), tables))
@@ -263,6 +264,13 @@ class _FilterReader:
             text = f"the kernel delivers {found} for {number}"
             self.notes.append(Diagnostic(text, at, Problem.TOOLS_DIFFER))
         return found, at
+
+    def comments(self) -> Iterator[SourceComment]:
+        """Yield the comments of each rule, and those of its conditions."""
+        for rule, where in self._rules:
+            for comment in (rule.comment, *(one.comment for one in rule.args or ())):
+                if comment:
+                    yield SourceComment(where, " ".join(comment.split()), trailing=True)
 
     def policy(self) -> NumberedPolicy:
         """Return the filter as seccompiler understands it; incomplete if the filter has errors."""

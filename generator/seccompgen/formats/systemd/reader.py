@@ -15,7 +15,7 @@ settings.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
@@ -25,6 +25,7 @@ from seccompgen.core.errors import MOST_HINTS, Diagnostic, InputError, Position,
 from seccompgen.core.multiplexed import MULTIPLEXED, entrance
 from seccompgen.core.problems import Problem
 from seccompgen.formats.draft import Draft, Entry
+from seccompgen.formats.source_comments import SourceComment
 from seccompgen.formats.systemd.groups import DEFAULT_RELEASE, systemd_groups
 from seccompgen.formats.systemd.restrictions import (
     WITH_SOCKET,
@@ -68,6 +69,8 @@ _SWITCHES = frozenset({
 })
 """Settings that take yes or no."""
 # fmt: on
+_UNKNOWN = "errno(ENOSYS)"
+"""The answer of an allow list to calls that systemd does not know."""
 _SEVERITY = ("allow", "log", "errno", "kill_thread", "kill_process")
 _MULTIPLEXERS = frozenset(MULTIPLEXED)
 _BEHIND = frozenset(call for listed in MULTIPLEXED.values() for call in listed.split())
@@ -135,6 +138,7 @@ class _Unit:
         self.families, self.namespaces = Families(), Namespaces(self.release)
         self.personality: Assignment | None = None
         self.seen: Position | None = None
+        self.assigned: list[Assignment] = []
 
     def fault(self, text: str, where: Position, kind: Problem = Problem.WRONG_VALUE) -> None:
         self.faults.append(Diagnostic(text, where, kind))
@@ -162,6 +166,7 @@ class _Unit:
             case _:
                 return
         self.seen = self.seen or one.position
+        self.assigned.append(one)
 
     def _list(self, listed: _CallList, one: Assignment) -> None:
         if not one.words:
@@ -307,8 +312,21 @@ class _Unit:
         for call in self._restrict(draft, restrictions, filters):
             named.pop(call, None)
         self._entrances(draft, named, unresolved)
-        _rules(draft, named)
+        unlisted = (_UNKNOWN, self.filter.start) if self.filter.allows else None
+        _rules(draft, named, unlisted)
+        draft.comments += self._comments(draft)
         return draft
+
+    def _comments(self, draft: Draft) -> Iterator[SourceComment]:
+        """Yield the unit's comments on assignments, and each assignment that made rules."""
+        made = set(draft.groups.values())
+        for one, later in pairwise([*self.assigned, None]):
+            assert one
+            own = any(one.position <= at and not (later and later.position <= at) for at in made)
+            lines = (*one.comments, str(one)) if own else one.comments
+            if lines:
+                yield SourceComment(one.position, None)
+            yield from (SourceComment(one.position, line) for line in lines)
 
     def _unresolved_multiplexers(self) -> frozenset[str]:
         """Return those of socketcall and ipc that have no rule of their own in an allow list.
@@ -365,7 +383,7 @@ class _Unit:
             unknown = rest
             if listed is self.filter and listed.allows:
                 # Calls that systemd does not know fail as on a kernel that does not have them.
-                unknown = "errno(ENOSYS)"
+                unknown = _UNKNOWN
                 # So do those that the kernel's own ABI lacks and another of its ABIs has.
                 own = {c for abi in self._natives() for c in self.tables.tables[abi].numbers}
                 for call in self.names - (self.groups["known"] & own) - answers.keys():
@@ -474,8 +492,12 @@ def _severest(answers: Iterable[tuple[str, Position]]) -> tuple[str, Position]:
     return max(reversed(list(answers)), key=lambda one: _SEVERITY.index(one[0].partition("(")[0]))
 
 
-def _rules(draft: Draft, named: dict[str, tuple[str, Position]]) -> None:
-    """Add a rule for each word of the file.
+def _rules(
+    draft: Draft,
+    named: dict[str, tuple[str, Position]],
+    unlisted: tuple[str, Position | None] | None,
+) -> None:
+    """Add a rule for each word of the file; ``unlisted`` answers what systemd does not know.
 
     libseccomp answers socketcall and ipc by their own rule if there is one, whatever other rules
     say: such a rule comes first.
@@ -485,3 +507,5 @@ def _rules(draft: Draft, named: dict[str, tuple[str, Position]]) -> None:
         by_origin.setdefault((call not in _MULTIPLEXERS, where, action), []).append(call)
     for (_, where, action), calls in sorted(by_origin.items()):
         draft.rule(action, [Entry(one, where) for one in calls], where, optional=True)
+        if (action, where) == unlisted:
+            draft.remark("unknown to systemd, or to the machine's own ABI")

@@ -25,11 +25,18 @@ class UnitWord:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A setting of a unit: ``position`` is that of its key; without words it resets the setting."""
+    """A setting of a unit: ``position`` is that of its key; without words it resets the setting.
+
+    ``comments`` are those above it and between its lines.
+    """
 
     key: str
     words: tuple[UnitWord, ...]
     position: Position
+    comments: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.key}={' '.join(word.text for word in self.words)}"
 
 
 def read_assignments(text: str, file: str) -> tuple[list[Assignment], list[Diagnostic]]:
@@ -41,10 +48,15 @@ def read_assignments(text: str, file: str) -> tuple[list[Assignment], list[Diagn
     found: list[Assignment] = []
     faults: list[Diagnostic] = []
     section: str | None = None
+    comments: list[str] = []
     open_key: tuple[str, Position, list[UnitWord]] | None = None
     for number, line in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
         stripped = line.strip()
-        if stripped.startswith(("#", ";")) or (not stripped and open_key is None):
+        if stripped.startswith(("#", ";")):
+            comments.append(stripped[1:].strip())
+            continue
+        if not stripped and open_key is None:
+            comments.clear()
             continue
         goes_on = line.endswith("\\")
         body = line[:-1] if goes_on else line
@@ -53,6 +65,7 @@ def read_assignments(text: str, file: str) -> tuple[list[Assignment], list[Diagn
             header = _SECTION.fullmatch(body.strip())
             if header:
                 section = header[1]
+                comments.clear()
                 continue
             key = _KEY.match(body)
             where = Position(file, number, len(body) - len(body.lstrip()) + 1)
@@ -71,17 +84,19 @@ def read_assignments(text: str, file: str) -> tuple[list[Assignment], list[Diagn
             for one in re.compile(r"[^ \t\n\r]+").finditer(body, start)
         )
         if not goes_on:
-            found += _closed(open_key, section)
+            found += _closed(open_key, section, comments)
             open_key = None
     if open_key is not None:
-        found += _closed(open_key, section)
+        found += _closed(open_key, section, comments)
     return found, faults
 
 
 def _closed(
-    open_key: tuple[str, Position, list[UnitWord]], section: str | None
+    open_key: tuple[str, Position, list[UnitWord]], section: str | None, comments: list[str]
 ) -> tuple[Assignment, ...]:
     key, where, words = open_key
+    above = tuple(comments)
+    comments.clear()
     if not key or section not in SECTIONS:
         return ()
-    return (Assignment(key, tuple(words), where),)
+    return (Assignment(key, tuple(words), where, above),)

@@ -1,0 +1,346 @@
+"""Rules of a foreign policy as its author would write them in our language.
+
+Calls that the file has together, with one answer, become one rule; comments stay at what they are
+about; conditions get names (`named_conditions`). A rule moves only among rules of the same action
+that follow each other, so no answer changes. Whoever writes the file proves that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from seccompgen.core.errnos import errno_name
+from seccompgen.core.model import Action, ActionKind
+from seccompgen.core.multiplexed import MULTIPLEXED
+from seccompgen.filters.combine.named_conditions import named_condition
+from seccompgen.policy.expressions import parse_condition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.errors import Position
+    from seccompgen.core.model import ResolvedPolicy
+    from seccompgen.core.tables import Tables
+    from seccompgen.formats.draft import Draft
+    from seccompgen.policy.document import Path
+    from seccompgen.policy.expressions import Expression
+
+_DENSE = 3
+"""A list has a line for each name if one name of so many has a comment."""
+
+
+class Tidied(NamedTuple):
+    """The data of a policy file, and comments of its parts, by path.
+
+    The comment at ``()`` is the head of the file; that at the index after the last rule is its end.
+    """
+
+    data: dict[str, Any]
+    comments: Mapping[Path, Sequence[str]]
+
+
+def tidied(draft: Draft, policy: ResolvedPolicy, tables: Tables) -> Tidied:
+    """Return ``draft``, which ``policy`` was resolved from, as its author would write it."""
+    calls = _in_order(_calls(draft))
+    head, end = _with_comments(calls, draft)
+    rules = _RuleWriter(list(dict.fromkeys((*policy.arches, *policy.compat_arches))), tables)
+    for paragraph in _paragraphs(calls):
+        rules.write(paragraph)
+    if head:
+        rules.comments[()] = _joined(head)
+    if end:
+        rules.comments["syscalls", len(rules.groups)] = _joined(end)
+    settings = {k: rules.named(v) for k, v in draft.document().data.items() if k != "syscalls"}
+    return Tidied({**settings, "syscalls": rules.groups}, rules.comments)
+
+
+# --- calls and their comments ----------------------------------------------------------------
+
+
+@dataclass
+class _Call:
+    """A call that a rule names. ``keys`` are what its group says besides, such as ``optional``.
+
+    ``own`` is the comment on the call, ``above`` the one above it, and ``free`` has those before
+    that, in blocks. ``starts`` is True if the call begins a paragraph; ``remarked`` is True if it
+    is below a remark of the reader.
+    """
+
+    name: str | int
+    when: str | None
+    action: str
+    keys: Mapping[str, Any]
+    position: Position
+    starts: bool = False
+    remarked: bool = False
+    free: list[list[str]] = field(default_factory=list)
+    above: list[str] = field(default_factory=list)
+    own: list[str] = field(default_factory=list)
+
+    def take(self, pending: Sequence[str | None], *, first: bool) -> None:
+        """Take the comments and blank lines (None) before the call."""
+        blocks = _blocks(pending)
+        if pending and pending[-1] is not None:
+            self.above += blocks.pop()
+        self.free += blocks
+        self.starts |= first or None in pending
+
+
+def _calls(draft: Draft) -> Iterator[_Call]:
+    """Yield the calls of a draft; remarks begin paragraphs."""
+    document = draft.document()
+    for i, group in enumerate(document.data["syscalls"]):
+        keys = {k: v for k, v in group.items() if k not in {"action", "names", "names_with_args"}}
+        same = draft.remarks.get(i) == draft.remarks.get(i - 1)
+        remark = [] if same else [line for line in draft.remarks.get(i, "").split("\n") if line]
+        starts = not same
+        for key in ("names", "names_with_args"):
+            for j, one in enumerate(group.get(key, ())):
+                where = document.position(("syscalls", i, key, j))
+                name, when = (one["name"], one["when"]) if isinstance(one, dict) else (one, None)
+                said = i in draft.remarks
+                yield _Call(name, when, group["action"], keys, where, starts, said, above=remark)
+                remark, starts = [], False
+
+
+def _in_order(calls: Iterable[_Call]) -> list[_Call]:
+    """Return the calls, those of one action that follow each other in the order of the file.
+
+    Rules for a multiplexed call stay before those of calls that can be made through it.
+    """
+    found: list[_Call] = []
+    files: dict[str, int] = {}
+    for _, run in groupby(calls, key=lambda one: one.action):
+        listed = list(run)
+        for one in listed:
+            files.setdefault(one.position.file, len(files))
+        found += sorted(
+            listed,
+            key=lambda one: (
+                one.name not in MULTIPLEXED,
+                files[one.position.file],
+                one.position,
+            ),
+        )
+    return found
+
+
+def _with_comments(calls: Sequence[_Call], draft: Draft) -> tuple[list[list[str]], list[list[str]]]:
+    """Give each call its comments; return the blocks at the head of the file, and at its end."""
+    listed: dict[str, list[_Call]] = defaultdict(list)
+    for call in sorted(calls, key=lambda one: one.position):
+        if not call.remarked:
+            listed[call.position.file].append(call)
+    head: list[list[str]] = []
+    end: list[list[str]] = []
+    for file in dict.fromkeys((draft.file, *(one.position.file for one in draft.comments))):
+        waiting = listed[file][::-1]
+        pending: list[str | None] = []
+        last: _Call | None = None
+        for one in sorted(
+            (one for one in draft.comments if one.position.file == file),
+            key=lambda one: one.position,
+        ):
+            while waiting and (waiting[-1].position, 0) < (one.position, one.trailing):
+                call = waiting.pop()
+                call.take(pending, first=last is None)
+                last, pending = call, []
+            if one.trailing and last and one.text is not None:
+                last.own.append(one.text)
+            else:
+                pending.append(one.text)
+        for call in waiting[::-1]:
+            call.take(pending, first=last is None)
+            last, pending = call, []
+        (end if last else head).extend(_blocks(pending))
+        if file == draft.file and listed[file]:
+            head, listed[file][0].free = listed[file][0].free, []
+    return head, end
+
+
+def _blocks(lines: Iterable[str | None]) -> list[list[str]]:
+    """Return the lines between blank ones, which are None, in blocks."""
+    blocks: list[list[str]] = [[]]
+    for line in lines:
+        if line is not None:
+            blocks[-1].append(line)
+        elif blocks[-1]:
+            blocks.append([])
+    return [block for block in blocks if block]
+
+
+def _joined(blocks: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of blocks with empty ones between."""
+    lines = [line for block in blocks for line in (*block, "")]
+    return lines[:-1]
+
+
+def _paragraphs(calls: Iterable[_Call]) -> Iterator[list[_Call]]:
+    """Yield the calls that follow each other in a paragraph, with one action."""
+    found: list[_Call] = []
+    for call in calls:
+        if found and (call.starts or call.action != found[0].action):
+            yield found
+            found = []
+        found.append(call)
+    if found:
+        yield found
+
+
+# --- rules -----------------------------------------------------------------------------------
+
+
+@dataclass
+class _Cell:
+    """What a rule says of the call ``first``: always, or if one of ``conditions`` holds, by ABI."""
+
+    first: _Call
+    abis: dict[Abi, list[Expression]]
+
+
+@dataclass
+class _RuleWriter:
+    """Collects ``groups`` of rules for ``abis``, and their comments by path."""
+
+    abis: Sequence[Abi]
+    tables: Tables
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    comments: dict[Path, Sequence[str]] = field(default_factory=dict)
+
+    def write(self, paragraph: Sequence[_Call]) -> None:
+        """Add the rules of a paragraph."""
+        for call in paragraph:
+            call.own = [line for line in call.own if not self._is_said(line, call)]
+        first = paragraph[0]
+        heading = _joined([*first.free, *([first.above] if first.above else [])])
+        for call in paragraph[1:]:
+            call.own = [*_joined(call.free), *call.above, *call.own]
+        plain = [call for call in paragraph if call.when is None]
+        dense = sum(_DENSE for call in plain if call.own) >= len(plain)
+        segments: list[list[_Call]] = [[]]
+        for call in paragraph:
+            alone = not dense and bool(call.own) and call.when is None
+            if alone or (segments[-1] and _is_alone(segments[-1], dense=dense)):
+                segments.append([])
+            segments[-1].append(call)
+        for segment in filter(None, segments):
+            own = segment[0].own if _is_alone(segment, dense=dense) else []
+            if own:
+                segment[0].own = []
+            self._write_segment(segment, [*heading, *own])
+            heading = []
+
+    def _is_said(self, comment: str, call: _Call) -> bool:
+        """Return True if a comment only has the names of constants that the condition has."""
+        if call.when is None:
+            return False
+        words = set(re.findall(r"\w+", comment)) - {"libc"}
+        condition = [parse_condition(call.when)]
+        texts = (
+            named_condition(condition, str(call.name), abi, self.tables) for abi in self._abis(call)
+        )
+        return all(words <= set(re.findall(r"\w+", text)) for text in texts)
+
+    def _write_segment(self, calls: Sequence[_Call], heading: Sequence[str]) -> None:
+        """Add calls of one action, as one group for the same ABIs; the first has the heading."""
+        groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+        start = len(self.groups)
+        for cell in self._cells(calls):
+            call = cell.first
+            for when, arches, optional in self._conditions(cell):
+                key = (arches, call.keys.get("multiplexed"))
+                if key not in groups:
+                    self.groups.append(groups.setdefault(key, self._group(call, arches)))
+                group = groups[key]
+                if optional:
+                    group["optional"] = True
+                kind = "names_with_args" if when else "names"
+                listed = group.setdefault(kind, [])
+                if not when and not call.own and call.name in listed:
+                    continue
+                place = "syscalls", self.groups.index(group), kind, len(listed)
+                listed.append({"name": call.name, "when": when} if when else call.name)
+                if call.own:
+                    self.comments[place] = call.own
+        if heading:
+            self.comments["syscalls", start] = heading
+
+    def _group(self, call: _Call, arches: tuple[str, ...] | None) -> dict[str, Any]:
+        """Return a group like that of ``call``, without calls."""
+        group: dict[str, Any] = {"action": self.named(call.action, arches)}
+        if arches:
+            group["arches"] = list(arches)
+        if "multiplexed" in call.keys:
+            group["multiplexed"] = self.named(call.keys["multiplexed"], arches)
+        return group
+
+    def named(self, value: Any, arches: Iterable[str] | None = None) -> Any:
+        """Return an action with the name of its errno, if that is the same on all ABIs."""
+        abis = [abi for abi in self.abis if arches is None or abi.name in arches]
+        try:
+            action = Action.parse(value)
+        except ValueError:
+            return value
+        names = {errno_name(action.data, abi) for abi in abis}
+        if action.kind is not ActionKind.ERRNO or action.errno_name or len(names) > 1:
+            return value
+        return f"errno({names.pop() or action.data})"
+
+    def _cells(self, calls: Iterable[_Call]) -> list[_Cell]:
+        """Return a cell for each call; those that say nothing apart from another's share it."""
+        cells: list[_Cell] = []
+        shared: dict[tuple[object, ...], _Cell] = {}
+        for call in calls:
+            key = call.name, call.when is None, str(call.keys.get("multiplexed"))
+            cell = shared.get(key)
+            if cell is None or call.own or cell.first.own:
+                cell = shared[key] = _Cell(call, {})
+                cells.append(cell)
+            for abi in self._abis(call):
+                listed = cell.abis.setdefault(abi, [])
+                if call.when is not None:
+                    listed.append(parse_condition(call.when))
+        return cells
+
+    def _abis(self, call: _Call) -> list[Abi]:
+        """Return the ABIs that a rule is for; without ``arches``, those that have the call."""
+        if arches := call.keys.get("arches"):
+            return [abi for abi in self.abis if abi.name in arches]
+        return self._having(call)
+
+    def _having(self, call: _Call) -> list[Abi]:
+        tables, name = self.tables.tables, call.name
+        return [
+            abi
+            for abi in self.abis
+            if isinstance(name, int) or tables[abi.name].number_of(name) is not None
+        ]
+
+    def _conditions(self, cell: _Cell) -> Iterator[tuple[str | None, tuple[str, ...] | None, bool]]:
+        """Yield each condition of a cell as text, its ABIs (None for all), and ``optional``."""
+        call = cell.first
+        texts: dict[str | None, list[Abi]] = defaultdict(list)
+        for abi, conditions in cell.abis.items():
+            text = None
+            if conditions:
+                text = named_condition(conditions, str(call.name), abi, self.tables)
+            texts[text].append(abi)
+        having = self._having(call)
+        limited = "arches" in call.keys
+        optional = (limited or bool(call.keys.get("optional"))) and having != list(self.abis)
+        for text, abis in texts.items():
+            if set(abis) >= set(having) and not (limited and isinstance(call.name, int)):
+                yield text, None, optional
+            else:
+                yield text, tuple(abi.name for abi in abis), False
+
+
+def _is_alone(segment: Sequence[_Call], *, dense: bool) -> bool:
+    """Return True for a call with a comment of its own that is not one of many."""
+    call = segment[0]
+    return len(segment) == 1 and bool(call.own) and call.when is None and not dense
