@@ -218,6 +218,55 @@ def test_what_rust_returns(policy: str, shown: str, tmp_path: Path) -> None:
         assert do("rustfmt", "--check", "--edition", "2021", "main.rs", cwd=tmp_path) == ""
 
 
+RUST_PARENT = """
+mod demo;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static FORKED: AtomicBool = AtomicBool::new(false);
+struct Aborts;
+
+unsafe impl GlobalAlloc for Aborts {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if FORKED.load(Ordering::SeqCst) {
+            std::process::abort();
+        }
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Aborts = Aborts;
+
+fn main() {
+    let mut child = std::process::Command::new("mkdir");
+    let confine = || {
+        FORKED.store(true, Ordering::SeqCst);
+        demo::install()
+    };
+    let status = unsafe { child.arg("there").pre_exec(confine) }.status().unwrap();
+    println!("{:?} {:?} {}", status.code(), status.signal(), demo::PROGRAM.len());
+}
+"""
+"""Confines a child between fork and exec, where it aborts if anything allocates memory."""
+
+
+@needs("rustc")
+def test_rust_confines_a_child_without_allocating(tmp_path: Path) -> None:
+    build(tmp_path, "rust")
+    (tmp_path / "main.rs").write_text(RUST_PARENT)
+    do("rustc", "--edition", "2021", "-D", "warnings", "main.rs", cwd=tmp_path)
+    build(tmp_path, "bpf")
+    length = (tmp_path / f"demo.{os.uname().machine}.bpf").stat().st_size // 8
+    assert do("./main", cwd=tmp_path).endswith(f"\nSome(1) None {length}\n")
+    assert not (tmp_path / "there").exists()
+
+
 @needs("rustfmt")
 def test_rustfmt_leaves_a_module_alone(tmp_path: Path) -> None:
     build(tmp_path, "rust")

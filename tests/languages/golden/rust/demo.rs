@@ -29,7 +29,12 @@ use std::io::{Error, Result};
 
 /// `struct sock_filter`: code, jt, jf, k.
 #[repr(C)]
-struct SockFilter(u16, u8, u8, u32);
+#[derive(Clone, Copy, Debug)]
+pub struct SockFilter(pub u16, pub u8, pub u8, pub u32);
+
+/// The program of this target, for a launcher that installs filters itself.
+#[allow(dead_code)]
+pub const PROGRAM: &[SockFilter] = abi::PROGRAM;
 
 /// `struct sock_fprog`.
 #[repr(C)]
@@ -50,7 +55,7 @@ unsafe extern "C" {
 mod abi {
     use super::SockFilter;
     pub(super) const NR_SECCOMP: std::ffi::c_long = 317;
-    pub(super) static PROGRAM: [SockFilter; 17] = [
+    pub(super) const PROGRAM: &[SockFilter] = &[
         SockFilter(0x20, 0x00, 0x00, 0x00000004), // ld   arch
         SockFilter(0x15, 0x00, 0x09, 0xc000003e), // jeq  AUDIT_ARCH_X86_64       else kill_process
         SockFilter(0x20, 0x00, 0x00, 0x00000000), // ld   nr
@@ -80,7 +85,7 @@ mod abi {
 mod abi {
     use super::SockFilter;
     pub(super) const NR_SECCOMP: std::ffi::c_long = 277;
-    pub(super) static PROGRAM: [SockFilter; 44] = [
+    pub(super) const PROGRAM: &[SockFilter] = &[
         SockFilter(0x20, 0x00, 0x00, 0x00000004), // ld   arch
         SockFilter(0x15, 0x01, 0x00, 0x400000f3), // jeq  AUDIT_ARCH_RISCV32      -> riscv32 calls
         SockFilter(0x06, 0x00, 0x00, 0x80000000), // ret  kill_process
@@ -147,7 +152,7 @@ mod abi {
 mod abi {
     use super::SockFilter;
     pub(super) const NR_SECCOMP: std::ffi::c_long = 5312;
-    pub(super) static PROGRAM: [SockFilter; 23] = [
+    pub(super) const PROGRAM: &[SockFilter] = &[
         SockFilter(0x20, 0x00, 0x00, 0x00000004), // ld   arch
         SockFilter(0x15, 0x00, 0x0f, 0x80000008), // jeq  AUDIT_ARCH_MIPS64       else kill_process
         SockFilter(0x20, 0x00, 0x00, 0x00000000), // ld   nr
@@ -198,6 +203,8 @@ const EPROTO: i32 = 71;
 
 /// Puts the filter in force for the calling thread; it cannot be taken back.
 ///
+/// It allocates nothing and takes no lock, so that it may run between fork and exec.
+///
 /// # Errors
 ///
 /// With an error no filter is in force; end the program then. no_new_privs, once set, stays set.
@@ -222,7 +229,7 @@ pub fn install() -> Result<()> {
     // call by which the program is put in force: it answers both alike, or neither.
     let mut fprog = SockFprog {
         len: 0,
-        filter: abi::PROGRAM.as_ptr(),
+        filter: PROGRAM.as_ptr(),
     };
     let pointer: *mut SockFprog = &mut fprog;
     require(EINVAL, set_mode_filter(pointer))?;
@@ -248,7 +255,7 @@ pub fn install() -> Result<()> {
     }
 
     // SAFETY: it points to fprog.
-    unsafe { (*pointer).len = abi::PROGRAM.len() as c_ushort };
+    unsafe { (*pointer).len = PROGRAM.len() as c_ushort };
     match set_mode_filter(pointer) {
         -1 => Err(Error::last_os_error()),
         0 => Ok(()),
