@@ -22,7 +22,7 @@ _INTRODUCTION = """
 Codes never change their meaning. Each section has an example: without the lines `+` the policy gets
 the finding, without the lines `-` it is mended. A test tries both. Rules alone are the `syscalls:`
 of a policy with `default_action: allow` and `arches: [x86_64]`; an example that begins with a
-version, `2`, is a profile of LXC.
+version, `2`, is a profile of LXC, and one without rules of firejail.
 """
 _HEAD = "default_action: allow\narches: [x86_64]\nsyscalls:\n"
 _DIFF = re.compile(r"```diff\n(.*?)```", re.DOTALL)

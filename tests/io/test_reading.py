@@ -401,6 +401,7 @@ OTHERWISE = {
     "formats/kafel/calls.py": "a part of seccompgen",
     "policy/plain_json.py": "a text that was read",
     "formats/systemd/groups.py": "a part of seccompgen",
+    "formats/firejail/words.py": "a part of seccompgen",
     "scan/elf.py": "bytes that were read",
     "formats/audit/log_lines.py": "a line that was read",
     "scan/scanner.py": "a function of its own that is called load",

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from seccompgen.lint.rule import LintRule
 
 UPGRADES = rules("upgrades")
-OTHERS = [one for section in SECTIONS if section != "upgrades" for one in rules(section)]
+FOREIGN = rules("foreign")
+OTHERS = [
+    one for section in SECTIONS if section not in {"upgrades", "foreign"} for one in rules(section)
+]
 
 
 def codes_of(path: Path, text: str, rule: LintRule) -> set[str]:
@@ -48,9 +51,9 @@ def test_the_example_of_a_rule(tmp_path: Path, rule: LintRule) -> None:
 
 
 @pytest.mark.few(2, "asks the running kernel case by case")
-@pytest.mark.parametrize("rule", UPGRADES, ids=lambda rule: rule.code)
-def test_the_example_of_a_rule_on_upgrades(tmp_path: Path, rule: LintRule) -> None:
-    """Each release of each library has more to say of a policy that is so short."""
+@pytest.mark.parametrize("rule", [*UPGRADES, *FOREIGN], ids=lambda rule: rule.code)
+def test_the_example_of_a_rule_among_other_findings(tmp_path: Path, rule: LintRule) -> None:
+    """So short a policy gets findings by each release of a library, and as a foreign one."""
     wrong, mended = examples(rule)
     assert rule.code in codes_of(tmp_path / "wrong.yml", wrong, rule)
     assert rule.code not in codes_of(tmp_path / "mended.yml", mended, rule)

@@ -177,7 +177,6 @@ UNREAD = {
     "a list of calls, such as snapd has": (
         "# a comment\n@unrestricted\naccess\nsetpriority PRIO_PROCESS 0 <=19\n~ptrace"
     ),
-    "a profile of firejail": "include globals.local\ncaps.drop all\nseccomp !chroot\nnet none\n",
     "a profile of AppArmor": "#include <tunables/global>\nprofile foo {\n  deny network,\n}\n",
     "a Compose file": (
         "services:\n  web:\n    image: nginx\n    security_opt:\n      - seccomp:profile.json\n"

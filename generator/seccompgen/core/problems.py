@@ -67,6 +67,8 @@ class Problem(Enum):
     OTHER_FILTER = "other-filter"
     IGNORED_TEXT = "ignored-text"
     INEFFECTIVE_LIMIT = "ineffective-limit"
+    OPPOSITE_EFFECT = "opposite-effect"
+    MISSING_PART = "missing-part"
 
     # The conditions of a policy
     WRONG_EXPRESSION = "wrong-expression"

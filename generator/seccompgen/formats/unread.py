@@ -49,15 +49,6 @@ _UNREAD = (
         re.compile(r"^(?:profile[ \t].*\{|[ \t]*#?include[ \t]+<(?:tunables|abstractions)/)", re.M),
     ),
     Unread(
-        "a profile of firejail",
-        _NOT_READ,
-        re.compile(
-            r"^(?:seccomp(?:\.(?:32\.)?(?:drop|keep|block-secondary))?(?:[ \t][^:\n]*)?"
-            r"|caps\.(?:drop|keep)[ \t].*|(?:no)?blacklist[ \t].*|private-\w+(?:[ \t].*)?)$",
-            re.M,
-        ),
-    ),
-    Unread(
         "a table of 'strace -c'",
         "and no policy: it is what --profile FILE takes; the output of strace without -c is read",
         re.compile(r"^% time +seconds", re.M),

@@ -21,6 +21,7 @@ SECTIONS = (
     "requirements",
     "installation",
     "upgrades",
+    "foreign",
     "holes",
     "foreign",
     "comments",

@@ -26,6 +26,7 @@ from seccompgen.core.multiplexed import MULTIPLEXED, entrance
 from seccompgen.core.problems import Problem
 from seccompgen.formats.draft import Draft, Entry
 from seccompgen.formats.source_comments import SourceComment
+from seccompgen.formats.stacked import severest
 from seccompgen.formats.systemd.groups import DEFAULT_RELEASE, systemd_groups
 from seccompgen.formats.systemd.restrictions import (
     WITH_SOCKET,
@@ -41,7 +42,7 @@ from seccompgen.formats.systemd.restrictions import (
 from seccompgen.formats.systemd.unit_file import Assignment, UnitWord, read_assignments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
@@ -71,7 +72,6 @@ _SWITCHES = frozenset({
 # fmt: on
 _UNKNOWN = "errno(ENOSYS)"
 """The answer of an allow list to calls that systemd does not know."""
-_SEVERITY = ("allow", "log", "errno", "kill_thread", "kill_process")
 _MULTIPLEXERS = frozenset(MULTIPLEXED)
 _BEHIND = frozenset(call for listed in MULTIPLEXED.values() for call in listed.split())
 """The calls that can be made through socketcall or ipc."""
@@ -289,10 +289,10 @@ class _Unit:
             raise InputError(*self.faults)
         draft = Draft(self.file, self.notes)
         self._abis(draft, start, restricts=restricts)
-        default, where = _severest(one.default for one in filters) if filters else ("allow", start)
+        default, where = severest(one.default for one in filters) if filters else ("allow", start)
         draft.setting("default_action", default, where)
         if filters:
-            unknown, at = _severest(one.unknown for one in filters)
+            unknown, at = severest(one.unknown for one in filters)
             kernel = release_known(self.tables, self._served()) if unknown != default else None
             if kernel:
                 draft.setting("kernel", kernel, at)
@@ -304,7 +304,7 @@ class _Unit:
         unresolved = self._unresolved_multiplexers()
         behind = _BEHIND if unresolved else frozenset()
         for call in sorted(calls | behind):
-            answer = _severest(one.answer(call) for one in filters)
+            answer = severest(one.answer(call) for one in filters)
             if answer[0] != default or call in _MULTIPLEXERS | behind:
                 named[call] = answer
         if self.release >= _HANDOFF_SINCE and self.filter.allows is not None:
@@ -400,7 +400,7 @@ class _Unit:
         text = f"systemd {self.release} needs write after its filter is there, so it permits write"
         self.notes.append(Diagnostic(text, where, Problem.OTHER_FILTER))
         system_calls.calls["write"] = "allow", where
-        named["write"] = _severest(one.answer("write") for one in filters)
+        named["write"] = severest(one.answer("write") for one in filters)
 
     def _natives(self) -> tuple[str, ...]:
         wide = tuple(one for one in self.archs if ABIS[one].bits == 64)
@@ -466,7 +466,7 @@ class _Unit:
             one
             for one in restrictions
             if (one.abis is None or one.abis & set(served))
-            and _severest(by.answer(one.call) for by in filters or [_OPEN])[0] in {"allow", "log"}
+            and severest(by.answer(one.call) for by in filters or [_OPEN])[0] in {"allow", "log"}
         ]
         for (answer, where, abis), rules in groupby(
             effective, lambda o: (o.answer, o.position, o.abis)
@@ -485,11 +485,6 @@ class _Unit:
             for one in effective
             if not one.when and (one.abis or set(served)) >= set(served)
         ]
-
-
-def _severest(answers: Iterable[tuple[str, Position]]) -> tuple[str, Position]:
-    """Return the kernel's choice among the answers of filters, given in installation order."""
-    return max(reversed(list(answers)), key=lambda one: _SEVERITY.index(one[0].partition("(")[0]))
 
 
 def _rules(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, did_you_mean
 from seccompgen.core.problems import Problem
+from seccompgen.formats.stacked import NAMESPACES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.formats.systemd.unit_file import Assignment, UnitWord
 
-NAMESPACES = {
-    "cgroup": 0x02000000, "ipc": 0x08000000, "net": 0x40000000, "mnt": 0x00020000,
-    "pid": 0x20000000, "user": 0x10000000, "uts": 0x04000000, "time": 0x00000080,
-}  # fmt: skip
-"""systemd's names of namespaces, and the flags of clone(2)."""
 _EVERY = sum(NAMESPACES.values())
 _TIME_SINCE = 262
 """The first release known here that counts time among all namespaces. Earlier ones refuse it with

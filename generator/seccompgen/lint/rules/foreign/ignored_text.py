@@ -3,7 +3,8 @@
 So a call that the line names is not refused, or not allowed. LXC skips names that no call has, and
 a tab, a carriage return or a comment without a blank before it are parts of the name; it ignores
 all after a complete action (`kill_process` is `kill`); and a line without tests overrides lines
-with tests.
+with tests. firejail skips names and errnos that it does not know, and groups after `!`; of several
+lists it takes one.
 
 ```diff
  2

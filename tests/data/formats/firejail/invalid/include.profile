@@ -1,0 +1,3 @@
+include include.profile
+include firefox-common.profile
+seccomp

@@ -1,0 +1,2 @@
+caps.drop all
+noroot

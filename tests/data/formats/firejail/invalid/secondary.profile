@@ -1,0 +1,2 @@
+seccomp.drop acct
+seccomp.32 acct
