@@ -21,7 +21,6 @@ SECTIONS = (
     "requirements",
     "installation",
     "upgrades",
-    "foreign",
     "holes",
     "foreign",
     "comments",
