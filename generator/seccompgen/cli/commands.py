@@ -90,6 +90,10 @@ Other formats
     convert docker-default.json -o docker.yml
     convert docker-default.json --caps CAP_SYS_ADMIN --kernel 6.1
     convert firecracker.json -o policies/
+  amend docs/amend.md
+    amend docker-default.json --refuse 'socket when family == AF_ALG'
+    amend worker.yml --refuse keyctl --refuse 'add_key request_key' --check
+    amend app.policy --allow 'madvise when behavior == MADV_FREE'
   disasm docs/library.md
     disasm no_exec --arch x86_64
   asm docs/library.md

@@ -35,9 +35,12 @@ READABLE = tuple(name for name in FORMATS if find_spec(f"{__name__}.{name}.reade
 """The formats that policies are read from, in addition to ours."""
 WRITABLE = tuple(name for name in FORMATS if find_spec(f"{__name__}.{name}.writer"))
 """The formats that filters are written in for other tools."""
+AMENDABLE = tuple(name for name in FORMATS if find_spec(f"{__name__}.{name}.editor"))
+"""The formats whose files can be changed in place, in addition to ours."""
 
 
 __all__ = [
+    "AMENDABLE",
     "FORMATS",
     "READABLE",
     "WRITABLE",

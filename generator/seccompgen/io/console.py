@@ -45,6 +45,11 @@ def say(*lines: object, err: bool = False) -> None:
     write_lines(sys.stderr if err else sys.stdout, lines or ("",))
 
 
+def say_source(line: str) -> None:
+    """Print a line of somebody's file like `say`, but with its tabs."""
+    sys.stdout.write("\t".join(map(printable, line.split("\t"))) + "\n")
+
+
 def write_lines(stream: TextIO, lines: Iterable[object]) -> None:
     """Write ``lines`` to ``stream`` in a form that is safe to show on a terminal."""
     show = _coloured if _shows_colours(stream) else _plain

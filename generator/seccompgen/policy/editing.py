@@ -49,11 +49,15 @@ class PolicyText:
             group = self._group_of(before)
             if group is None:
                 return None
-            at, indent = group.line - 1, group.column - 3
+            at, indent = self._above_comments(group), group.column - 3
         if indent < 0:
             return None
         put = [f"{' ' * indent}{line}" for line in rule]
         return PolicyText(self.file, [*self.lines[:at], *put, *self.lines[at:]])
+
+    def with_rule_first(self, rule: Sequence[str]) -> PolicyText | None:
+        """Return the text with a rule above all others; see `with_rule`."""
+        return self.with_rule(rule, self._groups[0]) if self._groups else None
 
     def without_name(self, name: Position) -> PolicyText | None:
         """Return the text without the name at a position, or without its entry.
@@ -136,6 +140,14 @@ class PolicyText:
         ]
         return before[-1] if before else None
 
+    def _above_comments(self, group: Position) -> int:
+        """Return the index of a group's first line, or of the comment directly above it."""
+        at = group.line - 1
+        comment = f"{' ' * (group.column - 3)}#"
+        while at and self.lines[at - 1].startswith(comment):
+            at -= 1
+        return at
+
     def _end(self, group: Position) -> int:
         """Return the number of the last line of a group, from 1."""
         indent = group.column - 3
@@ -187,3 +199,8 @@ class PolicyText:
                 return self._without_group(group)
             return self._without_lines(line - 2, end)
         return self._without_lines(line - 1, end)
+
+
+def scalar(text: str) -> str:
+    """Return ``text`` as a value in a mapping on one line, quoted where YAML needs that."""
+    return f"'{text}'" if any(one in text for one in "{}[],#:&") else text

@@ -20,7 +20,7 @@ from seccompgen.core.model import ActionKind
 from seccompgen.formats import load_policy
 from seccompgen.io.reading import read_file
 from seccompgen.lint import LintedFilter, lint
-from seccompgen.policy.editing import PolicyText
+from seccompgen.policy.editing import PolicyText, scalar
 from seccompgen.render.audit_report import ProposedChange
 from seccompgen.verify import meaning
 
@@ -201,11 +201,7 @@ class Proposer:
 
 def _yaml(request: PermitRequest) -> tuple[str, ...]:
     if request.condition:
-        entry = f"  - {{name: {request.name}, when: {_scalar(request.condition)}}}"
+        entry = f"  - {{name: {request.name}, when: {scalar(request.condition)}}}"
         return ("- action: allow", "  names_with_args:", entry)
     lines = ("- action: allow", f"  names: [{request.name or request.nr}]")
     return lines if request.name else (*lines, f"  arches: [{request.abi.name}]")
-
-
-def _scalar(text: str) -> str:
-    return f"'{text}'" if any(one in text for one in "{}[],#:&") else text

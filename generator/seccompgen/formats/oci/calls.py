@@ -204,11 +204,15 @@ def call_rules(
     for place, entry in enumerate(entries):
         if entry.action == default:
             continue
-        tests = [_test(match) for match in entry.matches]
-        conjunctions = [(one,) for one in tests] if splits and repeats(entry) else [tuple(tests)]
         for name, position in entry.names:
-            for found in conjunctions:
+            for found in conjunctions(entry, splits=splits):
                 yield CallRule(name, found, entry.action, position, place)
+
+
+def conjunctions(entry: ProfileEntry, *, splits: bool) -> list[tuple[Comparison, ...]]:
+    """Return the tests of an entry: those of one of the groups must all hold."""
+    tests = [_test(match) for match in entry.matches]
+    return [(one,) for one in tests] if splits and repeats(entry) else [tuple(tests)]
 
 
 def repeats(entry: ProfileEntry) -> bool:

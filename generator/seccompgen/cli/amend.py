@@ -1,0 +1,78 @@
+"""``seccompgen amend``: refuse or allow calls in a policy file, in its own text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from seccompgen.cli import options
+from seccompgen.cli.common import print_notes, print_warnings, print_written
+from seccompgen.cli.reading_options import reading_options
+from seccompgen.core.errors import EXIT_NO, InputError, for_each
+from seccompgen.io.console import say, say_source
+
+if TYPE_CHECKING:
+    from seccompgen.core.foreign import Reading
+    from seccompgen.core.tables import Tables
+
+UNNAMED_VALUES = "unnamed-values"
+
+
+@click.command()
+@options.filter_argument("word", "POLICY")
+@click.option("--refuse", multiple=True, metavar="RULE", help="Refuse these calls; repeatable.")
+@click.option("--allow", multiple=True, metavar="RULE", help="Allow these calls; repeatable.")
+@click.option(
+    "--accept",
+    multiple=True,
+    type=click.Choice([UNNAMED_VALUES]),
+    help="Refuse calls with values that no kernel has a name for as well, if that takes fewer "
+    "rules.",
+)
+@options.check
+@reading_options
+@options.tables
+@click.pass_context
+def amend(
+    ctx: click.Context,
+    word: str,
+    refuse: tuple[str, ...],
+    allow: tuple[str, ...],
+    accept: tuple[str, ...],
+    reading: Reading,
+    tables: Tables,
+    *,
+    check: bool,
+) -> None:
+    """Refuse or allow some calls in POLICY, in its own text and format.
+
+    A RULE has names of calls and, behind "when", a condition as in our own policies:
+    'socket when family == AF_ALG', 'add_key keyctl'. As few lines are changed as possible; all
+    others stay as they are. It is proved that on every ABI, and for every combination of
+    capabilities that the file distinguishes, these calls changed and no others. The difference is
+    printed first, with what the format cannot express, and other ways to make the calls.
+    """
+    from seccompgen.filters.combine.amend import amend as amended  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.formats.amending import ChangedRule, Counts  # noqa: PLC0415 - as above
+    from seccompgen.io.outputs import Outputs  # noqa: PLC0415 - as above
+    from seccompgen.render.findings import finding_diagnostic  # noqa: PLC0415 - as above
+
+    if bool(refuse) == bool(allow):
+        raise InputError("say with --refuse or with --allow which calls shall change")
+    rules = for_each(ChangedRule.parse, refuse or allow)
+    accepted = frozenset({Counts.NAMED_VALUES} if UNNAMED_VALUES in accept else ())
+    found = amended(word, rules, tables, reading, allows=bool(allow), accepts=accepted)
+    for line in found.diff:
+        say_source(line)
+    print_notes(found.notes)
+    print_warnings(finding_diagnostic(one) for one in found.findings)
+    if not found.diff:
+        say(f"{found.path}: answers these calls so already")
+        return
+    ways = f", read in {found.readings} ways" if found.readings > 1 else ""
+    abis = f"{len(found.abis)} ABIs" if len(found.abis) > 1 else found.abis[0]
+    say(f"{found.path}: proved for {abis}{ways}: these calls changed, and no others")
+    if check:
+        ctx.exit(EXIT_NO)
+    print_written(Outputs({found.path: found.after.encode()}).write())
