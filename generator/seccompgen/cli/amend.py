@@ -9,7 +9,7 @@ import click
 from seccompgen.cli import options
 from seccompgen.cli.common import print_notes, print_warnings, print_written
 from seccompgen.cli.reading_options import reading_options
-from seccompgen.core.errors import EXIT_NO, InputError, for_each
+from seccompgen.core.errors import EXIT_NO, InputError, did_you_mean, for_each
 from seccompgen.io.console import say, say_source
 
 if TYPE_CHECKING:
@@ -23,6 +23,13 @@ UNNAMED_VALUES = "unnamed-values"
 @options.filter_argument("word", "POLICY")
 @click.option("--refuse", multiple=True, metavar="RULE", help="Refuse these calls; repeatable.")
 @click.option("--allow", multiple=True, metavar="RULE", help="Allow these calls; repeatable.")
+@click.option(
+    "--shield",
+    "shields",
+    multiple=True,
+    metavar="CVE|NAME",
+    help="Refuse the calls that reach a known hole (docs/shields.md); repeatable.",
+)
 @click.option(
     "--accept",
     multiple=True,
@@ -39,6 +46,7 @@ def amend(
     word: str,
     refuse: tuple[str, ...],
     allow: tuple[str, ...],
+    shields: tuple[str, ...],
     accept: tuple[str, ...],
     reading: Reading,
     tables: Tables,
@@ -58,9 +66,10 @@ def amend(
     from seccompgen.io.outputs import Outputs  # noqa: PLC0415 - as above
     from seccompgen.render.findings import finding_diagnostic  # noqa: PLC0415 - as above
 
-    if bool(refuse) == bool(allow):
-        raise InputError("say with --refuse or with --allow which calls shall change")
-    rules = for_each(ChangedRule.parse, refuse or allow)
+    refused = (*refuse, *(rule for name in shields for rule in _shield(name)))
+    if bool(refused) == bool(allow):
+        raise InputError("say which calls change: with --refuse and --shield, or with --allow")
+    rules = for_each(ChangedRule.parse, dict.fromkeys(refused or allow))
     accepted = frozenset({Counts.NAMED_VALUES} if UNNAMED_VALUES in accept else ())
     found = amended(word, rules, tables, reading, allows=bool(allow), accepts=accepted)
     for line in found.diff:
@@ -76,3 +85,14 @@ def amend(
     if check:
         ctx.exit(EXIT_NO)
     print_written(Outputs({found.path: found.after.encode()}).write())
+
+
+def _shield(name: str) -> tuple[str, ...]:
+    """Return the rules of a shield. Raises InputError if there is none of that name."""
+    from seccompgen.kernel.shields import find_shield, shield_names  # noqa: PLC0415 - as above
+
+    found = find_shield(name)
+    if found is None:
+        hint = did_you_mean(name, shield_names()) or ": docs/shields.md lists them"
+        raise InputError(f"--shield: no shield is called {name!r}{hint}")
+    return found.refuse

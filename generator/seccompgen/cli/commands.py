@@ -92,8 +92,9 @@ Other formats
     convert firecracker.json -o policies/
   amend docs/amend.md
     amend docker-default.json --refuse 'socket when family == AF_ALG'
+    amend docker-default.json --shield CVE-2026-31431 --check
     amend worker.yml --refuse keyctl --refuse 'add_key request_key' --check
-    amend app.policy --allow 'madvise when behavior == MADV_FREE'
+    amend worker.yml --allow 'madvise when behavior == MADV_FREE'
   disasm docs/library.md
     disasm no_exec --arch x86_64
   asm docs/library.md

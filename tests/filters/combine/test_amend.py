@@ -138,10 +138,9 @@ def test_values_without_a_name_may_be_refused_too_if_that_is_accepted(tmp_path: 
     path, accepted = tmp_path / "docker.json", frozenset({Counts.NAMED_VALUES})
     found = changed(path, DOCKER, AF_ALG, accepts=accepted)
     assert found.after.count('"socket"') == 4
-    for family in range(64):
-        through = lets_through(path, found.after, "socket", family)
-        assert through is (family != 38) or family > 45
-        assert not lets_through(path, found.after, "socket", 1 << 32 | 38)
+    for family in (0, 1, 37, 38, 39, 44, 45):
+        assert lets_through(path, found.after, "socket", family) is (family != 38)
+    assert not lets_through(path, found.after, "socket", 1 << 32 | 38)
     assert "socket with family above 0x2d may be refused as well" in found.notes[0].message
 
 
@@ -261,7 +260,7 @@ def test_a_rule_goes_above_the_comment_of_the_rule_that_it_precedes(tmp_path: Pa
 
 
 def test_what_cannot_be_said_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown system call 'bpff' .did you mean 'bpf'"):
+    with pytest.raises(InputError, match="unknown system call 'bpff'"):
         changed(tmp_path / "w.yml", OURS, "bpff")
     with pytest.raises(InputError, match="has no argument 'famly'"):
         changed(tmp_path / "w.yml", OURS, "socket when famly == 1")
