@@ -423,7 +423,7 @@ def test_go_without_a_program_does_not_compile(tmp_path: Path) -> None:
 
 @needs("go")
 def test_the_page_on_go_does_what_it_shows(tmp_path: Path) -> None:
-    assert follow("go.md", tmp_path) == 2
+    assert follow("go.md", tmp_path) == 3
 
 
 # --- All -----------------------------------------------------------------------------------------

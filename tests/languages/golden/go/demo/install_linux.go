@@ -108,6 +108,11 @@ func Install() error {
 	return nil
 }
 
+// Program returns a copy of the program of this GOARCH, for a launcher that installs filters itself.
+func Program() []syscall.SockFilter {
+	return append([]syscall.SockFilter(nil), program[:]...)
+}
+
 func seccomp(operation, flags uintptr, argument unsafe.Pointer) (uintptr, syscall.Errno) {
 	result, _, errno := syscall.RawSyscall(nrSeccomp, operation, flags, uintptr(argument))
 	return result, errno
