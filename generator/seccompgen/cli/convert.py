@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
+    from seccompgen.filters.combine.convert import Converted
 
 
 @click.command()
@@ -41,11 +42,15 @@ def convert(file: Path, output: str | None, reading: Reading, tables: Tables) ->
     every call as FILE does. A file that is there already is not replaced.
 
     With -o DIR/ each filter of FILE becomes a policy of its name in that directory: all of them,
-    or none if one cannot be converted or is there already.
+    or none if one cannot be converted or is there already. If FILE is a directory, each policy
+    below it becomes a file at the same place in DIR, and an include stays an include.
     """
     from seccompgen.filters.combine.convert import convert as converted  # noqa: PLC0415 - keeps --help fast
     from seccompgen.filters.combine.convert import convert_all  # noqa: PLC0415 - as above
 
+    if file.is_dir():
+        _convert_directory(file, output, reading, tables)
+        return
     if output is None:
         found = converted(file, tables, reading)
         print_notes(found.notes)
@@ -58,7 +63,23 @@ def convert(file: Path, output: str | None, reading: Reading, tables: Tables) ->
         each = {place / f"{name}.yml": one for name, one in policies.items()}
     else:
         each = {place: converted(file, tables, reading)}
-    print_notes(note for one in each.values() for note in one.notes)
+    _write(each)
+
+
+def _convert_directory(
+    directory: Path, output: str | None, reading: Reading, tables: Tables
+) -> None:
+    from seccompgen.filters.combine.convert_tree import convert_tree  # noqa: PLC0415 - few need it
+
+    if output is None:
+        text = "is a directory: say with -o DIR/ where its policies are to be written"
+        raise InputError(Diagnostic(text, Position(str(directory)), Problem.MISSING_KEY))
+    found = convert_tree(directory, tables, reading)
+    _write({Path(output) / path: one for path, one in found.items()})
+
+
+def _write(each: Mapping[Path, Converted]) -> None:
+    print_notes(dict.fromkeys(note for one in each.values() for note in one.notes))
     files: dict[Path, bytes] = {}
     for path, one in each.items():
         files[path] = one.text.encode()

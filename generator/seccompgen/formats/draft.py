@@ -37,7 +37,8 @@ class Draft:
     """The translation of ``file``, in the form of our own policy files.
 
     ``notes`` are remarks, not errors; ``sources`` are the other files that were read, with their
-    sha256. ``profile`` maps calls to how often they are made, if the file states it. ``remarks``
+    sha256; ``includes`` are those of them that are policies and that the file includes itself.
+    ``profile`` maps calls to how often they are made, if the file states it. ``remarks``
     are comments to write above groups of rules, by the group's index; ``comments`` are those of the
     file itself. ``outside`` lists further directories from which the file may name files.
     """
@@ -45,6 +46,7 @@ class Draft:
     file: str
     notes: list[Diagnostic] = field(default_factory=list)
     sources: list[tuple[str, str]] = field(default_factory=list)
+    includes: list[str] = field(default_factory=list)
     profile: dict[str, int] = field(default_factory=dict)
     remarks: dict[int, str] = field(default_factory=dict)
     comments: list[SourceComment] = field(default_factory=list)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from seccompgen.policy.document import Path
 
 _WIDTH = 96
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\([A-Za-z0-9]+\))?|v[0-9]+\.[0-9]+")
+_PLAIN = re.compile(
+    r"[A-Za-z_][A-Za-z0-9_]*(\([A-Za-z0-9]+\))?|v[0-9]+\.[0-9]+|[A-Za-z_.][A-Za-z0-9_./+-]*\.yml"
+)
 _PLAIN_CONDITION = re.compile(r"[a-z(][A-Za-z0-9_ ()&|~<>=!{},^+-]*")
 """Conditions that are the same text in YAML without quotes."""
 _WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))

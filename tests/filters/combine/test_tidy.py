@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from proving import TABLES
-from seccompgen.core.foreign import Reading
+from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.filters.combine.convert import convert
 
 if TYPE_CHECKING:
@@ -84,6 +84,25 @@ def converted(file: Path, text: str, reading: Reading) -> str:
 def test_paragraphs_and_their_comments_stay_together(tmp_path: Path) -> None:
     reading = Reading(abis=("x86_64",))
     assert converted(tmp_path / "a.policy", MINIJAIL, reading) == OURS
+
+
+def test_rules_move_past_rules_of_other_calls_only(tmp_path: Path) -> None:
+    lines = ("read: 1", "ioctl: return ENOTTY", "write: 1", "dup: arg0 == 1", "dup: return EPERM")
+    found = converted(tmp_path / "a.policy", "\n".join((*lines, "close: 1")), PLAIN_READING)
+    assert (
+        found.partition("syscalls:\n")[2]
+        == """\
+- action: allow
+  names: [read, write, close]
+  names_with_args:
+  - name: dup
+    when: u64(fildes) == 1
+- action: errno(ENOTTY)
+  names: [ioctl]
+- action: errno(EPERM)
+  names: [dup]
+"""
+    )
 
 
 def rule(call: str, comment: str = "", *args: tuple[int, str, object, int, str]) -> object:

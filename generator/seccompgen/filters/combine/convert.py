@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.built import is_device
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
@@ -22,11 +22,12 @@ from seccompgen.render.call_names import difference_text
 from seccompgen.verify import Difference, meaning, prove
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Tables
+    from seccompgen.formats.draft import Draft
     from seccompgen.lint import LintReport
 
 
@@ -43,12 +44,42 @@ class Converted:
     profile: Mapping[str, int]
 
 
+class ForeignPolicy(NamedTuple):
+    """The policy of another format in the file at ``path``, and lint's report about it."""
+
+    path: Path
+    draft: Draft
+    policy: ResolvedPolicy
+    report: LintReport
+
+
+class Included(NamedTuple):
+    """Policies of ours to include: ``names`` are the paths to write, in order.
+
+    ``sources`` are the foreign files whose rules they have, links resolved; ``settings`` those that
+    all of them share. ``contents`` has the text of each, and of those that it includes, by path.
+    """
+
+    names: tuple[str, ...] = ()
+    sources: frozenset[str] = frozenset()
+    settings: Mapping[str, object] = {}
+    contents: Mapping[str, bytes] = {}
+
+
+_NOTHING_INCLUDED = Included()
+
+
 def convert(path: Path, tables: Tables, reading: Reading = PLAIN_READING) -> Converted:
-    """Return the foreign policy at ``path`` as ours; comments show the origin of each group.
+    """Return the foreign policy at ``path`` as ours, with those that it includes.
 
     The new policy is read again, and proved to answer every call like the old one. Raises
     InputError with all that our language cannot express, or if the file is a policy of ours.
     """
+    return converted(foreign_policy(path, tables, reading), tables)
+
+
+def foreign_policy(path: Path, tables: Tables, reading: Reading) -> ForeignPolicy:
+    """Read the file at ``path``; raise InputError if it is wrong, or a policy of ours."""
     draft = translate(read_input(path, MAX_POLICY), str(path), reading, tables)
     if draft is None:
         locate_policy(str(path), "convert")
@@ -56,14 +87,36 @@ def convert(path: Path, tables: Tables, reading: Reading = PLAIN_READING) -> Con
         text = "is a policy of seccompgen already; if it is another's, say with --from which"
         raise InputError(Diagnostic(text, Position(str(path)), Problem.WRONG_VALUE))
     policy, notes = load_policy(path, tables, reading)
-    report = lint_policy(policy, tables, list(policy.arches), notes)
-    name = f"{path.stem}.yml"
-    written = policy_text(*tidied(draft, policy, tables))
-    again, _ = load_policy(read_document(written.encode(), name), tables)
-    written = _silenced(written, again, path, tables)
-    again, _ = load_policy(read_document(written.encode(), name), tables)
-    _require_same(policy, again, tables)
-    return Converted(written, report.notes, report, draft.profile)
+    return ForeignPolicy(
+        path, draft, policy, lint_policy(policy, tables, list(policy.arches), notes)
+    )
+
+
+def converted(
+    one: ForeignPolicy, tables: Tables, included: Included = _NOTHING_INCLUDED
+) -> Converted:
+    """Return a policy as ours, with ``included`` in place of the rules of their sources.
+
+    Raises AnswerNo if the result answers a call differently.
+    """
+    target = one.path.with_suffix(".yml")
+
+    def again(text: str) -> ResolvedPolicy:
+        content = text.encode()
+        if not included.names:
+            return load_policy(read_document(content, target.name), tables)[0]
+        instead = {**included.contents, str(target): content}
+        return load_policy(target, tables, Reading(outside=one.draft.outside), instead)[0]
+
+    data, comments = tidied(one.draft, one.policy, tables, included.sources)
+    said = one.draft.document().data
+    data = {key: value for key, value in data.items() if said[key] != included.settings.get(key)}
+    data |= {"include": list(included.names)} if included.names else {}
+    text = policy_text(data, comments)
+    files = {target.name, str(target)}
+    text = _silenced(text, again(text), files, one.path, tables)
+    _require_same(one.policy, again(text), tables)
+    return Converted(text, one.report.notes, one.report, one.draft.profile)
 
 
 def convert_all(
@@ -97,14 +150,19 @@ def convert_all(
     return found
 
 
-def _silenced(text: str, policy: ResolvedPolicy, path: Path, tables: Tables) -> str:
+def _silenced(
+    text: str, policy: ResolvedPolicy, files: Collection[str], path: Path, tables: Tables
+) -> str:
     """Return ``text`` with a comment above each line at which lint finds an error.
 
     `build` refuses policies of ours with such errors, but the meaning must not change here.
+    ``files`` are names of the file in positions. Raises AnswerNo for an error in another file.
     """
     found: dict[int, set[str]] = {}
     for finding in lint_policy(policy, tables, list(policy.arches)).findings:
         if finding.severity is Severity.ERROR and finding.position:
+            if finding.position.file not in files:
+                raise AnswerNo(Diagnostic(finding.message, finding.position))
             found.setdefault(finding.position.line, set()).add(finding.kind.value)
     lines: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):

@@ -1,15 +1,17 @@
 """Rules of a foreign policy as its author would write them in our language.
 
 Calls that the file has together, with one answer, become one rule; comments stay at what they are
-about; conditions get names (`named_conditions`). A rule moves only among rules of the same action
-that follow each other, so no answer changes. Whoever writes the file proves that.
+about; conditions get names (`named_conditions`). A rule only moves past rules for other calls or
+with the same action, so no answer changes. Whoever writes the file proves that.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,13 +22,14 @@ from seccompgen.filters.combine.named_conditions import named_condition
 from seccompgen.policy.expressions import parse_condition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Position
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Tables
     from seccompgen.formats.draft import Draft
+    from seccompgen.formats.source_comments import SourceComment
     from seccompgen.policy.document import Path
     from seccompgen.policy.expressions import Expression
 
@@ -44,19 +47,43 @@ class Tidied(NamedTuple):
     comments: Mapping[Path, Sequence[str]]
 
 
-def tidied(draft: Draft, policy: ResolvedPolicy, tables: Tables) -> Tidied:
-    """Return ``draft``, which ``policy`` was resolved from, as its author would write it."""
-    calls = _in_order(_calls(draft))
-    head, end = _with_comments(calls, draft)
+def tidied(
+    draft: Draft,
+    policy: ResolvedPolicy,
+    tables: Tables,
+    included: Collection[str] = (),
+) -> Tidied:
+    """Return ``draft``, which ``policy`` was resolved from, as its author would write it.
+
+    The rules from the files ``included``, paths with links resolved, are left out.
+    """
+    here = _files(draft) - set(included)
+    calls = [call for call in _in_order(_calls(draft)) if _real(call.position.file) in here]
+    comments = [one for one in draft.comments if _real(one.position.file) in here]
+    head, end = _with_comments(calls, draft.file, comments)
     rules = _RuleWriter(list(dict.fromkeys((*policy.arches, *policy.compat_arches))), tables)
     for paragraph in _paragraphs(calls):
-        rules.write(paragraph)
+        first = paragraph[0]
+        heading = _joined([*first.free, *([first.above] if first.above else [])])
+        for call in paragraph[1:]:
+            call.own = [*_joined(call.free), *call.above, *call.own]
+        for run in _by_action(paragraph):
+            rules.write(run, heading)
+            heading = []
     if head:
         rules.comments[()] = _joined(head)
     if end:
         rules.comments["syscalls", len(rules.groups)] = _joined(end)
-    settings = {k: rules.named(v) for k, v in draft.document().data.items() if k != "syscalls"}
-    return Tidied({**settings, "syscalls": rules.groups}, rules.comments)
+    data = {k: rules.named(v) for k, v in draft.document().data.items()}
+    return Tidied({**data, "syscalls": rules.groups}, rules.comments)
+
+
+_real = lru_cache(os.path.realpath)
+
+
+def _files(draft: Draft) -> set[str]:
+    """Return the files that a draft is made from, links resolved."""
+    return {_real(file) for file in (draft.file, *(name for name, _ in draft.sources))}
 
 
 # --- calls and their comments ----------------------------------------------------------------
@@ -130,20 +157,22 @@ def _in_order(calls: Iterable[_Call]) -> list[_Call]:
     return found
 
 
-def _with_comments(calls: Sequence[_Call], draft: Draft) -> tuple[list[list[str]], list[list[str]]]:
-    """Give each call its comments; return the blocks at the head of the file, and at its end."""
+def _with_comments(
+    calls: Sequence[_Call], main: str, comments: Sequence[SourceComment]
+) -> tuple[list[list[str]], list[list[str]]]:
+    """Give each call its comments; return the blocks at the head of ``main``, and at the end."""
     listed: dict[str, list[_Call]] = defaultdict(list)
     for call in sorted(calls, key=lambda one: one.position):
         if not call.remarked:
             listed[call.position.file].append(call)
     head: list[list[str]] = []
     end: list[list[str]] = []
-    for file in dict.fromkeys((draft.file, *(one.position.file for one in draft.comments))):
+    for file in dict.fromkeys((main, *(one.position.file for one in comments))):
         waiting = listed[file][::-1]
         pending: list[str | None] = []
         last: _Call | None = None
         for one in sorted(
-            (one for one in draft.comments if one.position.file == file),
+            (one for one in comments if one.position.file == file),
             key=lambda one: one.position,
         ):
             while waiting and (waiting[-1].position, 0) < (one.position, one.trailing):
@@ -158,7 +187,7 @@ def _with_comments(calls: Sequence[_Call], draft: Draft) -> tuple[list[list[str]
             call.take(pending, first=last is None)
             last, pending = call, []
         (end if last else head).extend(_blocks(pending))
-        if file == draft.file and listed[file]:
+        if file == main and listed[file]:
             head, listed[file][0].free = listed[file][0].free, []
     return head, end
 
@@ -181,15 +210,36 @@ def _joined(blocks: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _paragraphs(calls: Iterable[_Call]) -> Iterator[list[_Call]]:
-    """Yield the calls that follow each other in a paragraph, with one action."""
+    """Yield the calls of each paragraph."""
     found: list[_Call] = []
     for call in calls:
-        if found and (call.starts or call.action != found[0].action):
+        if found and call.starts:
             yield found
             found = []
         found.append(call)
     if found:
         yield found
+
+
+def _by_action(calls: Iterable[_Call]) -> list[list[_Call]]:
+    """Return calls in lists of one action; two rules for one call keep their order."""
+    lists: list[list[_Call]] = []
+    for call in calls:
+        at = len(lists)
+        while at and not any(_meet(call, other) for other in lists[at - 1]):
+            at -= 1
+        same = [one for one in lists[max(at - 1, 0) :] if one[0].action == call.action]
+        if same:
+            same[0].append(call)
+        else:
+            lists.append([call])
+    return lists
+
+
+def _meet(a: _Call, b: _Call) -> bool:
+    """Return True if the rules of two calls may match one call."""
+    wide = (isinstance(one.name, int) or one.name in MULTIPLEXED for one in (a, b))
+    return a.name == b.name or any(wide)
 
 
 # --- rules -----------------------------------------------------------------------------------
@@ -212,18 +262,14 @@ class _RuleWriter:
     groups: list[dict[str, Any]] = field(default_factory=list)
     comments: dict[Path, Sequence[str]] = field(default_factory=dict)
 
-    def write(self, paragraph: Sequence[_Call]) -> None:
-        """Add the rules of a paragraph."""
-        for call in paragraph:
+    def write(self, calls: Sequence[_Call], heading: Sequence[str]) -> None:
+        """Add the rules for calls of one action, below a heading."""
+        for call in calls:
             call.own = [line for line in call.own if not self._is_said(line, call)]
-        first = paragraph[0]
-        heading = _joined([*first.free, *([first.above] if first.above else [])])
-        for call in paragraph[1:]:
-            call.own = [*_joined(call.free), *call.above, *call.own]
-        plain = [call for call in paragraph if call.when is None]
+        plain = [call for call in calls if call.when is None]
         dense = sum(_DENSE for call in plain if call.own) >= len(plain)
         segments: list[list[_Call]] = [[]]
-        for call in paragraph:
+        for call in calls:
             alone = not dense and bool(call.own) and call.when is None
             if alone or (segments[-1] and _is_alone(segments[-1], dense=dense)):
                 segments.append([])

@@ -194,6 +194,8 @@ class _PolicyReader:
             text = f"{file} includes itself"
             self.problems.append(Diagnostic(text, one.position, Problem.CIRCULAR_INCLUDE))
         else:
+            if len(self._including) == 1:
+                self.draft.includes.append(file)
             self.read_file(content, file)
 
     def _count(self, one: Setting) -> None:
