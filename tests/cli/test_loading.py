@@ -24,8 +24,8 @@ UNION = {
     "kernel": "constants_file entry_points fact_files fact_rows powers prototypes_file "
     "shipped since_file",
     "pipeline": "build files numpy_threads packages pool",
-    "formats": "android audit declaration detect firejail kafel load lxc minijail oci seccompiler "
-    "spo strace systemd",
+    "formats": "android audit declaration detect firejail flatpak kafel load lxc minijail oci "
+    "seccompiler spo strace systemd",
     "policy": "condition_faults conditions dead document expressions form ground groups "
     "horizon keys layers resolve schema source_rules stock",
     "languages": "python",

@@ -2,7 +2,8 @@
 
 firejail's `restrict-namespaces` restricts nothing through i386: of its two ready filters both are
 for x86_64. A list with a value makes the right ones. Of lists with more than 255 refused calls it
-lets some pass: its jumps do not reach farther.
+lets some pass: its jumps do not reach farther. Flatpak restricts no socket families for an
+application with `multiarch`: libseccomp refuses its rules where a filter is for two ABIs.
 
 ```diff
  seccomp-error-action EPERM
