@@ -150,6 +150,36 @@ def test_speed_is_no_slower_than_size_over_all_that_a_rule_takes() -> None:
     assert total[0] <= total[1]
 
 
+@pytest.mark.parametrize("goal", list(Optimize))
+@pytest.mark.parametrize(
+    "values",
+    [
+        (0, 1, 2, 8, 9, 10),  # and ~8, jge 3
+        (5, 7, 37, 39, 133, 135, 165, 167),  # and ~0xa2, jeq 5
+    ],
+)
+def test_bits_that_do_not_matter_are_masked_first(values: Sequence[int], goal: Optimize) -> None:
+    one = policy([[equal(0, value, 32)] for value in values])
+    assert figures(one, Objective(goal))[0] == 12
+
+
+@pytest.mark.few(2, "compiles many programs")
+@pytest.mark.parametrize("seed", long_but(range(6), range(60), "more random values"))
+def test_values_without_some_bits_mean_what_they_say(seed: int) -> None:
+    rng = random.Random(seed)
+    mask = rng.getrandbits(32) | 1 << 31
+    mask = rng.choice([mask, mask & rng.getrandbits(32), U32 & ~(1 << rng.randrange(32))])
+    values = {rng.getrandbits(5) for _ in range(rng.randint(1, 9))}
+    tests = [masked(0, mask, _scattered(value, mask), 32) for value in sorted(values)]
+    figures(policy([[test] for test in tests]), Objective(rng.choice(list(Optimize))))
+
+
+def _scattered(value: int, mask: int) -> int:
+    """Return the bits of ``value`` at the places of the bits of ``mask``."""
+    bits = [1 << bit for bit in range(32) if mask >> bit & 1]
+    return sum(bit for place, bit in enumerate(bits) if value >> place & 1)
+
+
 @pytest.mark.few(2, "compiles many programs")
 @pytest.mark.parametrize("seed", long_but(range(8), range(30), "more random masks"))
 def test_random_masks_on_one_word_mean_what_they_say(seed: int) -> None:

@@ -6,12 +6,15 @@ with the order of words. The facts about each function are cached here.
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.compile.bittrees import BitSearch, bit_questions
 from seccompgen.compile.decisionlist import decision_list
 from seccompgen.compile.tree import Item
+from seccompgen.compile.words import BITS
+from seccompgen.core.model import U32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +67,7 @@ class LineFacts:
         self._listed: dict[tuple[WordId, Seen], list[Listed]] = {}
         self._helpful: dict[WordId, list[Helpful]] = {}
         self._items: dict[tuple[WordId, Seen, int], tuple[Item, ...]] = {}
+        self._gathered: dict[WordId, tuple[int, WordId]] = {}
 
     def bits(self, line: WordId, seen: Seen, rest: int) -> BitSearch | None:
         """Return the search for tests of the bits of ``line``, or None if many bits matter."""
@@ -119,6 +123,37 @@ class LineFacts:
             fill = words.constant(outcome)
             sides.append(words.where(test, *((line, fill) if wanted else (fill, line))))
         return min(sides, key=words.runs)
+
+    def masked_items(
+        self, line: WordId, seen: Seen, rest: int, most: int
+    ) -> tuple[int, tuple[Item, ...]] | None:
+        """Return the bits that ``line`` looks at, and its intervals as values of these bits.
+
+        None if these are more than ``most``, or as many as the word itself has.
+        """
+        known = self._gathered.get(line)
+        if known is None:
+            mask = self.words.support(line)
+            gathered = line if mask == U32 else self.words.gathered(line, mask)
+            known = self._gathered[line] = mask, gathered
+        mask, gathered = known
+        runs = self.words.runs(line)
+        if gathered == line or self.words.runs(gathered) > min(most, runs - 1):
+            return None
+        bits = [1 << bit for bit in range(BITS) if mask >> bit & 1]
+        weights: Counter[int] = Counter()
+        for word, weight in seen:
+            weights[sum(1 << place for place, bit in enumerate(bits) if word & bit)] += weight
+        if runs <= max(rest, most):
+            rest = max(rest // runs, 1) * runs  # as much as the word's own intervals weigh
+        items = self.items(gathered, tuple(sorted(weights.items())), rest)
+
+        def of_word(gathered: int) -> int:
+            return sum(bit for place, bit in enumerate(bits) if gathered >> place & 1)
+
+        return mask, tuple(
+            item._replace(first=of_word(item.first), last=of_word(item.last)) for item in items
+        )
 
     def items(self, line: WordId, seen: Seen, rest: int) -> tuple[Item, ...]:
         """Return the weighted intervals of ``line``; ``rest`` is the weight of all not ``seen``."""

@@ -52,8 +52,8 @@ class TreeEnd(NamedTuple):
 class TreeTest(NamedTuple):
     """A comparison of a number with ``k``, and the trees for its two outcomes.
 
-    An EQ may have a ``mask``. The accumulator then holds the masked number; the number itself must
-    be loaded again.
+    With a ``mask`` the accumulator then holds the masked number; the number itself must be loaded
+    again.
     """
 
     relation: CompareOp

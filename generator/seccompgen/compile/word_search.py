@@ -10,7 +10,7 @@ import numpy as np
 from seccompgen.compile.search import ROUGH, WORD
 from seccompgen.compile.tree import IMPOSSIBLE, SCALE, UNBOUNDED, later
 from seccompgen.compile.words import NO, YES
-from seccompgen.compile.wordtrees import IntervalTree, OneLabel, Split
+from seccompgen.compile.wordtrees import IntervalTree, MaskedTree, OneLabel, Split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -207,6 +207,8 @@ class WordSearch:
             found.append(self._intervals(asked.line, asked.seen, asked.rest))
         if not found:
             found += self._by_highest_bit(asked)
+        if asked.runs > _SIMPLE:
+            found += self._under_mask(asked)
         return Candidates(found) if found else None
 
     # --- strategies: each returns functions that make trees -----------------------------------
@@ -263,6 +265,14 @@ class WordSearch:
             elif not self._care.stubborn:
                 return None  # else another mask, or no mask, may do
         return found
+
+    def _under_mask(self, asked: _Question) -> Iterator[Callable[[], WordTrees]]:
+        """Yield trees on the bits that matter, if these have fewer intervals than the word."""
+        found = self._facts.masked_items(asked.line, asked.seen, asked.rest, _FEW_AFTER)
+        if found is not None:
+            mask, items = found
+            self.searched += len(items)
+            yield lambda: MaskedTree(mask, self._interval_tree(items), self._price)
 
     def _by_highest_bit(self, asked: _Question) -> list[Callable[[], WordTrees]]:
         """Return trees that test the bits from the highest down, if that takes few tests.

@@ -356,6 +356,30 @@ class WordDiagrams:
         self._masked[mask, value] = yes
         return yes
 
+    def gathered(self, word: WordId, mask: int) -> WordId:
+        """Return ``word`` as a function of the bits of ``mask`` moved together at the low end.
+
+        ``word`` must look at no other bits. Values with higher bits have the last outcome.
+        """
+        levels = [level for level in range(BITS) if mask >> (BITS - 1 - level) & 1]
+        first = BITS - len(levels)
+        moved = {level: first + place for place, level in enumerate(levels)}
+        memo: dict[WordId, WordId] = {}
+
+        def walk(at: WordId) -> WordId:
+            level, zero, one = self._nodes[at]
+            if level == BITS:
+                return at
+            found = memo.get(at)
+            if found is None:
+                found = memo[at] = self.node(moved[level], walk(zero), walk(one))
+            return found
+
+        found, last = walk(word), self.constant(self.at(word, mask))
+        for level in reversed(range(first)):
+            found = self.node(level, found, last)
+        return found
+
     def highest(self, word: WordId) -> tuple[int, WordId, WordId]:
         """Return the highest bit that ``word`` looks at, as a mask, and its functions for 0 and 1.
 

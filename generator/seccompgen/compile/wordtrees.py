@@ -85,6 +85,41 @@ class IntervalTree:
         return own + preparations(held, U32)
 
 
+class MaskedTree:
+    """Another tree, whose tests are on ``word & mask``."""
+
+    def __init__(self, mask: int, tree: IntervalTree, price: int) -> None:
+        self._mask = mask
+        self._tree = tree
+        self._price = price
+        self.weight: int = tree.weight
+        self.costs = self.entered(U32)
+
+    def entered(self, held: int) -> Costs:
+        """Return the costs where the accumulator holds the word under the mask ``held``."""
+        costs = self._tree.costs
+        for _ in range(preparations(held, self._mask)):
+            costs = one_more(costs, self.weight, self._price)
+        return costs
+
+    def tree(self, budget: int, held: int = U32) -> Tree:
+        """Return the tree of at most ``budget`` instructions to the end of any path."""
+        return self._masked(self._tree.tree(less(budget, preparations(held, self._mask))))
+
+    def _masked(self, tree: Tree) -> Tree:
+        if isinstance(tree, TreeEnd):
+            return tree
+        relation, k, *branches, _ = tree
+        true, false = map(self._masked, branches)
+        if relation is CompareOp.EQ and k == 0:  # a diagram would test the whole word's bits
+            return TreeTest(CompareOp.ANY_BITS, self._mask, false, true, self._mask)
+        return TreeTest(relation, k & self._mask, true, false, self._mask)
+
+    def tests(self, held: int = U32) -> int:
+        """Return the number of instructions of the tree without a bound."""
+        return self._tree.tests() + preparations(held, self._mask)
+
+
 class Split:
     """The test ``word & mask == k``, above two other trees."""
 
@@ -121,7 +156,7 @@ class Split:
         return own + self._equal.tests(self._needs) + self._rest.tests(self._needs)
 
 
-WordTrees: TypeAlias = OneLabel | IntervalTree | Split
+WordTrees: TypeAlias = OneLabel | IntervalTree | MaskedTree | Split
 
 
 def one_more(costs: Costs, weight: int, price: int) -> Costs:
