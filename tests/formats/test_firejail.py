@@ -15,6 +15,7 @@ from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Reading
 from seccompgen.core.model import Action
 from seccompgen.core.problems import Problem
+from seccompgen.filters.combine.convert import convert
 from seccompgen.formats import load_policy
 from seccompgen.formats.firejail import words
 from seccompgen.formats.firejail.lists import CallNames
@@ -226,6 +227,19 @@ def test_all_errors_are_reported_at_once_at_their_places() -> None:
             load_policy(file, TABLES, Reading("firejail"))
         places = [one.position for one in caught.value.diagnostics if one.position]
         assert " ".join(f"{one.line}:{one.column}" for one in places) == expected
+
+
+def test_comments_and_lines_stand_above_their_rules(tmp_path: Path) -> None:
+    profile = tmp_path / "a.profile"
+    profile.write_text(
+        "# of the file\n\n# of noroot\nnoroot\n  # first\n# second #3\nseccomp.drop acct # here\n"
+        "include b.inc\n"
+    )
+    (tmp_path / "b.inc").write_text("protocol  unix\n")
+    text = convert(profile, TABLES).text
+    assert "# first\n# second #3\n# here\n# seccomp.drop acct\n- action: errno(EPERM)\n" in text
+    assert "# protocol unix\n- action: errno(EOPNOTSUPP)\n" in text
+    assert "noroot" not in text
 
 
 def test_it_is_read_for_x86_64_alone(tmp_path: Path) -> None:

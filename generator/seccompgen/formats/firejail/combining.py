@@ -11,7 +11,7 @@ from seccompgen.formats.draft import Entry
 from seccompgen.formats.stacked import severest, severity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from seccompgen.core.tables import Tables
     from seccompgen.formats.draft import Draft
@@ -22,8 +22,16 @@ _Rule: TypeAlias = "tuple[str | None, Answer]"
 _OPEN: Answer = ("allow", Position(""))
 
 
-def say(draft: Draft, installed: Sequence[InstalledFilter], tables: Tables) -> None:
-    """Add the policy of ``installed``, the newest filter first. Raises InputError."""
+def say(
+    draft: Draft,
+    installed: Sequence[InstalledFilter],
+    remarks: Mapping[tuple[str, int], str],
+    tables: Tables,
+) -> None:
+    """Add the policy of ``installed``, the newest filter first. Raises InputError.
+
+    ``remarks`` are comments for rules by the file and line that they come from.
+    """
     native, x32, i386 = (_others(installed, abi) for abi in ("x86_64", "x32", "i386"))
     rules = {abi: _rules(installed, abi, tables) for abi in ("x86_64", "i386")}
     served = ["i386"]
@@ -43,7 +51,11 @@ def say(draft: Draft, installed: Sequence[InstalledFilter], tables: Tables) -> N
             number: [*rules["i386"].get(number, []), (None, rest)]
             for number in tables.tables["i386"].names
         }
-    _groups(draft, rules, tables, ["x86_64", *served])
+    for answer, calls, limit in _groups(rules, tables, ["x86_64", *served]):
+        action, where = answer
+        draft.rule(action, calls, where, **limit)
+        if remark := remarks.get((where.file, where.line)):
+            draft.remark(remark)
 
 
 def _apart(
@@ -112,9 +124,9 @@ def _rules(
 
 
 def _groups(
-    draft: Draft, rules: dict[str, dict[int, list[_Rule]]], tables: Tables, served: list[str]
-) -> None:
-    """Add a group for the calls that get one answer by one word of the profile on the same ABIs."""
+    rules: dict[str, dict[int, list[_Rule]]], tables: Tables, served: list[str]
+) -> Iterator[tuple[Answer, list[Entry], dict[str, list[str]]]]:
+    """Yield the calls that get one answer by one word of the profile on the same ABIs."""
     entries: dict[tuple[int, Answer, Entry], list[str]] = {}
     for abi, calls in rules.items():
         table = tables.tables[abi]
@@ -127,6 +139,5 @@ def _groups(
     groups: dict[tuple[int, Answer, tuple[str, ...]], list[Entry]] = {}
     for (rank, answer, entry), abis in entries.items():
         groups.setdefault((rank, answer, tuple(abis)), []).append(entry)
-    for (_, (action, where), only), same in sorted(groups.items(), key=lambda item: item[0][0]):
-        limit = {} if [*only] == served else {"arches": [*only]}
-        draft.rule(action, same, where, **limit)
+    for (_, answer, only), same in sorted(groups.items(), key=lambda item: item[0][0]):
+        yield answer, same, {} if [*only] == served else {"arches": [*only]}

@@ -158,14 +158,14 @@ def _number(text: str) -> int:
 class ListProgram(NamedTuple):
     """The comparisons that a list becomes, and the answer after them.
 
-    ``shared`` is the refusal whose comparisons jump to a common end, or "". ``later`` are words
-    whose calls are refused by another filter, once the program runs.
+    ``shared`` is the refusal whose comparisons jump to a common end, or "". ``later`` are calls
+    that another filter refuses, once the program runs, with their positions.
     """
 
     steps: tuple[Step, ...]
     rest: str
     shared: str = ""
-    later: tuple[ListWord, ...] = ()
+    later: tuple[tuple[str, Position], ...] = ()
 
     def answers(self) -> dict[int, Answer]:
         """Return the answer to each number that is compared, unless it is that of the rest."""
@@ -226,7 +226,7 @@ class ListCompiler:
                 text = f"firejail ignores {word.name}: no call that it knows has this number"
                 self._note(text, word)
             elif number in kept:
-                later.append(word)
+                later.append((self.calls.names[number], word.position))
             else:
                 steps.append(Step(number, self._own(word), word.position))
         refused = sum(step.answer == self.refusal for step in steps)

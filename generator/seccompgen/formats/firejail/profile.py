@@ -12,7 +12,9 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, cannot, did_you_mean
@@ -20,7 +22,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.formats.firejail.words import words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from seccompgen.formats.draft import Draft
 
@@ -36,6 +38,7 @@ _WITHOUT_FILTERS = frozenset(f"{name}.inc" for name in words("others")["includes
 _INSTALLED = re.compile(r"(?:\$\{CFG\}|/etc/firejail|(?:\$\{HOME\}|~)/\.config/firejail)/")
 """The directories that firejail searches, as profiles write them."""
 _LONGEST_LINE, _MOST_IGNORED, _DEEPEST, _MOST_FILES = 8190, 32, 16, 200
+_WIDTH = 90
 
 _LINE = re.compile(r"[ \t]*([^ \t]+)[ \t]*([^\r]*?)[ \t]*(?:\r.*)?", re.DOTALL)
 _CONDITION = re.compile(r"[ \t]*\?([^: \t]*)[ \t]?:[ \t]*")
@@ -55,13 +58,26 @@ class Directive(NamedTuple):
         return " ".join([self.word, *re.split(r"[ \t]+", self.value)]).rstrip()
 
 
+def _remark(lines: Sequence[str], one: Directive) -> str:
+    """Return the comments right above the last of ``lines``, the line, and the comment on it."""
+    above = takewhile(lambda line: line.lstrip().startswith("#"), reversed(lines[:-1]))
+    found = [line.strip().lstrip("#").strip() for line in reversed([*above])]
+    _, mark, trailing = lines[-1].partition("#")
+    found += [trailing.strip()] if mark else []
+    return "\n".join([*found, *wrap(one.text, _WIDTH, break_on_hyphens=False)])
+
+
 @dataclass
 class ProfileFiles:
-    """The directives of a profile and of the files that it includes; collects their errors."""
+    """The directives of a profile and of the files that it includes; collects their errors.
+
+    ``missing`` are files that count as empty, ``remarks`` what a policy says of a line.
+    """
 
     draft: Draft
     faults: list[Diagnostic] = field(default_factory=list)
     missing: dict[str, Position] = field(default_factory=dict)
+    remarks: dict[tuple[str, int], str] = field(default_factory=dict)
     _ignored: list[str] = field(default_factory=list)
     _including: tuple[str, ...] = ()
     _files: int = 0
@@ -69,12 +85,16 @@ class ProfileFiles:
     def directives(self, text: str, file: str) -> Iterator[Directive]:
         """Yield the directives of a file that have a part in a filter, in firejail's order."""
         self._including = (*self._including, file)
-        for number, line in enumerate(text.split("\n"), start=1):
+        lines = text.split("\n")
+        for number, line in enumerate(lines, start=1):
             at = Position(file, number, 1)
             if len(line.encode()) > _LONGEST_LINE:
                 self.fault("a line this long is several lines to firejail", at)
                 continue
-            yield from self._line(line.partition("#")[0], at)
+            for one in self._line(line.partition("#")[0], at):
+                if one.position.file == file:
+                    self.remarks[file, number] = _remark(lines[:number], one)
+                yield one
         self._including = self._including[:-1]
 
     def fault(self, text: str, where: Position, kind: Problem = Problem.MALFORMED_FILE) -> None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
@@ -73,7 +75,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     installed = _Installation(profile, tables).filters()
     if files.faults:
         raise InputError(*files.faults)
-    say(draft, installed, tables)
+    say(draft, installed, files.remarks, tables)
     return draft
 
 
@@ -250,9 +252,11 @@ class _Installation:
             self.loaded["secondary"] = filters.secondary(refusal, at)
 
     def _load(self, file: str, program: ListProgram, abi: str, at: Position) -> None:
-        for word in program.later:
-            text = f"{word.name} is refused once the program runs, by a filter of its own that "
-            self._note(f"{text}firejail's library installs", word.position, Problem.OTHER_FILTER)
+        for where, later in groupby(program.later, key=itemgetter(1)):
+            text = f"{', '.join(call for call, _ in later)}: refused once the program runs, by a "
+            self._note(
+                f"{text}filter that firejail's library installs", where, Problem.OTHER_FILTER
+            )
         names = self.native if abi == "x86_64" else self.other
         for where, numbers in program.missed().items():
             text = f"firejail lets {len(numbers)} of these calls pass, such as "

@@ -157,7 +157,7 @@ def _say(draft: Draft, features: dict[str, Position], abis: list[str], start: Po
         when = f"u64(arg0) not in {{{', '.join(families)}}}"
         rule("errno(EAFNOSUPPORT)", "socket", when, arches=alone)
     if multiarch and compat:
-        text = "with multiarch Flatpak restricts no socket families, on "
-        text += f"{', '.join(abi for abi in abis if _COMPAT[abi])} neither: its rules fail where a "
-        text += "filter is for two ABIs"
+        listed = ", ".join(abi for abi in abis if _COMPAT[abi])
+        text = f"with multiarch Flatpak restricts no socket families on {listed}, for programs of "
+        text += "either ABI: its rules fail where a filter is for two"
         draft.note(text, multiarch, Problem.MISSING_PART)
