@@ -8,7 +8,7 @@ FORMAT = Format(
     meaning="runc, crun or libseccomp",
     signs=(
         # A profile; the operator's object; the config.json of a bundle.
-        r'(?i)"?defaultAction"?\s*:\s*"?SCMP_ACT_',
+        r'(?i)"?defaultAction\\?"?\s*:\s*\\?"?SCMP_ACT_',
         r"(?m)^[ \t]*\"?kind\"?:\s*\"?SeccompProfile\b",
         r'"ociVersion"\s*:',
     ),

@@ -19,10 +19,10 @@ from seccompgen.core.multiplexed import MULTIPLEXED, entrance
 from seccompgen.core.problems import Problem
 from seccompgen.core.tables import release
 from seccompgen.core.text import some
-from seccompgen.formats.draft import Draft, Entry, chosen
+from seccompgen.formats.draft import Draft, Entry
 from seccompgen.formats.oci.calls import AbiRules, CallRule, call_rules, repeats, rule_pieces
 from seccompgen.formats.oci.form import ContainerProfile, parse_profile
-from seccompgen.formats.oci.kubernetes import is_template, objects
+from seccompgen.formats.oci.kubernetes import objects, one_profile
 from seccompgen.formats.source_comments import SourceComment
 from seccompgen.policy.document import read_document
 from seccompgen.policy.plain_json import require_json
@@ -52,7 +52,7 @@ _ENOSYS = Action(ActionKind.ERRNO, errno_name="ENOSYS")
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     """Return the policy that a profile expresses."""
     draft = Draft(file)
-    text = _one_of(text, reading.thread, draft)
+    text = one_profile(text, reading.thread, draft)
     # JSON may be indented by tabs, which are no blanks to YAML.
     plain = text.replace("\t", " ") if text.lstrip().startswith("{") else text
     document = read_document(plain.encode(), f"{file}.json" if file.endswith(".toml") else file)
@@ -68,25 +68,6 @@ def filter_names(text: str, file: str) -> tuple[str, ...]:
     del file
     found = objects(text)
     return tuple(one.name for one in found.profiles) if found else ()
-
-
-def _one_of(text: str, wanted: str | None, draft: Draft) -> str:
-    """Return the profile called ``wanted``, or the only one, at its lines in the file."""
-    if is_template(text):
-        what = "a template of Helm, which is no YAML yet: read what `helm template` writes"
-        raise InputError(Diagnostic(what, Position(draft.file), Problem.MALFORMED_FILE))
-    found = objects(text)
-    if found is None:
-        return text
-    if not found.profiles:
-        what = "no object here is a SeccompProfile, or a ConfigMap with one"
-        raise InputError(Diagnostic(what, Position(draft.file), Problem.MALFORMED_FILE))
-    if found.others:
-        what = f"left out, since they are no profiles: {some([name for name, _ in found.others])}"
-        where = Position(draft.file, found.others[0][1], 1)
-        draft.note(what, where, Problem.RULE_SKIPPED)
-    name = chosen([one.name for one in found.profiles], wanted, Position(draft.file))
-    return next(one.text for one in found.profiles if one.name == name)
 
 
 def write_profile(
