@@ -15,11 +15,11 @@ from seccompgen.lint.registry import rule_modules
 ROOM = Path(seccompgen.__file__).parent
 ERRORS = {"AnswerNo", "InputError", "OutsideError", "UndecidedError"}
 CODES = """
-abi-left-out abi-missing abi-needed abi-without-filters action-needed always-true arch-compared
-arch-unchecked argument-missing argument-skipped async-signals broken-fallback call-skipped
-circular-group circular-include clock-twin conflicting-flags conflicting-settings constant-missing
-constant-skipped dead-rule deep-group deep-include different-kernels empty-group empty-policy
-exec-twin executable-memory false-success few-filters file-exists file-twin foreign-abi
+abi-left-out abi-missing abi-needed abi-without-filters accepted-loss action-needed always-true
+arch-compared arch-unchecked argument-missing argument-skipped async-signals broken-fallback
+call-skipped circular-group circular-include clock-twin conflicting-flags conflicting-settings
+constant-missing constant-skipped dead-rule deep-group deep-include different-kernels empty-group
+empty-policy exec-twin executable-memory false-success few-filters file-exists file-twin foreign-abi
 foreign-manifest foreign-module foreign-number group-skipped hidden-calls identity-twin ignored-bits
 ignored-text include-elsewhere ineffective-limit io-uring-way kernel-ahead kernel-twin
 large-condition limit-twin long-program malformed-file mask-never-matches memory-twin misplaced-key

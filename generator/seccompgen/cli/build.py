@@ -15,6 +15,7 @@ from seccompgen.cli.reading_options import reading_options
 from seccompgen.core.compiler_stage import CompilerStage
 from seccompgen.core.errors import InputError, Position
 from seccompgen.formats import WRITABLE
+from seccompgen.formats.losses import LOSSES
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
@@ -79,6 +80,14 @@ _MOST_RULES = 5
     is_flag=True,
     help="With --format systemd: write the nearest settings, and list what differs.",
 )
+@click.option(
+    "--accept",
+    "losses",
+    type=click.Choice(list(LOSSES)),
+    multiple=True,
+    help="With a --format of another tool: lose this setting if the format cannot express it, and "
+    "say so; may be repeated.",
+)
 @reading_options
 @options.tables_directory
 @options.as_json
@@ -94,6 +103,7 @@ def build(
     jobs: int | None,
     depfile_path: Path | None,
     reading: Reading,
+    losses: tuple[str, ...],
     *,
     report_only: bool,
     no_bitmap: bool,
@@ -139,6 +149,8 @@ def build(
         raise InputError(
             "--nearest is for --format systemd; other formats express all of a policy or nothing"
         )
+    if losses and form not in WRITABLE:
+        raise InputError(f"--accept is for the --format of another tool: {', '.join(WRITABLE)}")
     tables = options.read_tables(tables_directory)
     how = common.build_options(cached=not (check or no_cache), jobs=jobs)
     policies = common.policies_named(words, "build")
@@ -175,6 +187,10 @@ def build(
             else:
                 objective = common.read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
                 built = build_policies(policies, tables, arches, report, objective, how, reading)
+                if losses:
+                    from seccompgen.pipeline.accepting import accepted_filters  # noqa: PLC0415
+
+                    built = accepted_filters(built, losses, form, tables)
                 if nearest:
                     from seccompgen.formats.systemd.nearest import nearest_units  # noqa: PLC0415
                     from seccompgen.pipeline.build import proved_program  # noqa: PLC0415
@@ -259,6 +275,7 @@ def _print_json(compiled: Compiled, written: Sequence[Path], tables: Tables) -> 
                     "optimize": one.objective.optimize.value,
                     "bitmap": one.objective.bitmap,
                     "profile": one.objective.profile and one.objective.profile.file,
+                    "accepted": list(one.losses),
                 }
                 for one in compiled.built
             ],

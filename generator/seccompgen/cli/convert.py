@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from seccompgen.cli.common import print_notes, print_written
 from seccompgen.cli.reading_options import reading_options
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.problems import Problem
+from seccompgen.formats.losses import CONVERTED
 from seccompgen.io.console import say
 
 if TYPE_CHECKING:
@@ -31,9 +33,19 @@ if TYPE_CHECKING:
     metavar="POLICY",
     help="Write the policy there, or into a directory: DIR/. Default: print it.",
 )
+@click.option(
+    "--accept",
+    "losses",
+    type=click.Choice(list(CONVERTED)),
+    multiple=True,
+    help="Lose this, and say so: high_bits compares the bits that the kernel reads where FILE "
+    "compares more, unused_numbers leaves out numbers without a call; may be repeated.",
+)
 @reading_options
 @options.tables
-def convert(file: Path, output: str | None, reading: Reading, tables: Tables) -> None:
+def convert(
+    file: Path, output: str | None, losses: tuple[str, ...], reading: Reading, tables: Tables
+) -> None:
     """Write somebody else's policy in our language, with its comments.
 
     FILE is a seccomp profile of OCI, Docker, Podman or Kubernetes, or one of minijail,
@@ -48,6 +60,7 @@ def convert(file: Path, output: str | None, reading: Reading, tables: Tables) ->
     from seccompgen.filters.combine.convert import convert as converted  # noqa: PLC0415 - keeps --help fast
     from seccompgen.filters.combine.convert import convert_all  # noqa: PLC0415 - as above
 
+    reading = replace(reading, losses=frozenset(losses))
     if file.is_dir():
         _convert_directory(file, output, reading, tables)
         return

@@ -44,7 +44,8 @@ class Built(NamedTuple):
     """A policy with its programs, the notes about it, and its objective.
 
     ``warnings`` are the findings of lint (`build_policies`). ``unit_lines`` are the settings and
-    comments of a systemd drop-in in addition to its list of calls.
+    comments of a systemd drop-in in addition to its list of calls. ``losses`` are sentences about
+    what the policy lost for its format, as the user accepted.
     """
 
     policy: ResolvedPolicy
@@ -53,6 +54,7 @@ class Built(NamedTuple):
     objective: Objective = DEFAULT_OBJECTIVE
     warnings: tuple[Diagnostic, ...] = ()
     unit_lines: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
 
     @property
     def module_name(self) -> str:

@@ -38,7 +38,8 @@ class Reading:
     several. ``abis`` are the ABIs, by canonical name, to assume if the file names none; if empty,
     the format's own default applies. ``systemd`` is the release whose groups apply, such as 257.
     ``outside`` are additional directories whose files policies may name (`io.file_reach`); they do
-    not change the meaning of a policy.
+    not change the meaning of a policy. ``losses`` name what a conversion may lose
+    (`formats.losses`); no option of other commands does.
     """
 
     format: str | None = None
@@ -49,6 +50,7 @@ class Reading:
     abis: tuple[str, ...] = ()
     systemd: int | None = None
     outside: tuple[Path, ...] = field(default=(), compare=False)
+    losses: frozenset[str] = frozenset()
 
     def options(self, place: int = 0) -> tuple[str, ...]:
         """Return the command-line options for these choices.

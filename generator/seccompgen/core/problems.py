@@ -58,6 +58,7 @@ class Problem(Enum):
     NOT_IN_SECCOMPILER = "not-in-seccompiler"
     NOT_REPORT_ONLY = "not-report-only"
     REPORT_ONLY = "report-only"
+    ACCEPTED_LOSS = "accepted-loss"
 
     # Policies in other people's formats
     WRONG_STATEMENT = "wrong-statement"

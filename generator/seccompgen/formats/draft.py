@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path as Directory
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from seccompgen.io.reading import decode_text
 from seccompgen.policy.document import MAX_POLICY, Document
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.foreign import Reading
@@ -101,6 +101,28 @@ class Draft:
         text = decode_text(content, str(path))
         self.sources.append((str(path), hashlib.sha256(content).hexdigest()))
         return text
+
+    def with_entries(self, change: Callable[[Entry], Entry | None]) -> Draft:
+        """Return the draft with ``change`` applied to each entry; None removes one."""
+        plain = {path: where for path, where in self._values.items() if path[0] != "syscalls"}
+        data = {key: value for key, value in self._data.items() if key != "syscalls"}
+        found = replace(self, remarks={}, _data=data, _values=plain)
+        for i, group in enumerate(self._data.get("syscalls", ())):
+            entries: list[Entry] = []
+            for key in ("names", "names_with_args"):
+                for j, one in enumerate(group.get(key, ())):
+                    where = self._values["syscalls", i, key, j]
+                    named = one if isinstance(one, dict) else {"name": one}
+                    if entry := change(Entry(position=where, **named)):
+                        entries.append(entry)
+            more = {
+                k: v for k, v in group.items() if k not in {"action", "names", "names_with_args"}
+            }
+            if entries:
+                found.rule(group["action"], entries, self._values["syscalls", i], **more)
+            if entries and i in self.remarks:
+                found.remark(self.remarks[i])
+        return found
 
     @property
     def groups(self) -> Mapping[int, Position]:

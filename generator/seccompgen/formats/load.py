@@ -64,6 +64,10 @@ def translate(content: bytes, file: str, reading: Reading, tables: Tables) -> Dr
         text = "larger than 1 MiB, which no policy is"
         raise InputError(Diagnostic(text, Position(file), Problem.TOO_LARGE))
     draft: Draft = _reader(found).read(decode_text(content, file), file, reading, tables)
+    if reading.losses:
+        from seccompgen.formats.losses import lose  # noqa: PLC0415 - few accept any
+
+        return lose(draft, reading.losses)
     return draft
 
 

@@ -211,7 +211,8 @@ def settings_problems(
     form, kind, foreign = target.form, target.kind, target.foreign.name.lower()
     if policy.bad_arch_action.ret(abi) != target.foreign.value:
         text = f"{form} cannot express {policy.said('bad_arch_action')}: it answers calls through "
-        text += f"other ABIs with {foreign}; say `bad_arch_action: {foreign}`"
+        text += f"other ABIs with {foreign}; say `bad_arch_action: {foreign}`, or build with "
+        text += "`--accept bad_arch_action`"
         yield Diagnostic(text, policy.bad_arch_origin.position, kind)
     others = [other.name for other in policy.compat_of(abi)]
     if {*others} - {"x32"}:

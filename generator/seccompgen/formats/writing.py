@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
+from seccompgen.core.model import ActionKind, FilterFlag
 from seccompgen.formats.load import translate
 from seccompgen.policy.resolve import resolve_policy
 from seccompgen.render.call_names import difference_text
@@ -37,7 +38,9 @@ class Writer(NamedTuple):
     policy read back, after ``as_written``, differs from the program, ``refusal`` returns the error
     for what the format cannot express, or None for a bug of ours. ``report_only`` gets the policy
     that logs and the one that refuses, and returns the policy to write, and a note. With
-    ``shared``, ABIs with equal content share a file.
+    ``shared``, ABIs with equal content share a file. ``foreign`` is the format's answer to calls
+    through other ABIs, ``flags`` are those that its users may have; if ``numbers_x32``, it answers
+    x32's calls like numbers without a call. ``comment`` begins a line of comment, if it has any.
     """
 
     suffix: str
@@ -48,6 +51,10 @@ class Writer(NamedTuple):
     refusal: Callable[[ResolvedPolicy, Abi, str], Diagnostic | None] = _never
     as_written: Callable[[ResolvedPolicy, ResolvedPolicy], ResolvedPolicy] = lambda read, _: read
     shared: bool = False
+    foreign: ActionKind = ActionKind.KILL_THREAD
+    flags: FilterFlag = ~FilterFlag(0)
+    numbers_x32: bool = False
+    comment: str = ""
 
 
 def writer(name: str) -> Writer:
@@ -77,7 +84,8 @@ def write_files(name: str, one: Built, tables: Tables, release: int | None) -> d
             problems |= dict.fromkeys(error.diagnostics)
         else:
             more = "".join(f"{line}\n" for line in one.unit_lines)
-            contents[f".{program.abi.name}"] = content + more.encode()
+            head = "".join(f"{how.comment} {loss}\n" for loss in one.losses if how.comment)
+            contents[f".{program.abi.name}"] = head.encode() + content + more.encode()
     if problems:
         raise InputError(*problems)
     if how.shared and len({*contents.values()}) == 1:

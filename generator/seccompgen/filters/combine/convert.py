@@ -112,6 +112,9 @@ def converted(
     said = one.draft.document().data
     data = {key: value for key, value in data.items() if said[key] != included.settings.get(key)}
     data |= {"include": list(included.names)} if included.names else {}
+    losses = [note.message for note in one.report.notes if note.kind is Problem.ACCEPTED_LOSS]
+    head = [*comments.get((), ()), *[""] * (() in comments and bool(losses)), *losses]
+    comments = {**comments, (): head}
     text = policy_text(data, comments)
     files = {target.name, str(target)}
     text = _silenced(text, again(text), files, one.path, tables)
@@ -162,7 +165,7 @@ def _silenced(
     for finding in lint_policy(policy, tables, list(policy.arches)).findings:
         if finding.severity is Severity.ERROR and finding.position:
             if finding.position.file not in files:
-                raise AnswerNo(Diagnostic(finding.message, finding.position))
+                raise AnswerNo(Diagnostic(finding.message, finding.position, finding.kind))
             found.setdefault(finding.position.line, set()).add(finding.kind.value)
     lines: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):

@@ -210,10 +210,14 @@ def _joined(blocks: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _paragraphs(calls: Iterable[_Call]) -> Iterator[list[_Call]]:
-    """Yield the calls of each paragraph."""
+    """Yield the calls of each paragraph; multiplexed calls belong to the one that they precede."""
     found: list[_Call] = []
     for call in calls:
-        if found and call.starts:
+        if found and call.starts and all(one.name in MULTIPLEXED for one in found):
+            first = found[0]
+            first.free, first.above = [*first.free, *call.free], [*first.above, *call.above]
+            call.free, call.above = [], []
+        elif found and call.starts:
             yield found
             found = []
         found.append(call)

@@ -246,4 +246,7 @@ WRITER = Writer(
     render=_render,
     reading=lambda abi, _: Reading("minijail", abis=(abi.name,)),
     report_only=_report_only,
+    flags=_TARGET.flags,
+    numbers_x32=True,
+    comment="#",
 )

@@ -171,7 +171,8 @@ def _settings(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
         yield Diagnostic(
             f"an OCI profile cannot express {policy.said('bad_arch_action')}: runtimes answer "
             "calls through other ABIs with kill_thread; say `bad_arch_action: kill_thread`, in a "
-            "policy that includes this one if others need it as it is",
+            "policy that includes this one if others need it as it is, or build with "
+            "`--accept bad_arch_action`",
             policy.bad_arch_origin.position,
         )
     nameless = [one.name for one in policy.compat_of(abi) if _architecture(one) is None]
@@ -426,4 +427,5 @@ WRITER = Writer(
         "calls through other ABIs are killed even so: no profile can log these",
     ),
     refusal=_refusal,
+    flags=~(FilterFlag.NEW_LISTENER | FilterFlag.WAIT_KILLABLE_RECV),
 )

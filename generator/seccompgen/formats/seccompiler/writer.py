@@ -242,4 +242,7 @@ WRITER = Writer(
     render=lambda policy, abi, tables, _: _text(_filter(policy, abi, tables)),
     reading=lambda abi, _: Reading("seccompiler", abis=(abi.name,)),
     report_only=_report_only,
+    foreign=_TARGET.foreign,
+    flags=_TARGET.flags,
+    numbers_x32=True,
 )

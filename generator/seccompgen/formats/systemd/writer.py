@@ -263,4 +263,5 @@ WRITER = Writer(
     refusal=_refusal,
     as_written=_as_written,
     shared=True,
+    comment="#",
 )
