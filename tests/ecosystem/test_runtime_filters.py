@@ -26,7 +26,9 @@ from runtime_filters import installed
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Reading, Runtime
+from seccompgen.filters.combine.amend import amend
 from seccompgen.formats import load_policy
+from seccompgen.formats.amending import ChangedRule, Counts
 from seccompgen.verify import Difference, meaning, prove
 
 if TYPE_CHECKING:
@@ -124,6 +126,14 @@ def test_the_program_of_a_runtime_is_ours(name: str, runtime: Runtime, bundle: P
 def test_the_corpus(name: str, runtime: Runtime, bundle: Path) -> None:
     """Docker takes out what is not for the container before a runtime sees a profile."""
     document = json.loads((SHARED / "oci" / f"{name}.json").read_text())
+    found = compared(document, runtime, bundle, kept_by_docker(document))
+    assert found.theirs, found.said
+    assert found.ours, found.said
+    assert found.differ is None
+
+
+def kept_by_docker(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the profile that Docker hands a runtime, in the form of the specification."""
     kept = [one for one in document["syscalls"] if oci_profiles.kept(one, "x86_64", CAPS)]
     rules = [
         {"names": one.get("names") or [one["name"]], **{key: one[key] for key in keys}}
@@ -134,10 +144,33 @@ def test_the_corpus(name: str, runtime: Runtime, bundle: Path) -> None:
     handed = profile(*rules, defaultAction=document["defaultAction"], architectures=listed)
     if "defaultErrnoRet" in document:
         handed["defaultErrnoRet"] = document["defaultErrnoRet"]
-    found = compared(document, runtime, bundle, handed)
-    assert found.theirs, found.said
-    assert found.ours, found.said
-    assert found.differ is None
+    return handed
+
+
+@pytest.mark.skipif(not (SHARED / "oci").is_dir(), reason="needs ../shared/corpus")
+@pytest.mark.parametrize(
+    ("rules", "accepts"),
+    [
+        (("fsopen fsconfig", "perf_event_open", "vmsplice splice"), frozenset[Counts]()),
+        (("socket when family == AF_ALG",), frozenset({Counts.NAMED_VALUES})),
+        (("socket when family == AF_ALG",), frozenset[Counts]()),
+        (("unshare when unshare_flags & CLONE_NEWUSER",), frozenset[Counts]()),
+    ],
+)
+def test_an_amended_profile_is_what_was_proved(
+    rules: tuple[str, ...], accepts: frozenset[Counts], runtime: Runtime, bundle: Path
+) -> None:
+    """The program in force is that of the changed file, whose change `amend` proved."""
+    path = bundle / "docker.json"
+    shutil.copyfile(SHARED / "oci/moby-default.json", path)
+    words = [ChangedRule.parse(rule) for rule in rules]
+    reading = Reading(abis=("x86_64",))
+    found = amend(str(path), words, TABLES, reading, accepts=accepts)
+    document = json.loads(found.after)
+    assert document != json.loads(found.before)
+    same = compared(document, runtime, bundle, kept_by_docker(document))
+    assert same.theirs, same.said
+    assert same.differ is None
 
 
 def test_random_profiles(runtime: Runtime, bundle: Path) -> None:
