@@ -25,7 +25,7 @@ from seccompgen.core.model import (
     condition_for,
 )
 from seccompgen.core.problems import Problem
-from seccompgen.core.sets import EVERYTHING, NOTHING, Sets
+from seccompgen.core.sets import ALL, EVERYTHING, NOTHING, Sets
 from seccompgen.formats.draft import Draft, Entry
 from seccompgen.policy.resolve import resolve_policy
 
@@ -91,9 +91,16 @@ class Change:
         tables: Tables,
         *,
         allows: bool,
+        unnamed: frozenset[str] = frozenset(),
     ) -> Change:
-        """Return the change of ``policy``. Raises InputError for unknown calls and names."""
-        return cls(tuple(rules), allows, _policy_of(rules, policy, tables, allows=allows), tables)
+        """Return the change of ``policy``, except for the ABIs that are ``unnamed``.
+
+        Raises InputError for unknown calls and names.
+        """
+        abis = {abi.name for abi in (*policy.arches, *policy.compat_arches)}
+        only = sorted(abis - unnamed) if abis & unnamed else None
+        calls = _policy_of(rules, policy, tables, only, allows=allows)
+        return cls(tuple(rules), allows, calls, tables)
 
     @cached_property
     def sets(self) -> Sets:
@@ -164,11 +171,12 @@ class Editor(NamedTuple):
     ``variants`` returns the readings of a file that could differ in what a change does; ``edits``
     yields texts to try, those with the fewest changes first. Their arguments are the file's text,
     the policy that it is, and the change. ``edits`` raises UndecidedError if the format cannot
-    express the change.
+    express the change. ``unnamed`` are ABIs whose calls a file cannot name.
     """
 
     variants: Callable[[str, ResolvedPolicy, Change], Iterable[Variant]]
     edits: Callable[[str, ResolvedPolicy, Change], Iterator[str]]
+    unnamed: frozenset[str] = frozenset()
 
 
 def editor(name: str) -> Editor:
@@ -190,8 +198,23 @@ def without(sets: Sets, boxes: Iterable[Box], cuts: Iterable[Box]) -> list[Box]:
     return left
 
 
+def implied(sets: Sets, boxes: Iterable[Box], own: Box) -> list[Box]:
+    """Return those of ``boxes`` that meet ``own``, without what holds in all of it."""
+    common = ((box, sets.common(box, own)) for box in boxes)
+    return [
+        tuple(ALL if both == mine else one for one, both, mine in zip(box, parts, own, strict=True))  # type: ignore[misc] # six
+        for box, parts in common
+        if NOTHING not in parts
+    ]
+
+
 def _policy_of(
-    rules: Sequence[ChangedRule], policy: ResolvedPolicy, tables: Tables, *, allows: bool
+    rules: Sequence[ChangedRule],
+    policy: ResolvedPolicy,
+    tables: Tables,
+    only: Sequence[str] | None,
+    *,
+    allows: bool,
 ) -> ResolvedPolicy:
     name = "--allow" if allows else "--refuse"
     action, others = ("allow", "errno(EPERM)") if allows else ("errno(EPERM)", "allow")
@@ -206,5 +229,5 @@ def _policy_of(
     draft.setting("multiplexed", others, where)
     for rule in rules:
         entries = [Entry(one, where, rule.when or None) for one in rule.names]
-        draft.rule(action, entries, where)
+        draft.rule(action, entries, where, **({"arches": only} if only else {}))
     return resolve_policy(draft.document(), tables)[0]

@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from seccompgen.policy.document import Document, Path
 
@@ -25,12 +25,12 @@ class JsonText:
 
     def __init__(self, text: str, document: Document) -> None:
         self.text = text
-        self._document = document
+        self.document = document
         self._starts = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
 
     def span(self, path: Path) -> tuple[int, int]:
         """Return where the value at ``path`` begins and ends."""
-        where = self._document.position(path)
+        where = self.document.position(path)
         start = self._starts[where.line - 1] + where.column - 1
         return start, json.JSONDecoder().raw_decode(self.text, start)[1]
 
@@ -45,8 +45,36 @@ class JsonText:
 
     def indent(self, path: Path) -> str:
         """Return the blanks at the beginning of the line of the value at ``path``."""
-        line = self.text[self._starts[self._document.position(path).line - 1] :]
+        line = self.text[self._starts[self.document.position(path).line - 1] :]
         return line[: len(line) - len(line.lstrip())]
+
+    def unit(self, objects: Sequence[Path], default: str = "  ") -> str:
+        """Return the blanks of one level, as the first object on several lines has them."""
+        for path in objects:
+            if not self.is_flat(path):
+                start, _ = self.span(path)
+                line = self.text[self.text.index("\n", start) + 1 :]
+                inner = line[: len(line) - len(line.lstrip())]
+                return inner.removeprefix(self.indent(path))
+        return default
+
+    def objects(
+        self,
+        values: Iterable[Mapping[str, object]],
+        like: Path | None,
+        indent: str,
+        unit: str,
+        *,
+        flat: bool = False,
+    ) -> str:
+        """Return a list of objects, laid out like the list at ``like``, or ``flat`` or not."""
+        flats = (self.is_flat(like), self.is_flat((*like, 0))) if like else (flat, flat)
+        parts = [_object(value, f"{indent}{unit}", unit, flat=flats[1]) for value in values]
+        return laid_out(parts, "[]", indent, unit, flat=flats[0])
+
+    def object(self, value: Mapping[str, object], like: Path, indent: str, unit: str) -> str:
+        """Return an object, laid out like the one at ``like``."""
+        return _object(value, indent, unit, flat=self.is_flat(like))
 
     def without_items(self, path: Path, count: int, gone: Collection[int]) -> list[Splice]:
         """Return the splices that remove items of a list of ``count``, but not all."""
@@ -81,3 +109,8 @@ def laid_out(parts: Sequence[str], brackets: str, indent: str, unit: str, *, fla
         return f"{brackets[0]}{', '.join(parts)}{brackets[1]}"
     lines = f",\n{indent}{unit}".join(parts)
     return f"{brackets[0]}\n{indent}{unit}{lines}\n{indent}{brackets[1]}"
+
+
+def _object(value: Mapping[str, object], indent: str, unit: str, *, flat: bool) -> str:
+    parts = [f"{json.dumps(key)}: {json.dumps(one)}" for key, one in value.items()]
+    return laid_out(parts, "{}", indent, unit, flat=flat)

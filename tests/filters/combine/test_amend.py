@@ -277,6 +277,84 @@ def test_what_cannot_be_said_is_an_error(tmp_path: Path) -> None:
         )  # fmt: skip
 
 
+VMM = """\
+{
+    "main": {
+        "default_action": "trap",
+        "filter_action": "allow",
+        "filter": [
+            {"syscall": "read"},
+            {"syscall": "write", "comment": "the serial console"},
+            {
+                "syscall": "socket",
+                "args": [
+                    {"index": 1, "type": "dword", "op": "eq", "val": 1}
+                ]
+            }
+        ]
+    },
+    "api": {
+        "mismatch_action": {"errno": 1},
+        "match_action": "log",
+        "filter": [
+            {"syscall": "accept4"},
+            {"syscall": "socket", "args": [{"index": 0, "type": "dword", "op": "eq", "val": 1}]},
+            {"syscall": "socket"}
+        ]
+    }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "allows", "expected"),
+    [
+        ("write", False, ['-            {"syscall": "write", "comment": "the serial console"},']),
+        (AF_ALG, False, [
+            '-                    {"index": 1, "type": "dword", "op": "eq", "val": 1}',
+            '+                    {"index": 1, "type": "dword", "op": "eq", "val": 1},',
+            '+                    {"index": 0, "type": "dword", "op": "ne", "val": 38}']),
+        ("write when fd == 2", False, [
+            '-            {"syscall": "write", "comment": "the serial console"},',
+            '+            {"syscall": "write", "comment": "the serial console", "args": '
+            '[{"index": 0, "type": "dword", "op": "ne", "val": 2}]},']),
+        ("socket when family == AF_UNIX and type == 1", False, [
+            '-                    {"index": 1, "type": "dword", "op": "eq", "val": 1}',
+            '+                    {"index": 1, "type": "dword", "op": "eq", "val": 1},',
+            '+                    {"index": 0, "type": "dword", "op": "ne", "val": 1}',
+            '-            {"syscall": "socket", "args": '
+            '[{"index": 0, "type": "dword", "op": "eq", "val": 1}]},',
+            '+            {"syscall": "socket", "args": '
+            '[{"index": 0, "type": "dword", "op": "eq", "val": 1}, '
+            '{"index": 1, "type": "dword", "op": "ne", "val": 1}]},']),
+    ],
+)  # fmt: skip
+def test_all_filters_of_seccompiler(
+    tmp_path: Path, rule: str, allows: bool, expected: list[str]
+) -> None:
+    found = changed(tmp_path / "vmm.json", VMM, rule, allows=allows)
+    assert lines(found) == expected
+    json.loads(found.after)
+
+
+def test_one_filter_of_seccompiler(tmp_path: Path) -> None:
+    path, api = tmp_path / "vmm.json", Reading(thread="api")
+    found = changed(path, VMM, "socket when family == AF_UNIX", reading=api)
+    assert [line.split('"args"')[0].strip() for line in lines(found)] == [
+        '-            {"syscall": "accept4"},', '-            {"syscall": "socket",',
+        '-            {"syscall": "socket"}', '+            {"syscall": "accept4"}',
+    ]  # fmt: skip
+    more = changed(path, VMM, "bpf when cmd == 1 or cmd == 5", reading=api, allows=True)
+    assert [line for line in lines(more) if line[0] == "+"][1:] == [
+        '+            {"syscall": "bpf", "args": '
+        f'[{{"index": 0, "type": "dword", "op": "eq", "val": {value}}}]}}{comma}'
+        for value, comma in ((1, ","), (5, ""))
+    ]
+    denies = VMM.replace('{"errno": 1}', '"allow"').replace('"log"', '{"errno": 1}')
+    refused = changed(path, denies, AF_ALG, reading=api)
+    assert any("calls of x32 stay permitted" in note.message for note in refused.notes)
+
+
 @pytest.mark.long("each proof takes seconds")
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs Docker's profile in ../shared")
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from seccompgen.core.text import some
 from seccompgen.filters.combine.change_proof import changes_nothing, unproved
 from seccompgen.filters.combine.own_editor import OWN_EDITOR
 from seccompgen.filters.find.locate import locate_policy
-from seccompgen.formats import AMENDABLE, load_policy
+from seccompgen.formats import AMENDABLE, filter_names, load_policy, translate
 from seccompgen.formats.amending import Change, Counts, editor
 from seccompgen.formats.detect import detect
 from seccompgen.io.reading import decode_text, read_file
@@ -80,13 +80,36 @@ def amend(
     if path in stock_policies().values():
         text = "is a stock policy, which is not yours to change: include it in one of your own"
         raise InputError(Diagnostic(text, Position(word), Problem.STOCK_POLICY_MEANT))
-    amendment = _Amendment(path, tuple(rules), tables, reading, allows)
-    return amendment.made(accepts)
+    content = read_file(path, MAX_POLICY)
+    text = before = decode_text(content, str(path))
+    each: list[Amended] = []
+    # A file may have several filters: all of them change, unless one is named.
+    for name in _threads(content, path, reading):
+        one = _Amendment(path, text, tuple(rules), tables, replace(reading, thread=name), allows)
+        each.append(one.made(accepts))
+        text = each[-1].after
+    return Amended(
+        path,
+        before,
+        text,
+        tuple(dict.fromkeys(abi for one in each for abi in one.abis)),
+        sum(one.readings for one in each),
+        tuple(dict.fromkeys(note for one in each for note in one.notes)),
+        tuple(dict.fromkeys(finding for one in each for finding in one.findings)),
+    )
+
+
+def _threads(content: bytes, path: Path, reading: Reading) -> tuple[str | None, ...]:
+    """Return the names of the filters to change; None for a file's only one."""
+    if reading.thread:
+        return (reading.thread,)
+    return filter_names(content, str(path), reading) or (None,)
 
 
 @dataclass
 class _Amendment:
     path: Path
+    text: str
     rules: tuple[ChangedRule, ...]
     tables: Tables
     reading: Reading
@@ -94,11 +117,9 @@ class _Amendment:
     reasons: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        content = read_file(self.path, MAX_POLICY)
-        self.text = decode_text(content, str(self.path))
-        self.policy, _ = load_policy(self.path, self.tables, self.reading)
-        self.change = Change.of(self.rules, self.policy, self.tables, allows=self.allows)
-        self.editor = self._editor(self.reading.format or detect(content))
+        self.editor = self._editor(self.reading.format or detect(self.text.encode()))
+        self.policy = self._read(self.text, self.reading)
+        self.change = self._change(self.policy, Counts.ALL_BITS)
 
     def made(self, accepts: frozenset[Counts]) -> Amended:
         variants = self._variants()
@@ -130,7 +151,7 @@ class _Amendment:
         found = []
         for one in self.editor.variants(self.text, self.policy, self.change):
             try:
-                found.append((one, load_policy(self.path, self.tables, one.reading)[0]))
+                found.append((one, self._read(self.text, one.reading)))
             except InputError:
                 if not one.optional:
                     raise
@@ -160,18 +181,35 @@ class _Amendment:
             if why:
                 self.reasons.append(why)
                 return False
-        return True
+        if other := self._other_changed(text):
+            self.reasons.append(f"it changes the filter {other}")
+        return not other
+
+    def _other_changed(self, text: str) -> str | None:
+        """Return the name of another filter in the file that is not what it was."""
+        file, content = str(self.path), self.text.encode()
+        for name in filter_names(content, file, self.reading):
+            if name != self.reading.thread:
+                own = replace(self.reading, thread=name)
+                drafts = (
+                    translate(one, file, own, self.tables) for one in (content, text.encode())
+                )
+                before, after = (one.document().data if one else None for one in drafts)
+                if before != after:
+                    return name
+        return None
 
     def _read(self, text: str, reading: Reading) -> ResolvedPolicy:
         instead = {str(self.path): text.encode()}
         return load_policy(self.path, self.tables, reading, instead)[0]
 
     def _change(self, policy: ResolvedPolicy, counts: Counts) -> Change:
-        change = Change.of(self.rules, policy, self.tables, allows=self.allows)
+        unnamed = self.editor.unnamed
+        change = Change.of(self.rules, policy, self.tables, allows=self.allows, unnamed=unnamed)
         return replace(change, counts=counts)
 
     def _no_change(self) -> AnswerNo:
-        text = "no change of this file says it"
+        text = f"no change of {self.reading.thread or 'this file'} says it"
         if self.reasons:
             text += f": {some([*dict.fromkeys(self.reasons)], 3, '; or: ')}"
         return AnswerNo(Diagnostic(text, Position(str(self.path)), Problem.WRONG_PROGRAM))
@@ -183,7 +221,7 @@ class _Amendment:
         variants: Sequence[tuple[Variant, ResolvedPolicy]],
         counts: Counts,
     ) -> Amended:
-        notes = [*self._uncounted(counts), *self._remaining(after)]
+        notes = [*self._uncounted(counts), *self._remaining(after), *self._unnamed(after)]
         findings = self._new_findings(after) if text != self.text else ()
         abis = tuple(abi.name for abi in self.policy.arches)
         return Amended(self.path, self.text, text, abis, len(variants), tuple(notes), findings)
@@ -228,6 +266,16 @@ class _Amendment:
             text += "its arguments in memory, where no filter sees them; to refuse that too, add "
             text += f"--refuse '{through_name} when call == {number}'"
             yield Diagnostic(text, Position(str(self.path)), Problem.MULTIPLEXED_UNSAID)
+
+    def _unnamed(self, after: ResolvedPolicy) -> Iterator[Diagnostic]:
+        """Yield the ABIs on which the calls stay permitted, since the format cannot name them."""
+        abis = {abi.name for abi in after.compat_arches} & self.editor.unnamed
+        if abis and not self.allows:
+            everywhere = Change.of(self.rules, after, self.tables, allows=False)
+            if not changes_nothing(after, everywhere, self.tables):
+                text = f"calls of {', '.join(sorted(abis))} stay permitted: the format has no "
+                text += "names for them"
+                yield Diagnostic(text, Position(str(self.path)), Problem.ABI_LEFT_OUT)
 
     def _new_findings(self, after: ResolvedPolicy) -> tuple[Finding, ...]:
         old, new = (

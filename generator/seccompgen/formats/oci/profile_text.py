@@ -168,38 +168,13 @@ class JsonProfile:
 
     def _args(self, tests: Tests, indent: str, *, flat: bool = False) -> str:
         """Return comparisons as the first entry that has any lays them out."""
-        like = next(
-            ((*self._path(n), key) for n in range(len(self._entries))
-             if self._entries[n].get(key := self._key(n, "args"))),
-            None,
-        )  # fmt: skip
-        list_flat, one_flat = flat, flat
-        if like:
-            list_flat, one_flat = self.json.is_flat(like), self.json.is_flat((*like, 0))
-        inner = f"{indent}{self._unit}"
-        parts = [
-            laid_out(
-                [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in compared(test).items()],
-                "{}",
-                inner,
-                self._unit,
-                flat=one_flat,
-            )
-            for test in tests
-        ]
-        return laid_out(parts, "[]", indent, self._unit, flat=list_flat)
+        keys = ((n, self._key(n, "args")) for n in range(len(self._entries)))
+        like = next(((*self._path(n), key) for n, key in keys if self._entries[n].get(key)), None)
+        return self.json.objects(map(compared, tests), like, indent, self._unit, flat=flat)
 
     @cached_property
     def _unit(self) -> str:
-        """The blanks of one level."""
-        for n, entry in enumerate(self._entries):
-            if not self.json.is_flat(self._path(n)):
-                outer, inner = (
-                    self.json.indent(p)
-                    for p in (self._path(n), (*self._path(n), next(iter(entry))))
-                )
-                return inner.removeprefix(outer)
-        return "  "
+        return self.json.unit([self._path(n) for n in range(len(self._entries))])
 
 
 def action_name(kind: ActionKind) -> str:

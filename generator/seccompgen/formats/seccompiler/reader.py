@@ -21,11 +21,11 @@ Sources: rust-vmm/seccompiler; Firecracker's src/seccompiler since its pull requ
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seccompgen.core.errors import Diagnostic, InputError
 from seccompgen.core.foreign import Runtime
-from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32, U64, Action, Op
+from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32, U64, Action, Comparison, Op
 from seccompgen.core.problems import Problem
 from seccompgen.formats.draft import Draft, chosen
 from seccompgen.formats.numbered import NUMBERED_ABIS, NumberedCall, NumberedPolicy, NumberedRule
@@ -128,6 +128,13 @@ class _ArgumentTest:
             return f"{side} {op.value} {value:#x}"
         return f"{side} & {mask & full:#x} == {value & mask:#x}"
 
+    @property
+    def comparison(self) -> Comparison:
+        """The condition as a value, as seccompiler compares."""
+        full, (op, mask) = (1 << self.type) - 1, self.op
+        mask = full if mask is None else mask & full
+        return Comparison(self.index, op, self.val & mask, mask, self.type)
+
     def match(self, where: Position) -> EntryMatch:
         """Return the comparison that libseccomp makes."""
         op, mask = self.op
@@ -196,6 +203,22 @@ def _nowhere(policy: NumberedPolicy, abis: list[Abi], tables: Tables) -> list[Ab
     known = tables.calls
     strange = any(call.name not in known for rule in policy.rules for call in rule.calls)
     return abis if strange else []
+
+
+class RuleTests(NamedTuple):
+    """The call of a rule, and the comparisons that must all hold."""
+
+    syscall: str
+    tests: tuple[Comparison, ...]
+
+
+def filter_rules(document: Document, name: str) -> list[RuleTests]:
+    """Return the rules of a filter without errors."""
+    said: Any = _check_filter(document.data[name], (name,), [])
+    return [
+        RuleTests(rule.syscall, tuple(one.comparison for one in rule.args or ()))
+        for rule in said["filter"]
+    ]
 
 
 def filter_names(text: str, file: str) -> tuple[str, ...]:

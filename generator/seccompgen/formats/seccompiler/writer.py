@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Comparison, ResolvedPolicy
+    from seccompgen.core.model import Comparison, Predicate, ResolvedPolicy
     from seccompgen.core.sets import Box
     from seccompgen.core.tables import Tables
     from seccompgen.formats.numbered import Answered
@@ -121,7 +121,7 @@ def _alternatives(
     if call.rest is None and all(rule.action.ret(abi) != default for rule in call.rules):
         found: list[tuple[SeccompilerCondition, ...]] | None = []
         for rule in call.rules:
-            more = conjunctions(rule.condition, lambda test: _spelled(test, sets))
+            more = spelled(rule.condition, sets)
             found = None if more is None or found is None else [*found, *more]
     else:
         found = _without_order(call, abi, default, sets)
@@ -162,6 +162,13 @@ def _cubes(sets: Sets, argument: int, node: int) -> list[tuple[SeccompilerCondit
         return [()]
     cubes = itertools.islice(sets.cubes(node), MOST_ALTERNATIVES + 1)
     return [(_masked(argument, mask, value),) for mask, value in cubes]
+
+
+def spelled(
+    condition: Predicate | None, sets: Sets
+) -> list[tuple[SeccompilerCondition, ...]] | None:
+    """Return a condition as alternatives, in each of which all must hold; None if too many."""
+    return conjunctions(condition, lambda test: _spelled(test, sets))
 
 
 def _spelled(test: Comparison, sets: Sets) -> list[tuple[SeccompilerCondition, ...]]:
@@ -206,16 +213,18 @@ def _text(found: SeccompilerFilter) -> bytes:
 def _rule(name: str, tests: tuple[SeccompilerCondition, ...]) -> dict[str, Any]:
     rule: dict[str, Any] = {"syscall": name}
     if tests:
-        rule["args"] = [
-            {
-                "index": test.index,
-                "type": "dword" if test.bits == 32 else "qword",
-                "op": test.op if test.mask is None else {test.op: test.mask},
-                "val": test.value,
-            }
-            for test in tests
-        ]
+        rule["args"] = [condition_fields(test) for test in tests]
     return rule
+
+
+def condition_fields(test: SeccompilerCondition) -> dict[str, Any]:
+    """Return a condition as an object of the file."""
+    return {
+        "index": test.index,
+        "type": "dword" if test.bits == 32 else "qword",
+        "op": test.op if test.mask is None else {test.op: test.mask},
+        "val": test.value,
+    }
 
 
 def _action(ret: int) -> str | dict[str, int]:
