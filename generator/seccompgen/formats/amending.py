@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.argument_families import family_of
-from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.errors import Diagnostic, InputError, Position, UndecidedError
 from seccompgen.core.model import (
     U32,
     ActionKind,
@@ -128,6 +128,19 @@ class Change:
                     found += [one for one in common if NOTHING not in one]
                 left = without(self.sets, left, [own])
         return tuple(found)
+
+    def boxes_on(self, name: str, abis: Sequence[Abi]) -> tuple[Box, ...]:
+        """Return the boxes of a call on those of ``abis`` that have it; none if none has.
+
+        Raises UndecidedError if they differ.
+        """
+        have = [abi for abi in abis if name in self.tables.tables[abi.name].numbers]
+        found = {self.boxes(name, abi) for abi in have}
+        if len(found) > 1:
+            text = f"arguments of {name} differ between {', '.join(abi.name for abi in have)}: say "
+            text += "with --for which is meant"
+            raise UndecidedError(text, kind=Problem.CONFLICTING_SETTINGS)
+        return found.pop() if found else ()
 
     def most(self, name: str, abi: Abi) -> dict[int, int]:
         """Return the greatest values of arguments that count, where not all do."""

@@ -355,6 +355,62 @@ def test_one_filter_of_seccompiler(tmp_path: Path) -> None:
     assert any("calls of x32 stay permitted" in note.message for note in refused.notes)
 
 
+SERVICE = """\
+# A daemon.
+@default trap
+{accept4, shutdown}: 1
+read: 1   # what it is told
+socket: arg0 == AF_UNIX && arg1 in SOCK_STREAM|SOCK_CLOEXEC || \\
+    arg0 == 16 && arg2 == 0xf  # and the journal
+mmap: !(arg2 & PROT_EXEC && arg2 & PROT_WRITE)
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "allows", "expected"),
+    [
+        ("shutdown", False, ["-{accept4, shutdown}: 1", "+accept4: 1"]),
+        ("read", False, ["-read: 1   # what it is told"]),
+        ("read when fd == 3", False, [
+            "-read: 1   # what it is told",
+            "+read: arg0 != 3 && arg0 <= 0xffffffff   # what it is told"]),
+        ("accept4 when flags & SOCK_CLOEXEC", False, [
+            "-{accept4, shutdown}: 1", "+shutdown: 1", "+accept4: arg3 in ~0x80000"]),
+        ("socket when family == AF_NETLINK", False, [
+            "-socket: arg0 == AF_UNIX && arg1 in SOCK_STREAM|SOCK_CLOEXEC || \\",
+            "-    arg0 == 16 && arg2 == 0xf  # and the journal",
+            "+socket: arg0 == AF_UNIX && arg1 in SOCK_STREAM|SOCK_CLOEXEC  # and the journal"]),
+        ("socket when family == AF_INET", True, [
+            "-    arg0 == 16 && arg2 == 0xf  # and the journal",
+            "+    arg0 == 16 && arg2 == 0xf || arg0 == AF_INET  # and the journal"]),
+        ("mmap when flags & MAP_SHARED", False, [
+            "-mmap: !(arg2 & PROT_EXEC && arg2 & PROT_WRITE)",
+            "+mmap: {arg3 & 1; trap, !(arg2 & PROT_EXEC && arg2 & PROT_WRITE)}"]),
+        ("bpf", True, ["+bpf: 1"]),
+    ],
+)  # fmt: skip
+def test_a_policy_of_minijail(tmp_path: Path, rule: str, allows: bool, expected: list[str]) -> None:
+    found = changed(tmp_path / "a.policy", SERVICE, rule, allows=allows)
+    assert sorted(lines(found)) == sorted(expected)
+
+
+def test_a_denylist_of_minijail_compares_all_bits(tmp_path: Path) -> None:
+    path = tmp_path / "a.policy"
+    found = changed(path, "@denylist\n{reboot, keyctl}: return EPERM\n", AF_ALG)
+    (line,) = lines(found)
+    assert line.endswith("; return EPERM")
+    for family in (38, 1 << 32 | 38):
+        assert not lets_through(path, found.after, "socket", family)
+    assert lets_through(path, found.after, "socket", 39)
+    assert any("calls of x32 stay permitted" in note.message for note in found.notes)
+
+
+def test_a_statement_in_another_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "common.policy").write_text("read: 1\n")
+    with pytest.raises(AnswerNo, match=r"read has its statement at .*common.policy:1:1: amend"):
+        changed(tmp_path / "a.policy", "@include ./common.policy\nwrite: 1\n", "read")
+
+
 @pytest.mark.long("each proof takes seconds")
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs Docker's profile in ../shared")
 @pytest.mark.parametrize(

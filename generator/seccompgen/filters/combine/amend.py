@@ -238,8 +238,8 @@ class _Amendment:
             for n, most in change.most(name, abi).items()
         }
         for (name, argument), most in limits.items():
-            text = f"the format cannot compare 32 bits of {argument} by order: {name} with "
-            text += f"{argument} above {most:#x} may be refused as well"
+            text = f"the format compares 64 bits of {argument}, and the kernel reads 32: {name} "
+            text += f"with {argument} above {most:#x} may be refused as well"
             yield Diagnostic(text, Position(str(self.path)), Problem.VALUE_TOO_WIDE)
 
     def _remaining(self, after: ResolvedPolicy) -> Iterator[Diagnostic]:

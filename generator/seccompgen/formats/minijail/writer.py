@@ -80,7 +80,7 @@ def _render(policy: ResolvedPolicy, abi: Abi, tables: Tables, release: int | Non
     denies = default == ActionKind.ALLOW.value
     lines = [
         f"# {policy.name} for {abi.name}, from seccompgen.",
-        "@denylist" if denies else f"@default {_action(default)}",
+        "@denylist" if denies else f"@default {action_text(default)}",
     ]
     if not problems:
         sets = Sets()
@@ -169,7 +169,7 @@ def _last(case: StatementCase, before: list[StatementCase]) -> StatementCase:
 def _others(condition: Predicate | None, sets: Sets) -> tuple[tuple[Test, ...], ...]:
     """Return the negation of a condition as alternatives."""
     return tuple(
-        _bits(test.argument, mask, value)
+        masked_tests(test.argument, mask, value)
         for test in comparisons(condition)
         for mask, value in sets.cubes(sets.minus(ALL, sets.of(test)))
     )
@@ -182,15 +182,15 @@ def _spelled(test: Comparison, sets: Sets) -> list[tuple[Test, ...]]:
         case Op.ANY_BITS:
             return [(Test(test.argument, "&", test.value),)]
         case Op.NO_BITS:
-            return [_bits(test.argument, test.value, 0)]
+            return [masked_tests(test.argument, test.value, 0)]
         case Op.MASKED_EQ if not test.value & ~test.mask:
-            return [_bits(test.argument, test.mask, test.value)]
+            return [masked_tests(test.argument, test.mask, test.value)]
         case _ if whole:
             return [(Test(test.argument, test.op.value, test.value),)]
-    return [_bits(test.argument, mask, value) for mask, value in sets.cubes(sets.of(test))]
+    return [masked_tests(test.argument, mask, value) for mask, value in sets.cubes(sets.of(test))]
 
 
-def _bits(argument: int, mask: int, value: int) -> tuple[Test, ...]:
+def masked_tests(argument: int, mask: int, value: int) -> tuple[Test, ...]:
     """Return tests that all hold if and only if ``argument & mask == value``."""
     if mask == U64:
         return (Test(argument, "==", value),)
@@ -203,26 +203,28 @@ def _bits(argument: int, mask: int, value: int) -> tuple[Test, ...]:
 def _statement(cases: tuple[StatementCase, ...]) -> str:
     (first, *others) = cases
     if not others and (not first.alternatives or first.ret == ActionKind.ALLOW.value):
-        return _condition(first) if first.alternatives else _action(first.ret)
+        return _condition(first) if first.alternatives else action_text(first.ret)
     return f"{{ {', '.join(map(_case, cases))} }}"
 
 
 def _case(case: StatementCase) -> str:
     if not case.alternatives:
-        return _action(case.ret)
-    return f"{_condition(case)}; {_action(case.ret)}"
+        return action_text(case.ret)
+    return f"{_condition(case)}; {action_text(case.ret)}"
 
 
 def _condition(case: StatementCase) -> str:
-    return " || ".join(" && ".join(map(_test, tests)) for tests in case.alternatives)
+    return " || ".join(" && ".join(map(test_text, tests)) for tests in case.alternatives)
 
 
-def _test(test: Test) -> str:
+def test_text(test: Test) -> str:
+    """Return a test as a policy has it."""
     value = f"{test.value:#x}" if test.value > 9 else str(test.value)
     return f"arg{test.argument} {test.op} {'~' if test.op == 'in' else ''}{value}"
 
 
-def _action(ret: int) -> str:
+def action_text(ret: int) -> str:
+    """Return an answer as a policy has it."""
     kind = ActionKind(ret & ~RET_DATA_MAX)
     if kind is ActionKind.ALLOW:
         return "1"

@@ -125,7 +125,7 @@ class _ChangedProfile:
             abis = self._abis(name, None)
             if not abis:
                 continue
-            boxes = without(self.change.sets, self._changed(name, abis), others)
+            boxes = without(self.change.sets, self.change.boxes_on(name, abis), others)
             found += self._rules(name, abis[0], boxes, action)
         return found
 
@@ -135,7 +135,7 @@ class _ChangedProfile:
         if not abis:
             return None
         sets, own = self.change.sets, self._boxes(entry)
-        left = without(sets, own, self._changed(name, abis))
+        left = without(sets, own, self.change.boxes_on(name, abis))
         if left == own:
             return None
         rules = self._rules(name, abis[0], left, None)
@@ -155,15 +155,6 @@ class _ChangedProfile:
     def _boxes(self, entry: ProfileEntry) -> list[Box]:
         splits = self.reading.runtime is not Runtime.LIBSECCOMP
         return [self.change.sets.box(All(one)) for one in conjunctions(entry, splits=splits)]
-
-    def _changed(self, name: str, abis: list[Abi]) -> tuple[Box, ...]:
-        """Return the boxes of a call that change, which must be the same on all ``abis``."""
-        found = {self.change.boxes(name, abi) for abi in abis}
-        if len(found) > 1:
-            listed = ", ".join(abi.name for abi in abis)
-            text = f"arguments of {name} differ between {listed}: say with --for which is meant"
-            raise UndecidedError(text, kind=Problem.CONFLICTING_SETTINGS)
-        return found.pop()
 
     def _abis(self, name: str, entry: ProfileEntry | None) -> list[Abi]:
         """Return the ABIs with a call that an entry is for; of several sizes those of 64 bits."""

@@ -77,15 +77,7 @@ class _ChangedFilter:
         return (self.name, "filter")
 
     def _boxes(self, name: str) -> tuple[Box, ...]:
-        """Return the arguments with which a call changes, which must be the same on all ABIs."""
-        tables = self.change.tables.tables
-        have = [abi for abi in self.policy.arches if name in tables[abi.name].numbers]
-        found = {self.change.boxes(name, abi) for abi in have}
-        if len(found) > 1:
-            listed = ", ".join(abi.name for abi in have)
-            text = f"arguments of {name} differ between {listed}: say with --for which is meant"
-            raise UndecidedError(text, kind=Problem.CONFLICTING_SETTINGS)
-        return found.pop() if found else ()
+        return self.change.boxes_on(name, self.policy.arches)
 
     def _said(self, boxes: Sequence[Box]) -> list[_Tests]:
         """Return conditions for boxes: of each list all must hold."""
