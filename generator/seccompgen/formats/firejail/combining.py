@@ -113,7 +113,8 @@ def _rules(
             answers += said
             if not said or said[0][0] is not None:
                 answers.append((None, one.others.get(abi, _OPEN)))
-        answers.sort(key=lambda rule: -severity(rule[1]))
+        # Of equal answers, one with a place in the file says more.
+        answers.sort(key=lambda rule: (-severity(rule[1]), not rule[1][1].file))
         first = next(i for i, (when, _) in enumerate(answers) if when is None)
         del answers[first + 1 :]
         # A condition for what is answered so in any case says nothing.
