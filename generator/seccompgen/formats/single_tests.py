@@ -69,13 +69,14 @@ def _options(sets: Sets, argument: int, value: int, permitted: int) -> Iterator[
     first, last = sets.least(rest), sets.greatest(rest)
     if first == last:
         yield Comparison(argument, Op.NE, first)
-    mask = U64
-    for bit in (1 << n for n in reversed(range(BITS))):
-        if sets.minus(sets.masked(mask & ~bit, value & mask & ~bit), permitted) == NOTHING:
-            mask &= ~bit
-    if mask == U64:
-        yield Comparison(argument, Op.EQ, value)
-    else:
+    for bits in (range(BITS), reversed(range(BITS))):
+        mask = U64
+        for bit in (1 << n for n in bits):
+            if sets.minus(sets.masked(mask & ~bit, value & mask & ~bit), permitted) == NOTHING:
+                mask &= ~bit
+        if mask == U64:
+            yield Comparison(argument, Op.EQ, value)
+            break
         yield Comparison(argument, Op.MASKED_EQ, value & mask, mask)
     if value < first:
         yield Comparison(argument, Op.LT, first)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from seccompgen.policy.document import read_document
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from seccompgen.core.errors import Position
     from seccompgen.policy.document import Document, Path
@@ -22,11 +22,20 @@ _WORD = r"""(?:"[^"]*"|'[^']*'|[^\s,\[\]{}#]+)"""
 
 
 class PolicyText:
-    """The text of one policy file, as lines without line ends."""
+    """The text of one policy file, as lines without line ends.
 
-    def __init__(self, file: str, lines: Sequence[str]) -> None:
+    ``read`` returns the document in such a text, and the path to the mapping with the rules.
+    """
+
+    def __init__(
+        self,
+        file: str,
+        lines: Sequence[str],
+        read: Callable[[bytes, str], tuple[Document, Path]] | None = None,
+    ) -> None:
         self.file = file
         self.lines = list(lines)
+        self._read = read or _read_own
 
     @property
     def content(self) -> bytes:
@@ -53,7 +62,7 @@ class PolicyText:
         if indent < 0:
             return None
         put = [f"{' ' * indent}{line}" for line in rule]
-        return PolicyText(self.file, [*self.lines[:at], *put, *self.lines[at:]])
+        return self._with([*self.lines[:at], *put, *self.lines[at:]])
 
     def with_rule_first(self, rule: Sequence[str]) -> PolicyText | None:
         """Return the text with a rule above all others; see `with_rule`."""
@@ -88,6 +97,11 @@ class PolicyText:
             return self._with_line(name.line, head + rest.lstrip())
         return None
 
+    def without_rule(self, rule: Position) -> PolicyText | None:
+        """Return the text without the rule at a position; None if the text has another form."""
+        group = self._group_of(rule)
+        return self._without_group(group) if group and group.column >= 3 else None
+
     def with_setting(self, key: str, value: str) -> PolicyText | None:
         """Return the text with a setting: its line is replaced, or inserted above the rules.
 
@@ -103,21 +117,21 @@ class PolicyText:
         if rules is None or self.lines[rules.line - 1][: rules.column - 1].strip():
             return None
         at, indent = rules.line - 1, " " * (rules.column - 1)
-        return PolicyText(
-            self.file, [*self.lines[:at], f"{indent}{key}: {value}", *self.lines[at:]]
-        )
+        return self._with([*self.lines[:at], f"{indent}{key}: {value}", *self.lines[at:]])
 
     # --- places ----------------------------------------------------------------------------------
 
     @cached_property
+    def _parsed(self) -> tuple[Document, Path]:
+        return self._read(self.content, self.file)
+
+    @property
     def _document(self) -> Document:
-        return read_document(self.content, self.file)
+        return self._parsed[0]
 
     @property
     def _base(self) -> Path:
-        data = self._document.data
-        nested = isinstance(data, dict) and isinstance(data.get("seccomp"), dict)
-        return ("seccomp",) if nested else ()
+        return self._parsed[1]
 
     @cached_property
     def _groups(self) -> list[Position]:
@@ -160,13 +174,16 @@ class PolicyText:
                 end = n + 1
         return end
 
+    def _with(self, lines: Sequence[str]) -> PolicyText:
+        return PolicyText(self.file, lines, self._read)
+
     # --- lines -----------------------------------------------------------------------------------
 
     def _with_line(self, line: int, text: str) -> PolicyText:
-        return PolicyText(self.file, [*self.lines[: line - 1], text, *self.lines[line:]])
+        return self._with([*self.lines[: line - 1], text, *self.lines[line:]])
 
     def _without_lines(self, first: int, end: int) -> PolicyText:
-        return PolicyText(self.file, [*self.lines[:first], *self.lines[end:]])
+        return self._with([*self.lines[:first], *self.lines[end:]])
 
     def _without_group(self, group: Position) -> PolicyText:
         text = self._without_lines(group.line - 1, self._end(group))
@@ -199,6 +216,13 @@ class PolicyText:
                 return self._without_group(group)
             return self._without_lines(line - 2, end)
         return self._without_lines(line - 1, end)
+
+
+def _read_own(content: bytes, file: str) -> tuple[Document, Path]:
+    document = read_document(content, file)
+    data = document.data
+    nested = isinstance(data, dict) and isinstance(data.get("seccomp"), dict)
+    return document, ("seccomp",) if nested else ()
 
 
 def scalar(text: str) -> str:

@@ -41,7 +41,7 @@ def edits(text: str, policy: ResolvedPolicy, change: Change) -> Iterator[str]:
     profile = _parsed(text, policy)
     for stays in (False, True):
         changed = _ChangedProfile(profile, change, policy.reading, stays=stays)
-        yield profile_text(text, policy.file).changed(changed.entries(), changed.added())
+        yield profile_text(text, policy).changed(changed.entries(), changed.added())
 
 
 def variants(text: str, policy: ResolvedPolicy, change: Change) -> Iterator[Variant]:
@@ -78,7 +78,7 @@ EDITOR = Editor(variants, edits)
 
 
 def _parsed(text: str, policy: ResolvedPolicy) -> ContainerProfile:
-    document = profile_text(text, policy.file).document
+    document = profile_text(text, policy).document
     return parse_profile(document, policy.reading.runtime, [])
 
 
