@@ -24,7 +24,7 @@ class SourceComment(NamedTuple):
 def line_comments(text: str, file: str, mark: str, *, trailing: bool) -> Iterator[SourceComment]:
     """Yield the comments that begin with ``mark`` and end with their line, and the blank lines.
 
-    With ``trailing``, a comment may follow something else on its line.
+    With ``trailing``, a comment may follow something else and a blank on its line.
     """
     continued = False
     for number, whole in enumerate(text.split("\n"), 1):
@@ -34,6 +34,6 @@ def line_comments(text: str, file: str, mark: str, *, trailing: bool) -> Iterato
         comment = after.lstrip(mark).removeprefix(" ").rstrip()
         if not line and not continued:
             yield SourceComment(where, None)
-        elif found and (trailing or not before):
+        elif found and (not before or (trailing and before[-1].isspace())):
             yield SourceComment(where, comment, trailing=bool(before))
         continued = line.endswith("\\")

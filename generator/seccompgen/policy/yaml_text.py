@@ -61,8 +61,9 @@ def _lines(data: dict[str, Any], comments: Mapping[Path, Sequence[str]]) -> Iter
 def _section(
     form: type, data: dict[str, Any], path: Path, comments: Mapping[Path, Sequence[str]]
 ) -> Iterator[str]:
-    """Yield the lines of a group or an entry, in the order of the declared keys."""
-    for key in (key for key in keys_of(form) if key in data):
+    """Yield the lines of a group or an entry in the order of the declared keys, ``when`` last."""
+    keys = sorted(keys_of(form), key=lambda key: key == "when")
+    for key in (key for key in keys if key in data):
         if key == "names":
             yield from _names(data[key], (*path, key), comments)
         elif key == "names_with_args":

@@ -51,9 +51,8 @@ include: [../common.yml]
 syscalls:
 # Packets.
 - action: allow
-  names_with_args:
-  - name: sendto
-    when: u64(flags) == MSG_OOB
+  names: [sendto]
+  when: u64(flags) == MSG_OOB
 """
     )
     assert "syscalls:\n# All devices.\n- action: allow\n" in texts["common.yml"]
@@ -69,7 +68,7 @@ def test_what_an_include_would_change_is_written_out(tmp_path: Path) -> None:
     found = convert_tree(written(tmp_path, files), TABLES, X86_64)
     texts = {str(path): one.text for path, one in found.items()}
     assert "include" not in texts["other.yml"]
-    assert texts["other.yml"].count("- name: read") == 2
+    assert texts["other.yml"].count("names: [read]") == 2
 
 
 def test_the_errors_of_all_files_are_reported_and_nothing_is_written(tmp_path: Path) -> None:

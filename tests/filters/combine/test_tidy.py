@@ -65,9 +65,8 @@ syscalls:
   names: [clone3]
 
 - action: allow
-  names_with_args:
-  - name: socket
-    when: u64(family) == AF_UNIX
+  names: [socket]
+  when: u64(family) == AF_UNIX
 - action: errno(EACCES)
   names:
   - socket # local ones

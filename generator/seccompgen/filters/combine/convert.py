@@ -110,7 +110,9 @@ def converted(
 
     data, comments = tidied(one.draft, one.policy, tables, included.sources)
     said = one.draft.document().data
-    data = {key: value for key, value in data.items() if said[key] != included.settings.get(key)}
+    data = {
+        key: value for key, value in data.items() if said.get(key) != included.settings.get(key)
+    }
     data |= {"include": list(included.names)} if included.names else {}
     losses = [note.message for note in one.report.notes if note.kind is Problem.ACCEPTED_LOSS]
     head = [*comments.get((), ()), *[""] * (() in comments and bool(losses)), *losses]

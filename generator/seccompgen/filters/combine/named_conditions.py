@@ -19,6 +19,7 @@ from seccompgen.policy.expressions import (
     JoinedValue,
     NamedValue,
     Negated,
+    PlainValue,
 )
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ class _Wording:
             case Negated(ArgumentTest(op=Op.EQ | Op.NE) as part):
                 other = Op.NE if part.op is Op.EQ else Op.EQ
                 return self._test(replace(part, op=other), known)
+            case Negated(AnyOf() as part):
+                text = self.any_of(part.parts, known)
+                listed = text.endswith("}") and text.count(" in {") == 1 and " or " not in text
+                return text.replace(" in {", " not in {") if listed else f"not ({text})"
             case Negated(part):
                 return f"not ({self.text(part, known)})"
         fixed = known | self._fixed(condition.parts)
@@ -98,6 +103,8 @@ class _Wording:
             if named := naming.comparison(numbers, self.call, self.abi, known):
                 return named
         side = self._side(test)
+        if test.op is Op.MASKED_EQ and test.mask == test.value and _is_one_bit(test.value):
+            return f"{side} & {_value(test.value)}"
         if test.op in {Op.ANY_BITS, Op.NO_BITS}:
             return f"{'not ' if test.op is Op.NO_BITS else ''}{side} & {_tight(test.value)}"
         masked = f"{side} & {_tight(test.mask)}" if test.mask is not None else side
@@ -131,6 +138,10 @@ def _names(test: ArgumentTest) -> bool:
             return True
         waiting += value.operands if isinstance(value, JoinedValue) else ()
     return False
+
+
+def _is_one_bit(value: ValueExpression) -> bool:
+    return isinstance(value, PlainValue) and value.number.bit_count() == 1
 
 
 def _value(value: ValueExpression) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
@@ -37,6 +37,10 @@ _DENSE = 3
 """A list has a line for each name if one name of so many has a comment."""
 
 
+_LIKE = ("action", "arches", "multiplexed", "when")
+"""The keys that groups of one rule share."""
+
+
 class Tidied(NamedTuple):
     """The data of a policy file, and comments of its parts, by path.
 
@@ -62,19 +66,16 @@ def tidied(
     comments = [one for one in draft.comments if _real(one.position.file) in here]
     head, end = _with_comments(calls, draft.file, comments)
     rules = _RuleWriter(list(dict.fromkeys((*policy.arches, *policy.compat_arches))), tables)
-    for paragraph in _paragraphs(calls):
-        first = paragraph[0]
-        heading = _joined([*first.free, *([first.above] if first.above else [])])
-        for call in paragraph[1:]:
-            call.own = [*_joined(call.free), *call.above, *call.own]
-        for run in _by_action(paragraph):
+    for paragraph, calls_of_it in groupby(calls, key=lambda one: one.paragraph):
+        heading = paragraph.heading()
+        for run in _by_action(calls_of_it):
             rules.write(run, heading)
             heading = []
     if head:
         rules.comments[()] = _joined(head)
     if end:
         rules.comments["syscalls", len(rules.groups)] = _joined(end)
-    data = {k: rules.named(v) for k, v in draft.document().data.items()}
+    data = {k: rules.named(v) for k, v in draft.document().data.items() if v != []}
     return Tidied({**data, "syscalls": rules.groups}, rules.comments)
 
 
@@ -89,13 +90,27 @@ def _files(draft: Draft) -> set[str]:
 # --- calls and their comments ----------------------------------------------------------------
 
 
+@dataclass(eq=False)
+class _Paragraph:
+    """Calls that the file has together: ``above`` is the comment above them.
+
+    ``free`` are comments before that, in blocks; they are written once.
+    """
+
+    above: list[str] = field(default_factory=list)
+    free: list[list[str]] = field(default_factory=list)
+
+    def heading(self) -> list[str]:
+        """Return the comment to write above the calls, or above more of them elsewhere."""
+        blocks, self.free = [*self.free, *([self.above] if self.above else [])], []
+        return _joined(blocks)
+
+
 @dataclass
 class _Call:
     """A call that a rule names. ``keys`` are what its group says besides, such as ``optional``.
 
-    ``own`` is the comment on the call, ``above`` the one above it, and ``free`` has those before
-    that, in blocks. ``starts`` is True if the call begins a paragraph; ``remarked`` is True if it
-    is below a remark of the reader.
+    ``own`` is the comment on the call alone. ``remarked`` is True below a remark of the reader.
     """
 
     name: str | int
@@ -103,36 +118,37 @@ class _Call:
     action: str
     keys: Mapping[str, Any]
     position: Position
-    starts: bool = False
+    paragraph: _Paragraph
     remarked: bool = False
-    free: list[list[str]] = field(default_factory=list)
-    above: list[str] = field(default_factory=list)
     own: list[str] = field(default_factory=list)
 
-    def take(self, pending: Sequence[str | None], *, first: bool) -> None:
-        """Take the comments and blank lines (None) before the call."""
+    def take(self, pending: Sequence[str | None], before: _Paragraph | None) -> None:
+        """Take the comments and blank lines (None) between the call and a paragraph ``before``."""
         blocks = _blocks(pending)
-        if pending and pending[-1] is not None:
-            self.above += blocks.pop()
-        self.free += blocks
-        self.starts |= first or None in pending
+        above = blocks.pop() if pending and pending[-1] is not None else []
+        if before is None or None in pending:
+            self.paragraph = _Paragraph(above, blocks)
+        else:
+            self.paragraph, self.own = before, [*above, *self.own]
 
 
 def _calls(draft: Draft) -> Iterator[_Call]:
     """Yield the calls of a draft; remarks begin paragraphs."""
     document = draft.document()
+    plain = _Paragraph()
+    remarks = {text: _Paragraph(text.split("\n")) for text in draft.remarks.values()}
     for i, group in enumerate(document.data["syscalls"]):
         keys = {k: v for k, v in group.items() if k not in {"action", "names", "names_with_args"}}
-        same = draft.remarks.get(i) == draft.remarks.get(i - 1)
-        remark = [] if same else [line for line in draft.remarks.get(i, "").split("\n") if line]
-        starts = not same
+        remark = remarks.get(draft.remarks.get(i, ""))
         for key in ("names", "names_with_args"):
             for j, one in enumerate(group.get(key, ())):
                 where = document.position(("syscalls", i, key, j))
                 name, when = (one["name"], one["when"]) if isinstance(one, dict) else (one, None)
-                said = i in draft.remarks
-                yield _Call(name, when, group["action"], keys, where, starts, said, above=remark)
-                remark, starts = [], False
+                yield _Call(
+                    *(name, when, group["action"], keys, where),
+                    remark or plain,
+                    remarked=remark is not None,
+                )
 
 
 def _in_order(calls: Iterable[_Call]) -> list[_Call]:
@@ -177,18 +193,19 @@ def _with_comments(
         ):
             while waiting and (waiting[-1].position, 0) < (one.position, one.trailing):
                 call = waiting.pop()
-                call.take(pending, first=last is None)
+                call.take(pending, last.paragraph if last else None)
                 last, pending = call, []
             if one.trailing and last and one.text is not None:
                 last.own.append(one.text)
             else:
                 pending.append(one.text)
         for call in waiting[::-1]:
-            call.take(pending, first=last is None)
+            call.take(pending, last.paragraph if last else None)
             last, pending = call, []
         (end if last else head).extend(_blocks(pending))
         if file == main and listed[file]:
-            head, listed[file][0].free = listed[file][0].free, []
+            first = listed[file][0].paragraph
+            head, first.free = first.free, []
     return head, end
 
 
@@ -207,22 +224,6 @@ def _joined(blocks: Iterable[Sequence[str]]) -> list[str]:
     """Return the lines of blocks with empty ones between."""
     lines = [line for block in blocks for line in (*block, "")]
     return lines[:-1]
-
-
-def _paragraphs(calls: Iterable[_Call]) -> Iterator[list[_Call]]:
-    """Yield the calls of each paragraph; multiplexed calls belong to the one that they precede."""
-    found: list[_Call] = []
-    for call in calls:
-        if found and call.starts and all(one.name in MULTIPLEXED for one in found):
-            first = found[0]
-            first.free, first.above = [*first.free, *call.free], [*first.above, *call.above]
-            call.free, call.above = [], []
-        elif found and call.starts:
-            yield found
-            found = []
-        found.append(call)
-    if found:
-        yield found
 
 
 def _by_action(calls: Iterable[_Call]) -> list[list[_Call]]:
@@ -297,37 +298,62 @@ class _RuleWriter:
         return all(words <= set(re.findall(r"\w+", text)) for text in texts)
 
     def _write_segment(self, calls: Sequence[_Call], heading: Sequence[str]) -> None:
-        """Add calls of one action, as one group for the same ABIs; the first has the heading."""
-        groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+        """Add calls of one action, as one group for the same ABIs; the first has the heading.
+
+        Calls with the same condition become a group with that.
+        """
+        entries = [
+            (cell.first, *one) for cell in self._cells(calls) for one in self._conditions(cell)
+        ]
+        alike = Counter((when, arches) for call, when, arches, _ in entries if not call.own)
         start = len(self.groups)
-        for cell in self._cells(calls):
-            call = cell.first
-            for when, arches, optional in self._conditions(cell):
-                key = (arches, call.keys.get("multiplexed"))
-                if key not in groups:
-                    self.groups.append(groups.setdefault(key, self._group(call, arches)))
-                group = groups[key]
-                if optional:
-                    group["optional"] = True
-                kind = "names_with_args" if when else "names"
-                listed = group.setdefault(kind, [])
-                if not when and not call.own and call.name in listed:
-                    continue
-                place = "syscalls", self.groups.index(group), kind, len(listed)
-                listed.append({"name": call.name, "when": when} if when else call.name)
-                if call.own:
-                    self.comments[place] = call.own
+        for call, when, arches, optional in entries:
+            shared = when if alike[when, arches] > 1 and not call.own else None
+            group = self._group(call, arches, shared, start)
+            if optional:
+                group["optional"] = True
+            kind = "names_with_args" if when and not shared else "names"
+            listed = group.setdefault(kind, [])
+            if kind == "names" and not call.own and call.name in listed:
+                continue
+            place = "syscalls", self.groups.index(group), kind, len(listed)
+            listed.append({"name": call.name, "when": when} if when != shared else call.name)
+            if call.own:
+                self.comments[place] = call.own
         if heading:
             self.comments["syscalls", start] = heading
+        for i in range(start, len(self.groups)):
+            self._shorten(i)
 
-    def _group(self, call: _Call, arches: tuple[str, ...] | None) -> dict[str, Any]:
-        """Return a group like that of ``call``, without calls."""
-        group: dict[str, Any] = {"action": self.named(call.action, arches)}
+    def _shorten(self, index: int) -> None:
+        """Let a group with one entry and nothing else have the condition itself."""
+        group = self.groups[index]
+        entries = group.get("names_with_args", ())
+        if len(entries) != 1 or "names" in group:
+            return
+        del group["names_with_args"]
+        group |= {"names": [entries[0]["name"]], "when": entries[0]["when"]}
+        own = self.comments.pop(("syscalls", index, "names_with_args", 0), ())
+        if own:
+            above = self.comments.get(("syscalls", index), ())
+            self.comments["syscalls", index] = [*above, *own]
+
+    def _group(
+        self, call: _Call, arches: tuple[str, ...] | None, when: str | None, start: int
+    ) -> dict[str, Any]:
+        """Return the group from ``start`` on for calls like ``call``; add one if there is none."""
+        like: dict[str, Any] = {"action": self.named(call.action, arches)}
         if arches:
-            group["arches"] = list(arches)
+            like["arches"] = list(arches)
         if "multiplexed" in call.keys:
-            group["multiplexed"] = self.named(call.keys["multiplexed"], arches)
-        return group
+            like["multiplexed"] = self.named(call.keys["multiplexed"], arches)
+        if when:
+            like["when"] = when
+        for group in self.groups[start:]:
+            if {key: group.get(key) for key in _LIKE} == {key: like.get(key) for key in _LIKE}:
+                return group
+        self.groups.append(like)
+        return like
 
     def named(self, value: Any, arches: Iterable[str] | None = None) -> Any:
         """Return an action with the name of its errno, if that is the same on all ABIs."""

@@ -23,7 +23,7 @@ from seccompgen.formats.draft import Draft, Entry
 from seccompgen.formats.oci.calls import AbiRules, CallRule, call_rules, repeats, rule_pieces
 from seccompgen.formats.oci.form import ContainerProfile, parse_profile
 from seccompgen.formats.oci.kubernetes import objects, one_profile
-from seccompgen.formats.source_comments import SourceComment
+from seccompgen.formats.source_comments import SourceComment, line_comments
 from seccompgen.policy.document import read_document
 from seccompgen.policy.plain_json import require_json
 
@@ -58,6 +58,8 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     document = read_document(plain.encode(), f"{file}.json" if file.endswith(".toml") else file)
     if plain.lstrip().startswith("{") and "kind" not in document.data:
         require_json(plain, file)
+    if not plain.lstrip().startswith("{"):
+        draft.comments += line_comments(text, file, "#", trailing=True)
     profile = parse_profile(document, reading.runtime, draft.notes)
     write_profile(profile, draft, reading, tables)
     return draft
