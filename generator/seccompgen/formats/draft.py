@@ -92,6 +92,22 @@ class Draft:
         self.note(text, Position(self.file), Problem.ABI_NEEDED)
         return [ABIS["x86_64"]]
 
+    def machines(
+        self, reading: Reading, known: Mapping[str, Sequence[str]], program: str
+    ) -> list[Abi]:
+        """Return the machines to read a file of ``program`` for, except those that others serve.
+
+        ``known`` are the ABIs of the program's machines, each with the other ABIs that a filter
+        serves there. Raises InputError for another one.
+        """
+        chosen = self.abis(reading, f"{program} makes a filter for the machine that it runs on")
+        strange = [abi.name for abi in chosen if abi.name not in known]
+        if strange:
+            text = f"--for: {program} runs on no {strange[0]} machine; known: {', '.join(known)}"
+            raise InputError(text, kind=Problem.UNKNOWN_ABI)
+        served = {other for abi in chosen for other in known[abi.name]}
+        return [abi for abi in chosen if abi.name not in served]
+
     def read(self, path: Directory) -> str:
         """Return the text of another file that this one names, or that lies next to it.
 

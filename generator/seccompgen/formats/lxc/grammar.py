@@ -89,7 +89,6 @@ class LxcRule:
     action: Action | None
     tests: tuple[tuple[Comparison, Position], ...] = ()
     ignored: tuple[tuple[str, Position], ...] = ()
-    comment: str = ""
 
 
 class _Named(NamedTuple):
@@ -144,7 +143,7 @@ def _second(head: str, below: tuple[LxcLine, ...], at: Position) -> LxcProfile:
     return LxcProfile(at.file, 2, default, at, own, below, ignored)
 
 
-def parse_rule(line: LxcLine, file: str, comment: str) -> LxcRule:
+def parse_rule(line: LxcLine, file: str) -> LxcRule:
     """Parse a line of version 2 that is a rule. Raises InputError."""
     text, start = line.text, Position(file, line.number, 1)
     name, blank, rest = text.partition(" ")
@@ -154,8 +153,7 @@ def parse_rule(line: LxcLine, file: str, comment: str) -> LxcRule:
         named = _action(text, len(name) + 1, start)
         action, ignored = named.action, [*named.ignored]
     tests = tuple(_tests(text, start, ignored)) if "[" in text else ()
-    comment = "\n".join(filter(None, (comment, text.partition(" #")[2].strip())))
-    return LxcRule(name, start, action, tests, tuple(ignored), comment)
+    return LxcRule(name, start, action, tests, tuple(ignored))
 
 
 def require_errno(action: Action, at: Position) -> None:

@@ -32,6 +32,7 @@ from seccompgen.formats.lxc.grammar import (
     require_errno,
 )
 from seccompgen.formats.oci.calls import AbiRules, CallRule, rule_pieces
+from seccompgen.formats.source_comments import line_comments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +66,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     """Return the policy in ``text``. Raises InputError with every error."""
     profile = parse_head(text, file)
     draft = Draft(file)
-    machines = _machines(draft, reading)
+    machines = draft.machines(reading, _MACHINES, "LXC")
     draft.setting("arches", [one.name for one in machines], profile.default_at)
     draft.setting("default_action", str(profile.default), profile.default_at)
     draft.setting("bad_arch_action", "kill_thread", Position(file, 1, 1))
@@ -77,19 +78,9 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     compat = [other for one in machines for other in _MACHINES[one.name]]
     if compat:
         draft.setting("compat_arches", list(dict.fromkeys(compat)), Position(file, 1, 1))
+    draft.comments += line_comments(text, file, "#", trailing=True)
     _Translation(profile, draft, tables, machines).write()
     return draft
-
-
-def _machines(draft: Draft, reading: Reading) -> list[Abi]:
-    """Return the machines to read the profile for, without those that others serve."""
-    chosen = draft.abis(reading, "LXC makes a filter for the machine that it runs on")
-    strange = [abi.name for abi in chosen if abi.name not in _MACHINES]
-    if strange:
-        text = f"--for: LXC runs on no {strange[0]} machine; it does on {', '.join(_MACHINES)}"
-        raise InputError(text, kind=Problem.UNKNOWN_ABI)
-    served = {other for abi in chosen for other in _MACHINES[abi.name]}
-    return [abi for abi in chosen if abi.name not in served]
 
 
 # --- version 1 ---------------------------------------------------------------------------------
@@ -165,14 +156,8 @@ class _Translation:
     def write(self) -> None:
         placed = [*self._placed()]
         self._note_unknown(placed)
-        comments: dict[int, str] = {}
-        block, before = 0, None
         for one in placed:
-            now = one.section, one.rule.action or self.profile.action
-            if now != before or one.rule.comment:
-                block, before = block + 1, now
-                comments[block] = one.rule.comment
-            self._add(one, block)
+            self._add(one)
         self._note_sections(placed)
         rules = [one for found in self.served.values() for one in found]
         self._check(rules)
@@ -189,8 +174,6 @@ class _Translation:
             if piece.arches is not None:
                 more = {"arches": [*piece.arches]}
             self.draft.rule(str(piece.action), entries, entries[0].position, **more)
-            if comment := comments.pop(piece.entry, ""):
-                self.draft.remark(comment)
 
     # --- lines -------------------------------------------------------------------------------
 
@@ -199,12 +182,11 @@ class _Translation:
         file = self.profile.file
         section = _Section(self.profile.default_at, None)
         machines = tuple(one for one in self.machines if one.name != _UNKNOWN)
-        comments: list[str] = []
         for line in self.profile.lines:
             text, at = line.text, Position(file, line.number, 1)
             if text.startswith("#"):
-                comments.append(text.removeprefix("#").strip())
-            elif text.startswith("["):
+                continue
+            if text.startswith("["):
                 section = _Section(at, self._section(line, at))
                 machines = tuple(one for one in self.machines if _has(one, section.abi))
                 if not machines:
@@ -212,10 +194,9 @@ class _Translation:
                     self.draft.note(text, at, Problem.RULE_SKIPPED)
             elif machines and text.strip(" "):
                 try:
-                    yield _Placed(self._rule(line, "\n".join(comments)), section, machines)
+                    yield _Placed(self._rule(line), section, machines)
                 except InputError as error:
                     self.faults += error.diagnostics
-                comments = []
             elif text.strip(" ") and section.abi is None:
                 text = "LXC does not know this machine by name, so it skips all lines above [all]"
                 self.draft.note(text, at, Problem.IGNORED_TEXT)
@@ -233,9 +214,9 @@ class _Translation:
     def _names(self) -> str:
         return listed([one.name for one in self.machines])
 
-    def _rule(self, line: LxcLine, comment: str) -> LxcRule:
+    def _rule(self, line: LxcLine) -> LxcRule:
         """Return the rule of a line; ``reject_force_umount`` is one for umount2."""
-        rule = parse_rule(line, self.profile.file, comment)
+        rule = parse_rule(line, self.profile.file)
         if not rule.name.startswith(_FORCE):
             return rule
         said = [("LXC ignores all after this word: it gives errno 13, EACCES", rule.at)]
@@ -245,13 +226,14 @@ class _Translation:
 
     # --- rules -------------------------------------------------------------------------------
 
-    def _add(self, one: _Placed, block: int) -> None:
+    def _add(self, one: _Placed) -> None:
         """Add a rule to each ABI on which its name has a number."""
-        rule, action = one.rule, one.rule.action or self.profile.action
+        rule = one.rule
+        action = rule.action or self.profile.action
         for remark, at in rule.ignored:
             self.draft.note(remark, at, Problem.IGNORED_TEXT)
         tests = tuple(test for test, _ in rule.tests)
-        made = CallRule(rule.name, tests, action, rule.at, block)
+        made = CallRule(rule.name, tests, action, rule.at, rule.at.line)
         abis = [each for machine in one.machines for each in self.served[machine]]
         with_number = [each for each in abis if _has_number(rule.name, each.table)]
         if with_number:
