@@ -25,7 +25,7 @@ UNION = {
     "shipped since_file",
     "pipeline": "build files numpy_threads packages pool",
     "formats": "android audit declaration detect firejail flatpak kafel load lxc minijail oci "
-    "seccompiler spo strace systemd",
+    "seccompiler snapd spo strace systemd",
     "policy": "condition_faults conditions dead document expressions form ground groups "
     "horizon keys layers resolve schema source_rules stock",
     "languages": "python",

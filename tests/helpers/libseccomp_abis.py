@@ -171,7 +171,7 @@ def compiled(peer: Peer) -> Code:
     return Code(compile_policy(loaded(peer.policy), abi, TABLES).instructions, abi.byte_order)
 
 
-def guarded(abi: str, code: Code) -> FilterSemantics:
+def guarded(abi: str, code: FilterSemantics) -> FilterSemantics:
     """Return ``code`` with the calls decided for it that libseccomp sees in its own way."""
     ranges = seen_otherwise(abi)
     if not ranges:
@@ -184,7 +184,7 @@ def guarded(abi: str, code: Code) -> FilterSemantics:
             Instruction(0x06, 0, 0, action_value(KILL, abi)),
         ]
     instructions.append(Instruction(0x06, 0, 0, action_value("allow", abi)))
-    guard = Code(tuple(instructions), code.byte_order)
+    guard = Code(tuple(instructions), architectures.ABIS[abi].byte_order)
     return Stack(Operation.INTERSECT, (code, guard))
 
 

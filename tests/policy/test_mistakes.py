@@ -174,9 +174,7 @@ def test_each_line_that_a_message_proposes_mends_the_policy(tmp_path: Path, line
 
 
 UNREAD = {
-    "a list of calls, such as snapd has": (
-        "# a comment\n@unrestricted\naccess\nsetpriority PRIO_PROCESS 0 <=19\n~ptrace"
-    ),
+    "a list of calls": "# a comment\naccess\nptrace\n",
     "a profile of AppArmor": "#include <tunables/global>\nprofile foo {\n  deny network,\n}\n",
     "a Compose file": (
         "services:\n  web:\n    image: nginx\n    security_opt:\n      - seccomp:profile.json\n"

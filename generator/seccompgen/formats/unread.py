@@ -59,8 +59,8 @@ _UNREAD = (
         re.compile(r"^ *line +CODE +JT +JF +K", re.M),
     ),
     Unread(
-        "a list of calls, such as snapd has",
-        _NOT_READ,
+        "a list of calls",
+        "which does not say what it is for: if it is a snippet of snapd's, say --from snapd",
         re.compile(
             r"\A(?=(?:.*\n)*~?[a-z_][a-z0-9_]*$)"
             r"(?:(?:#.*|@unrestricted|@complain|~?[a-z_][a-z0-9_]*(?: [^:\n]+)?)?(?:\n|\Z))+\Z",

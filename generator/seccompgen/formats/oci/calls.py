@@ -186,7 +186,9 @@ def _when(tests: Sequence[Comparison]) -> str:
     parts = []
     for test in tests:
         argument = f"u{test.width}(arg{test.argument})"
-        if test.op is Op.MASKED_EQ:
+        if test.op is Op.MASKED_EQ and test.mask == U32:
+            parts.append(f"u32(arg{test.argument}) == {test.value}")
+        elif test.op is Op.MASKED_EQ:
             parts.append(f"{argument} & {test.mask:#x} == {test.value:#x}")
         else:
             parts.append(f"{argument} {test.op.value} {test.value}")

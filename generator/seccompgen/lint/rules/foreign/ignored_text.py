@@ -4,7 +4,7 @@ So a call that the line names is not refused, or not allowed. LXC skips names th
 a tab, a carriage return or a comment without a blank before it are parts of the name; it ignores
 all after a complete action (`kill_process` is `kill`); and a line without tests overrides lines
 with tests. firejail skips names and errnos that it does not know, and groups after `!`; of several
-lists it takes one.
+lists it takes one. snapd ignores names that no call has, with all that follows them.
 
 ```diff
  2
