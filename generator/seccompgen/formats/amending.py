@@ -184,12 +184,12 @@ class Editor(NamedTuple):
     ``variants`` returns the readings of a file that could differ in what a change does; ``edits``
     yields texts to try, those with the fewest changes first. Their arguments are the file's text,
     the policy that it is, and the change. ``edits`` raises UndecidedError if the format cannot
-    express the change. ``unnamed`` are ABIs whose calls a file cannot name.
+    express the change. ``unnamed`` returns the ABIs whose calls a file cannot name, for some rules.
     """
 
     variants: Callable[[str, ResolvedPolicy, Change], Iterable[Variant]]
     edits: Callable[[str, ResolvedPolicy, Change], Iterator[str]]
-    unnamed: frozenset[str] = frozenset()
+    unnamed: Callable[[Sequence[ChangedRule]], frozenset[str]] = lambda _: frozenset()
 
 
 def editor(name: str) -> Editor:

@@ -345,6 +345,55 @@ def test_a_profile_in_yaml_keeps_its_form(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+UNIT = """\
+[Service]
+ExecStart=/bin/serve
+# what it needs
+SystemCallFilter=@basic-io @network-io @file-system \\
+    bpf userfaultfd
+SystemCallErrorNumber=EPERM
+RestrictAddressFamilies=AF_UNIX AF_INET AF_ALG
+ProtectClock=yes
+"""
+DENIES = """\
+[Service]
+  RestrictAddressFamilies=~AF_NETLINK
+  SystemCallFilter=~reboot:kill swapon
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+@pytest.mark.parametrize(
+    ("unit", "rule", "allows", "expected"),
+    [
+        (UNIT, "bpf", False, ["-    bpf userfaultfd", "+    userfaultfd"]),
+        (UNIT, "openat fcntl", False, ["+SystemCallFilter=~openat fcntl"]),
+        (UNIT, AF_ALG, False, ["-RestrictAddressFamilies=AF_UNIX AF_INET AF_ALG",
+                               "+RestrictAddressFamilies=AF_UNIX AF_INET"]),
+        (UNIT, "keyctl", True, ["+SystemCallFilter=keyctl"]),
+        (DENIES, "keyctl", False, ["+  SystemCallFilter=~keyctl"]),
+        (DENIES, "reboot", True, ["-  SystemCallFilter=~reboot:kill swapon",
+                                  "+  SystemCallFilter=~swapon"]),
+    ],
+)  # fmt: skip
+def test_a_unit_of_systemd(
+    tmp_path: Path, unit: str, rule: str, allows: bool, expected: list[str]
+) -> None:
+    assert lines(changed(tmp_path / "a.service", unit, rule, allows=allows)) == expected
+
+
+def test_a_refused_family_is_compared_as_the_kernel_reads_it_from_systemd_262_on(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.service"
+    with pytest.raises(AnswerNo, match=r"socket\(AF_ALG\|0x100000000\) on x86_64"):
+        changed(path, DENIES, AF_ALG, reading=Reading(systemd=257))
+    found = changed(path, DENIES, AF_ALG, reading=Reading(systemd=262))
+    assert lines(found) == ["+  RestrictAddressFamilies=~AF_ALG"]
+    assert any("calls of i386 stay permitted" in one.message for one in found.notes)
+
+
 VMM = """\
 {
     "main": {

@@ -204,7 +204,7 @@ class _Amendment:
         return load_policy(self.path, self.tables, reading, instead)[0]
 
     def _change(self, policy: ResolvedPolicy, counts: Counts) -> Change:
-        unnamed = self.editor.unnamed
+        unnamed = self.editor.unnamed(self.rules)
         change = Change.of(self.rules, policy, self.tables, allows=self.allows, unnamed=unnamed)
         return replace(change, counts=counts)
 
@@ -269,7 +269,7 @@ class _Amendment:
 
     def _unnamed(self, after: ResolvedPolicy) -> Iterator[Diagnostic]:
         """Yield the ABIs on which the calls stay permitted, since the format cannot name them."""
-        abis = {abi.name for abi in after.compat_arches} & self.editor.unnamed
+        abis = {abi.name for abi in after.compat_arches} & self.editor.unnamed(self.rules)
         if abis and not self.allows:
             everywhere = Change.of(self.rules, after, self.tables, allows=False)
             if not changes_nothing(after, everywhere, self.tables):

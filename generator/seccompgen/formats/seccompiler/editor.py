@@ -47,7 +47,7 @@ def _edits(text: str, policy: ResolvedPolicy, change: Change) -> Iterator[str]:
     yield _ChangedFilter(text, name, policy, change).text
 
 
-EDITOR = Editor(_variants, _edits, frozenset({"x32"}))
+EDITOR = Editor(_variants, _edits, lambda _: frozenset({"x32"}))
 
 
 @dataclass
