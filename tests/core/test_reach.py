@@ -55,6 +55,17 @@ def comparisons(draw: st.DrawFn) -> Comparison:
     )
 
 
+@st.composite
+def equalities(draw: st.DrawFn) -> Comparison:
+    """Draw what long policies are made of; with few values, so that many rules meet."""
+    width = draw(st.sampled_from((32, 64)))
+    mask = draw(st.sampled_from((U32, U64)))
+    value = draw(st.sampled_from((1, 2, U32 + 2)))
+    op = draw(st.sampled_from((Op.EQ, Op.MASKED_EQ)))
+    return Comparison(draw(st.integers(0, 1)), op, value % (1 << width), mask, width)
+
+
+equal_words = st.lists(equalities(), max_size=2).map(lambda tests: All(tuple(tests)))
 conditions = st.lists(comparisons(), max_size=3).map(lambda tests: All(tuple(tests)))
 
 
@@ -81,7 +92,12 @@ def witnesses(conditions: Sequence[All]) -> list[int]:
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(st.lists(conditions, min_size=1, max_size=4), st.sampled_from((64, 32)))
+@given(
+    st.lists(conditions, min_size=1, max_size=4)
+    | st.lists(equal_words, min_size=1, max_size=6)
+    | st.lists(equal_words | conditions, min_size=3, max_size=5),
+    st.sampled_from((64, 32)),
+)
 def test_a_rule_is_dead_exactly_if_no_call_reaches_it(rules: list[All], bits: int) -> None:
     answer = reach(tuple(rule(c) for c in rules), bits)
     dead = {found.index for found in answer.dead}

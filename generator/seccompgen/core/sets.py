@@ -71,6 +71,7 @@ class Sets:
         self._known: dict[tuple[int, int, int], int] = {}
         self._minus: dict[tuple[int, int], int] = {}
         self._both: dict[tuple[int, int], int] = {}
+        self._either: dict[tuple[int, int], int] = {}
         self._members: dict[tuple[int, int], int] = {}
         self._masked: dict[tuple[int, int], int] = {}
         self._above: dict[tuple[int, int], int] = {}
@@ -127,9 +128,9 @@ class Sets:
         self._masked = {key: node for key, node in self._masked.items() if node < mark}
         self._above = {key: node for key, node in self._above.items() if node < mark}
         self._members = {key: value for key, value in self._members.items() if key[0] < mark}
-        self._minus, self._both = (
+        self._minus, self._both, self._either = (
             {key: node for key, node in pairs.items() if max(*key, node) < mark}
-            for pairs in (self._minus, self._both)
+            for pairs in (self._minus, self._both, self._either)
         )
 
     def step(self) -> None:
@@ -182,7 +183,19 @@ class Sets:
 
     def either(self, a: int, b: int) -> int:
         """Return the union of a and b."""
-        return self.minus(ALL, self.both(self.minus(ALL, a), self.minus(ALL, b)))
+        if a == ALL or b in (NOTHING, a):
+            return a
+        if b == ALL or a == NOTHING:
+            return b
+        if a > b:
+            a, b = b, a
+        self.step()
+        found = self._either.get((a, b))
+        if found is None:
+            level, zero_a, one_a, zero_b, one_b = self._branches(a, b)
+            found = self.node(level, self.either(zero_a, zero_b), self.either(one_a, one_b))
+            self._either[a, b] = found
+        return found
 
     def united(self, parts: Sequence[int]) -> int | None:
         """Return the union of ``parts``, pair by pair to avoid quadratic cost.
@@ -207,9 +220,9 @@ class Sets:
     def _either_within(self, a: int, b: int, most: int) -> int | None:
         """Return the union, or None once it is certain to have more than ``most`` nodes.
 
-        The operation creates only nodes of the union and of the complements of a, b and the union.
+        The operation creates only nodes of the union.
         """
-        before, self._most = self._most, min(self._most, len(self.nodes) + 4 * most)
+        before, self._most = self._most, min(self._most, len(self.nodes) + most)
         try:
             return self.either(a, b)
         except UndecidedError:

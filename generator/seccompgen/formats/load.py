@@ -13,7 +13,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.formats import FORMATS, READABLE
 from seccompgen.formats.detect import detect, shows_ours
 from seccompgen.io.reading import decode_text, read_file
-from seccompgen.policy.document import MAX_POLICY, Document
+from seccompgen.policy.document import LARGER, MAX_POLICY, Document
 from seccompgen.policy.layers import Layer, PolicyFiles, own_layer
 from seccompgen.policy.resolve import resolve_policy
 
@@ -61,8 +61,7 @@ def translate(content: bytes, file: str, reading: Reading, tables: Tables) -> Dr
     if found == OURS:
         return None
     if len(content) > MAX_POLICY:
-        text = "larger than 1 MiB, which no policy is"
-        raise InputError(Diagnostic(text, Position(file), Problem.TOO_LARGE))
+        raise InputError(Diagnostic(LARGER, Position(file), Problem.TOO_LARGE))
     draft: Draft = _reader(found).read(decode_text(content, file), file, reading, tables)
     if reading.losses:
         from seccompgen.formats.losses import lose  # noqa: PLC0415 - few accept any

@@ -132,7 +132,7 @@ def _verdicts(ground: Ground, answered: Sequence[Table]) -> list[_Verdicts]:
             result = reach(tuple(one.rule for one in rules), abi.argument_bits)
             dead = {one.index: one.hidden_by for one in result.dead}
             sources: dict[Rule, set[int | None]] = {}
-            for one in rules:
+            for one in rules if dead else ():
                 sources.setdefault(one.rule, set()).add(one.source)
             for i, one in enumerate(rules):
                 if one.source is None:

@@ -25,9 +25,11 @@ Source: TypeAlias = "pathlib.Path | Document"
 
 POLICY_SUFFIXES = frozenset({".yml", ".yaml", ".json", ".toml"})
 """The suffixes of policy files."""
-MAX_POLICY = 1 << 20
+MAX_POLICY = 4 << 20
 """The limit for a policy file, in bytes; the longest that we know has 60 KiB."""
-_MAX_NODES = 50_000
+LARGER = f"larger than {MAX_POLICY >> 20} MiB, which no policy is"
+_MAX_NODES = 200_000
+"""The most values, keys among them: 40 for each of 5,000 rules, which no program can hold."""
 _MAX_DEPTH = 50
 _MAX_DIGITS = 30
 _MAX_BITS = 100
@@ -122,11 +124,11 @@ def read_document(content: bytes, file: str) -> Document:
     """Read ``content`` by the suffix of ``file``: TOML for ``.toml``, else YAML, including JSON.
 
     Raises InputError, with a position, for malformed content, a duplicate key, a tag, nesting
-    deeper than 50, more than 50,000 values, and a number of more than 30 digits or one that YAML
+    deeper than 50, more than 200,000 values, and a number of more than 30 digits or one that YAML
     1.1 and 1.2 read differently.
     """
     if len(content) > MAX_POLICY:
-        raise _too_large("larger than 1 MiB, which no policy is", Position(file))
+        raise _too_large(LARGER, Position(file))
     text = decode_text(content, file)
     if file.endswith(".toml"):
         return _read_toml(text, file)

@@ -303,7 +303,8 @@ class _ExpressionReader:
         except (ValueError, MemoryError, RecursionError):
             self._fault("nested too deeply: split it", 0)
             return None
-        return tree if self._is_flat(tree) else None
+        # A tree is no deeper than its text is long.
+        return tree if len(text) < 2 * MOST_NESTED or self._is_flat(tree) else None
 
     def _check_nesting(self, text: str) -> None:
         depth = 0
@@ -418,7 +419,7 @@ class _ExpressionReader:
     # --- sides and values ---------------------------------------------------------------------
 
     def _has_argument(self, node: ast.expr) -> bool:
-        return any(
+        return not isinstance(node, ast.Constant) and any(
             isinstance(one, ast.Name) and one.id == one.id.lower() and one.id != "range"
             for one in ast.walk(node)
         )

@@ -12,8 +12,9 @@ Source: seccomp_rule_add(3); tests compare with libseccomp itself.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from seccompgen.core.equalities import OverlapIndex, low_words, word_values
 from seccompgen.core.model import U32, U64, Action, All, Comparison, Op
 from seccompgen.core.multiplexed import entrance
 from seccompgen.core.sets import EVERYTHING, NOTHING, Sets
@@ -41,6 +42,9 @@ class CallRule:
     entry: int
 
 
+_Meaning: TypeAlias = tuple[tuple[Comparison, ...], Action]
+
+
 @dataclass
 class AbiRules:
     """The rules of one ABI by number, as libseccomp keeps them.
@@ -52,7 +56,7 @@ class AbiRules:
     table: Table
     sets: Sets = field(default_factory=Sets)
     always: dict[int, CallRule] = field(default_factory=dict)
-    tested: dict[int, list[CallRule]] = field(default_factory=dict)
+    tested: dict[int, dict[_Meaning, CallRule]] = field(default_factory=dict)
     never: list[CallRule] = field(default_factory=list)
     hidden: list[tuple[CallRule, CallRule]] = field(default_factory=list)
 
@@ -65,7 +69,7 @@ class AbiRules:
             elif one.tests:
                 self._add_tested(number, one)
             else:
-                for other in self.tested.pop(number, ()):
+                for other in self.tested.pop(number, {}).values():
                     self._hide(other, one)
                 self.always[number] = one
 
@@ -73,7 +77,7 @@ class AbiRules:
         """Yield the rules in force."""
         yield from self.always.values()
         for rules in self.tested.values():
-            yield from rules
+            yield from rules.values()
 
     def drop_above(self, last: int) -> None:
         """Drop the rules for numbers above ``last``."""
@@ -83,13 +87,24 @@ class AbiRules:
     def clashes(self) -> Iterator[tuple[CallRule, CallRule]]:
         """Yield pairs of rules with different actions that one call matches."""
         for rules in self.tested.values():
-            boxes = [self.sets.box(All(rule.tests)) for rule in rules]
-            for i, (one, box) in enumerate(zip(rules, boxes, strict=True)):
-                for other, other_box in zip(rules[:i], boxes, strict=False):
-                    common = (self.sets.both(a, b) for a, b in zip(box, other_box, strict=True))
-                    if one.action != other.action and NOTHING not in common:
-                        yield other, one
-                        break
+            earlier: dict[Action, tuple[OverlapIndex, list[CallRule]]] = {}
+            for one in rules.values():
+                words = low_words(one.tests)
+                others = (
+                    made[i]
+                    for action, (index, made) in earlier.items()
+                    if action != one.action
+                    for i in index.near(words)
+                )
+                if found := next((other for other in others if self._overlap(one, other)), None):
+                    yield found, one
+                of_action = earlier.setdefault(one.action, (OverlapIndex(), []))
+                of_action[0].add(words)
+                of_action[1].append(one)
+
+    def _overlap(self, one: CallRule, other: CallRule) -> bool:
+        boxes = (self.sets.box(All(rule.tests)) for rule in (one, other))
+        return NOTHING not in self.sets.common(*boxes)
 
     def doubtful(self) -> Iterator[CallRule]:
         """Yield one rule of each call whose comparisons by order libseccomp 2.6 can confuse.
@@ -98,11 +113,11 @@ class AbiRules:
         masks, or if they compare one argument alone, with values of equal high words.
         """
         for rules in self.tested.values():
-            tests = [test for rule in rules for test in rule.tests]
+            tests = [test for rule in rules.values() for test in rule.tests]
             ordered = any(test.op in _ORDERED for test in tests)
             alike = {(test.argument, test.value >> 32) for test in tests}
             if len(rules) > 1 and ordered and len(alike) > 1:
-                yield rules[-1]
+                yield list(rules.values())[-1]
 
     def _spread(self, rule: CallRule) -> Iterator[CallRule]:
         through = entrance(rule.name)
@@ -125,14 +140,12 @@ class AbiRules:
         return replace(rule, tests=tuple(tests))
 
     def _add_tested(self, number: int, rule: CallRule) -> None:
-        box = self.sets.box(All(rule.tests))
-        rules = self.tested.setdefault(number, [])
-        if NOTHING in box:
+        sure = word_values(rule.tests) is not None  # such a condition holds for some calls
+        if sure or NOTHING not in self.sets.box(All(rule.tests)):
+            rules = self.tested.setdefault(number, {})
+            rules.setdefault((rule.tests, rule.action), rule)
+        else:
             self.never.append(rule)
-        elif all((rule.tests, rule.action) != (one.tests, one.action) for one in rules):
-            rules.append(rule)
-        if not rules:
-            del self.tested[number]
 
     def _hide(self, rule: CallRule, by: CallRule) -> None:
         if rule.action != by.action:
@@ -140,6 +153,8 @@ class AbiRules:
 
     def is_always(self, rule: CallRule) -> bool:
         """Return True if the tests of a rule hold for all arguments."""
+        if word_values(rule.tests):
+            return False
         box = self.sets.box(All(rule.tests))
         if self.table.abi.bits == 64:
             return box == EVERYTHING

@@ -117,6 +117,7 @@ class _Translation:
     tables: Tables
     problems: list[Diagnostic] = field(default_factory=list)
     position: Position = field(init=False)
+    _noted: set[Diagnostic] = field(default_factory=set)
     _has_stub: bool = False
     """True if runc answers numbers above the highest named one otherwise than the default."""
 
@@ -300,7 +301,8 @@ class _Translation:
 
     def _note(self, text: str, rule: CallRule, kind: Problem) -> None:
         found = Diagnostic(text, rule.position, kind)
-        if found not in self.draft.notes:
+        if found not in self._noted:
+            self._noted.add(found)
             self.draft.notes.append(found)
 
     def _note_unknown(self, kept: dict[str, tuple[ProfileEntry, ...]]) -> None:
