@@ -100,7 +100,8 @@ def test_each_of_androids_filters_becomes_a_policy(tmp_path: Path) -> None:
     run = inside("convert", "SYSCALLS.TXT", "-o", "out/", cwd=tmp_path)
     assert run.code == 0, run.err
     assert "names: [write]" in (tmp_path / "out" / "app.yml").read_text()
-    assert "names: [read, mount]" in (tmp_path / "out" / "system.yml").read_text()
+    text = (tmp_path / "out" / "system.yml").read_text()
+    assert ("names: [read]" in text, "names: [mount]" in text) == (True, True)
 
 
 def test_what_has_no_rules_is_told_as_what_it_is(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ _WIDTH = 96
 _PLAIN = re.compile(
     r"[A-Za-z_][A-Za-z0-9_]*(\([A-Za-z0-9]+\))?|v[0-9]+\.[0-9]+|[A-Za-z_.][A-Za-z0-9_./+-]*\.yml"
 )
-_PLAIN_CONDITION = re.compile(r"[a-z(][A-Za-z0-9_ ()&|~<>=!{},^+-]*")
+_PLAIN_CONDITION = re.compile(r"[A-Za-z0-9(][A-Za-z0-9_ ()&|~<>=!{},^+-]*")
 """Conditions that are the same text in YAML without quotes."""
 _WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
 """Words that some YAML parsers read as another value than text, in any case."""
@@ -38,7 +38,10 @@ def _lines(data: dict[str, Any], comments: Mapping[Path, Sequence[str]]) -> Iter
     if comments.get(()):
         yield from (*_comment(comments[()]), "")
     for key in [key for key in POLICY_KEYS if key != "syscalls"]:
-        if key == "description" and _is_block(data.get(key, "")):
+        if key == "description" and _is_long(data.get(key, "")):
+            yield "description: >-"
+            yield from (f"  {line}" for line in _wrapped(data[key]))
+        elif key == "description" and _is_block(data.get(key, "")):
             whole = data[key].endswith("\n")
             yield f"description: |{'' if whole else '-'}"
             yield from (f"  {line}".rstrip() for line in data[key].removesuffix("\n").split("\n"))
@@ -132,6 +135,15 @@ def _listed(text: str) -> list[str]:
     return textwrap.wrap(
         text, _WIDTH - 2, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
     )
+
+
+def _is_long(text: str) -> bool:
+    """Return True for a line that YAML may fold: printable words with single blanks."""
+    return len(text) > _WIDTH and text.isprintable() and text == " ".join(text.split())
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH - 2, break_long_words=False, break_on_hyphens=False)
 
 
 def _is_block(text: str) -> bool:

@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING
 from seccompgen.core.model import Comparison, Op
 from seccompgen.policy.conditions import Lookup, TooLargeError, alternatives
 from seccompgen.policy.expressions import (
+    AllOf,
     AnyOf,
     ArgumentTest,
     Cast,
     JoinedValue,
     NamedValue,
     Negated,
-    PlainValue,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Predicate
     from seccompgen.core.tables import Tables
     from seccompgen.policy.expressions import Expression, ValueExpression
 
@@ -51,7 +52,8 @@ class _Wording:
         for part in dict.fromkeys(_flat(parts)):
             text = self.text(part, known or {})
             subject, found, value = text.partition(" == ")
-            listed = found and isinstance(part, ArgumentTest) and part.op is Op.EQ
+            equal = isinstance(part, ArgumentTest) and part.op in {Op.EQ, Op.MASKED_EQ}
+            listed = found and equal
             texts.setdefault(subject if listed else text, []).extend([value] if listed else [])
         return " or ".join(
             f"{subject} in {{{', '.join(values)}}}"
@@ -78,6 +80,8 @@ class _Wording:
                 return text.replace(" in {", " not in {") if listed else f"not ({text})"
             case Negated(part):
                 return f"not ({self.text(part, known)})"
+        if numbers := self._numbers(condition):
+            return self.tables.naming.condition(numbers, self.call, self.abi)
         fixed = known | self._fixed(condition.parts)
         texts = (self.text(part, fixed) for part in condition.parts)
         return " and ".join(f"({one})" if " or " in one else one for one in texts)
@@ -89,28 +93,36 @@ class _Wording:
 
     def _comparison(self, test: ArgumentTest) -> Comparison | None:
         """Return ``test`` in numbers; None if it takes several comparisons, or none."""
-        numbers = Lookup(self.tables.facts, self.abi).numbers(test, self.call)
+        found = self._predicate(test)
+        return found if isinstance(found, Comparison) else None
+
+    def _numbers(self, condition: AllOf) -> Predicate | None:
+        """Return a conjunction of comparisons in numbers, if its author named no constant."""
+        plain = all(isinstance(one, ArgumentTest) and not _names(one) for one in condition.parts)
+        return self._predicate(condition) if plain else None
+
+    def _predicate(self, condition: Expression) -> Predicate | None:
+        """Return ``condition`` in numbers; None if that is not one conjunction."""
+        numbers = Lookup(self.tables.facts, self.abi).numbers(condition, self.call)
         try:
-            found = alternatives(test, numbers) if numbers else ()
+            found = alternatives(condition, numbers) if numbers else ()
         except TooLargeError:
             return None
-        return found[0] if len(found) == 1 and isinstance(found[0], Comparison) else None
+        return found[0] if len(found) == 1 else None
 
     def _test(self, test: ArgumentTest, known: dict[int, int]) -> str:
         numbers = self._comparison(test)
         if numbers and not _names(test):
             naming = self.tables.naming
-            if named := naming.comparison(numbers, self.call, self.abi, known):
-                return named
-        side = self._side(test)
-        if test.op is Op.MASKED_EQ and test.mask == test.value and _is_one_bit(test.value):
-            return f"{side} & {_value(test.value)}"
+            named = naming.comparison(numbers, self.call, self.abi, known)
+            return named or naming.condition(numbers, self.call, self.abi)
+        side = self._side(test, numbers)
         if test.op in {Op.ANY_BITS, Op.NO_BITS}:
             return f"{'not ' if test.op is Op.NO_BITS else ''}{side} & {_tight(test.value)}"
         masked = f"{side} & {_tight(test.mask)}" if test.mask is not None else side
         return f"{masked} {'==' if test.op is Op.MASKED_EQ else test.op.value} {_value(test.value)}"
 
-    def _side(self, test: ArgumentTest) -> str:
+    def _side(self, test: ArgumentTest, numbers: Comparison | None) -> str:
         """Return the argument by name, with its cast unless the kernel reads the same bits."""
         naming, index = self.tables.naming, test.argument
         if isinstance(index, str):
@@ -119,7 +131,11 @@ class _Wording:
         parameter = naming.parameter(self.call, index, self.abi)
         read = min((parameter and parameter.bits) or 64, most)
         same = min(_CAST_BITS.get(test.reading, 0), most) == read
-        return name if same else test.reading.value.format(name)
+        masked = numbers.value if test.op in {Op.ANY_BITS, Op.NO_BITS} and numbers else None
+        if test.op is Op.MASKED_EQ and numbers:
+            masked = numbers.mask
+        low = test.reading in _CAST_BITS and masked is not None and masked < 1 << min(read, 32)
+        return name if same or low else test.reading.value.format(name)
 
 
 def _flat(parts: Iterable[Expression]) -> Iterable[Expression]:
@@ -138,10 +154,6 @@ def _names(test: ArgumentTest) -> bool:
             return True
         waiting += value.operands if isinstance(value, JoinedValue) else ()
     return False
-
-
-def _is_one_bit(value: ValueExpression) -> bool:
-    return isinstance(value, PlainValue) and value.number.bit_count() == 1
 
 
 def _value(value: ValueExpression) -> str:

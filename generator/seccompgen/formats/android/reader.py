@@ -26,6 +26,7 @@ from seccompgen.core.errors import (
 )
 from seccompgen.core.problems import Problem
 from seccompgen.formats.draft import Draft, Entry
+from seccompgen.formats.source_comments import line_comments
 
 if TYPE_CHECKING:
     from seccompgen.core.foreign import Reading
@@ -74,6 +75,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     draft = Draft(file, outside=reading.outside)
     faults: list[Diagnostic] = []
     base = _calls(text, file, faults)
+    draft.comments += line_comments(text, file, "#", trailing=True)
     names = tables.calls
     allowed, blocked = _lists(draft, reading, faults)
     there = {(one.name, one.arch) for one in base}

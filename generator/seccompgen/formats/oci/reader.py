@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.tables import Table, Tables
     from seccompgen.formats.oci.form import ProfileEntry, Where
+    from seccompgen.policy.document import Document
 
 DOCKER_CAPABILITIES = frozenset(
     f"CAP_{name}"
@@ -61,8 +62,18 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     if not plain.lstrip().startswith("{"):
         draft.comments += line_comments(text, file, "#", trailing=True)
     profile = parse_profile(document, reading.runtime, draft.notes)
+    _describe(draft, document)
     write_profile(profile, draft, reading, tables)
     return draft
+
+
+def _describe(draft: Draft, document: Document) -> None:
+    """Set the description that an object of Kubernetes has as an annotation."""
+    path, found = ("metadata", "annotations", "description"), document.data
+    for key in path:
+        found = found.get(key) if isinstance(found, dict) else None
+    if isinstance(found, str) and found.isprintable():
+        draft.setting("description", found, document.position(path))
 
 
 def filter_names(text: str, file: str) -> tuple[str, ...]:
