@@ -145,6 +145,14 @@ def test_words_of_32_bits_and_calls_that_socketcall_makes() -> None:
     assert answers(text, *calls, abi="i386") == [ALLOW, KILL, ALLOW, KILL]
 
 
+def test_private_calls_of_arm_have_a_prefix() -> None:
+    """67 of ChromiumOS's policies for arm have it."""
+    calls = [("set_tls", (0,)), ("read", (0,))]
+    assert answers("ARM_set_tls: 1", *calls, abi="arm") == [ALLOW, KILL]
+    (said,) = errors("ARM_read: 1", Reading("minijail", abis=("arm",)))
+    assert "no call 'ARM_read'" in said
+
+
 def test_calls_of_x32_get_the_default_action() -> None:
     draft = translate(b"@denylist\nread: return 1", "demo.policy", READING, TABLES)
     assert draft

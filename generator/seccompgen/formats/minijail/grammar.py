@@ -34,6 +34,8 @@ _T = TypeVar("_T")
 MOST_NESTED = 50
 """The most levels of nested brackets."""
 
+_OF_ARM = re.compile("ARM_(?=(?:breakpoint|cacheflush|usr26|usr32|set_tls|get_tls)$)")
+"""A prefix that minijail gives to the private calls of arm, from names such as __ARM_NR_set_tls."""
 _TOKEN = re.compile(
     r"""(?P<blank>\s+|\#.*$|\\$)
     | (?P<keyword>@[a-z]+\b)
@@ -339,6 +341,7 @@ class _StatementParser:
         if "@" in name:
             text = f"{name} is a group of minijail's constants.json, which is not here: list calls"
             raise _WrongError(text, where)
+        name = _OF_ARM.sub("", name)
         return NumberedCall(name, where, self._arches(where) if self._is("[") else None)
 
     def _arches(self, call: Position) -> frozenset[str] | None:
