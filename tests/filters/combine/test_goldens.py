@@ -45,7 +45,7 @@ OTHERS = [
     Golden("docker", CORPUS / "oci" / "moby-default.json", Reading(losses=BOTH)),
     Golden("podman", CORPUS / "oci" / "podman.json", Reading(losses=BOTH)),
     Golden("nsjail", CORPUS / "nsjail" / "chromium-with-net-wayland.cfg"),
-    Golden("lxd_intercept", CORPUS / "lxc" / "lxd_every-intercept-compat.seccomp"),
+    Golden("incus", CORPUS / "lxc" / "incus_every-intercept-compat.seccomp"),
     Golden("operator", CORPUS / "k8s" / "spo_seccompprofile.yaml", OPERATOR),
 ]
 FORMATS = DATA / "formats"

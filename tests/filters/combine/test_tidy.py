@@ -64,12 +64,13 @@ syscalls:
 - action: errno(ENOSYS)
   names: [clone3]
 
+# local ones
 - action: allow
   names: [socket]
   when: u64(family) == AF_UNIX
+
 - action: errno(EACCES)
-  names:
-  - socket # local ones
+  names: [socket]
 
 # the end
 """

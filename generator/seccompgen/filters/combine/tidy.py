@@ -194,7 +194,9 @@ def _with_comments(
             while waiting and (waiting[-1].position, 0) < (one.position, one.trailing):
                 call = waiting.pop()
                 call.take(pending, last.paragraph if last else None)
-                last, pending = call, []
+                pending = []
+                if last is None or call.position != last.position:
+                    last = call
             if one.trailing and last and one.text is not None:
                 last.own.append(one.text)
             else:
@@ -374,7 +376,8 @@ class _RuleWriter:
         for call in calls:
             key = call.name, call.when is None, str(call.keys.get("multiplexed"))
             cell = shared.get(key)
-            if cell is None or call.own or cell.first.own:
+            alone = cell is not None and (call.own or cell.first.own)
+            if cell is None or (alone and call.position != cell.first.position):
                 cell = shared[key] = _Cell(call, {})
                 cells.append(cell)
             for abi in self._abis(call):

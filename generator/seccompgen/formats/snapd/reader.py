@@ -99,7 +99,7 @@ class _TwoFilters:
 
 def _of(rules: AbiRules, number: int) -> list[CallRule]:
     always = rules.always.get(number)
-    return [always] if always else rules.tested.get(number, [])
+    return [always] if always else [*rules.tested.get(number, {}).values()]
 
 
 def _reached(rules: list[CallRule], of: AbiRules) -> list[CallRule]:
