@@ -145,17 +145,20 @@ def test_size_is_worth_its_name(which: str) -> None:
 
 @of_each_corpus
 def test_speed_executes_least(which: str) -> None:
-    """The objective is a mix: a program may lose a little on one part of it for more on another."""
-    for bitmap, mainly in ((True, "conditional"), (False, "mean")):
-        for column, slack in (("mean", 1.0), (mainly, 1.01)):
-            total = {
-                how: sum(
-                    getattr(measured(name, how, bitmap=bitmap), column) or 0 for name in SOME[which]
-                )
-                for how in Optimize
-            }
-            assert total[SPEED] <= total[BALANCED] * slack, column
-            assert total[SPEED] < total[SIZE], column
+    """With a bitmap, calls that are allowed anyway count only where all else is equal."""
+    for bitmap, column, slack in (
+        (True, "conditional", 1.0),
+        (True, "mean", 1.02),
+        (False, "mean", 1.0),
+    ):
+        total = {
+            how: sum(
+                getattr(measured(name, how, bitmap=bitmap), column) or 0 for name in SOME[which]
+            )
+            for how in Optimize
+        }
+        assert total[SPEED] <= total[BALANCED] * slack, column
+        assert total[SPEED] < total[SIZE], column
 
 
 @of_each_corpus

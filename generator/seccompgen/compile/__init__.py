@@ -16,12 +16,15 @@
       | rejoin     tests at several places that can be one (ranges)
       | assemble   instructions
       | bounds     the program's cost, and a lower bound for any program
+      | goals      the best of the programs that searches for several objectives find
     program
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.compile.arguments import Arguments, Constants, constants_of
@@ -30,6 +33,7 @@ from seccompgen.compile.bounds import WeightedLine, bound, cost
 from seccompgen.compile.diagram import CompareOp, Diagram, LoadedWord
 from seccompgen.compile.dispatch import dispatch
 from seccompgen.compile.functions import ArgumentFunction, Functions
+from seccompgen.compile.goals import others, rank
 from seccompgen.compile.lower import Answer, Masks, NumberLine, NumberRange, number_lines
 from seccompgen.compile.plans import shared_plans
 from seccompgen.compile.prices import prices, saved_instruction
@@ -126,6 +130,20 @@ class Compilation(NamedTuple):
     program: CompiledProgram
 
 
+class _Wanted(NamedTuple):
+    """The lines that a program answers, and all else that is the same for every objective.
+
+    ``ret`` is the answer for other audit values, and ``bound`` the least that any program costs.
+    """
+
+    lines: tuple[WeightedLine, ...]
+    ret: int
+    origin: Origin
+    source: Origin
+    constants: Constants
+    bound: Cost
+
+
 class ProgramBuilder:
     """State that the parts of one program share while it is built.
 
@@ -156,30 +174,40 @@ class ProgramBuilder:
     ) -> Compilation:
         """Build the program for ``lines``; other audit values get the answer ``otherwise``.
 
-        ``source`` is the policy's list of architectures. The program may exceed the kernel's
-        limit. Raises TooManyError if a function can neither be taken apart nor be tested rule by
-        rule.
+        It is the best of several by the measure of the objective (`goals`). ``source`` is the
+        policy's list of architectures. The program may exceed the kernel's limit. Raises
+        TooManyError if a function can neither be taken apart nor be tested rule by rule.
         """
-        graph, paid = Diagram(), prices(self._objective)
+        weighted = tuple(self._weighted(line) for line in lines)
+        least = bound(weighted, otherwise[0], self.functions.sets)
+        wanted = _Wanted(weighted, *otherwise, source, constants, least)
+        found = [self._made(self._objective, wanted)]
+        if not self._in_order and not found[0].program.in_order:
+            for goal in others(self._objective, weighted[0]):
+                with suppress(TooManyError):
+                    found.append(self._made(replace(self._objective, optimize=goal), wanted))
+        return min(found, key=lambda one: rank(one.program, self._objective, weighted))
+
+    def _made(self, objective: Objective, wanted: _Wanted) -> Compilation:
+        """Build the program that a search for ``objective`` finds."""
+        graph, paid = Diagram(), prices(objective)
+        weighted, ret, origin, source, constants, least = wanted
         arguments = Arguments(
             self._plans, graph, self._abi, paid, constants, in_order=self._in_order
         )
-        ret, origin = otherwise
         foreign = graph.leaf(ret, (origin,))
-        weighted = [self._weighted(line) for line in lines]
         plans: list[tuple[Plan, ...]] = []
         roots: list[NodeId] = []
         for one in reversed(weighted):
-            plans.insert(0, tuple(arguments.plans(list(self._asked(one)))))
+            plans.insert(0, tuple(arguments.plans(list(_asked(one, objective)))))
             roots.insert(0, dispatch(one.line.spans, plans[0], one.weights, arguments, graph, paid))
 
         def whole(roots: Sequence[NodeId]) -> NodeId:
             root, arch = foreign, LoadedWord(ARCH_OFFSET)
-            for line, inside in reversed(list(zip(lines, roots, strict=True))):
-                root = graph.test(arch, CompareOp.EQ, line.audit_arch, inside, root, (source,))
+            for one, inside in reversed(list(zip(weighted, roots, strict=True))):
+                audit_arch = one.line.audit_arch
+                root = graph.test(arch, CompareOp.EQ, audit_arch, inside, root, (source,))
             return root
-
-        least = bound(weighted, ret, self.functions.sets)
 
         def program(root: NodeId) -> CompiledProgram:
             instructions, origins = assemble(graph, root)
@@ -196,12 +224,12 @@ class ProgramBuilder:
         trees = last = whole(roots)
         made = program(trees)
         if not self._in_order:
-            price = saved_instruction(self._objective, len(lines[0].spans))
+            price = saved_instruction(objective, len(weighted[0].line.spans))
             frequencies = [Frequencies(one.line.spans, one.weights) for one in weighted]
             shared = whole(rejoined(graph, roots, frequencies, price))
             if shared != trees and _pays((shorter := program(shared)).cost, made.cost, price):
                 last, made = shared, shorter
-        return Compilation(self.functions, tuple(weighted), tuple(plans), graph, trees, last, made)
+        return Compilation(self.functions, weighted, tuple(plans), graph, trees, last, made)
 
     def _weighted(self, line: NumberLine) -> WeightedLine:
         weights = span_weights(line.spans, self._objective)
@@ -209,15 +237,18 @@ class ProgramBuilder:
             line, weights, [samples(s.answer, self.functions.sets) for s in line.spans]
         )
 
-    def _asked(self, weighted: WeightedLine) -> Iterator[tuple[Answer, Sequence[Sample]]]:
-        """Yield each answer with the sample arguments that its plan is optimized for.
 
-        These are the least values: a program that is small and fast for them is so for others as
-        well. If speed alone counts, they are several values.
-        """
-        several = self._objective.optimize is Optimize.SPEED
-        for span, seen in zip(weighted.line.spans, weighted.samples, strict=True):
-            yield span.answer, seen.several if several else seen.least
+def _asked(
+    weighted: WeightedLine, objective: Objective
+) -> Iterator[tuple[Answer, Sequence[Sample]]]:
+    """Yield each answer with the sample arguments that its plan is optimized for.
+
+    These are the least values: a program that is small and fast for them is so for others as
+    well. If speed alone counts, they are several values.
+    """
+    several = objective.optimize is Optimize.SPEED
+    for span, seen in zip(weighted.line.spans, weighted.samples, strict=True):
+        yield span.answer, seen.several if several else seen.least
 
 
 def _pays(new: Cost, old: Cost, price: float | None) -> bool:

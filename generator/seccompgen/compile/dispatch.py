@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 
 from seccompgen.compile.diagram import CompareOp, LoadedWord
+from seccompgen.compile.prices import depth_price
 from seccompgen.compile.ranges import divided
 from seccompgen.compile.search import search
 from seccompgen.compile.tree import (
@@ -76,8 +77,7 @@ def dispatch(
         ends = np.vstack([ends, np.full(BUDGETS, 2 * SCALE, dtype=np.int64)])
     price = round(prices.number_test / len(spans) * SCALE * TOTAL)
     found = search(items, ends, price)
-    looks = any(span.answer.function.rules for span in spans)
-    depth = (prices.depth if looks else prices.plain_depth) * SCALE * TOTAL
+    depth = depth_price(prices, spans) * SCALE * TOTAL
     budget = min(range(BUDGETS), key=lambda b: int(found.costs[b]) + depth * _LENGTHS[b])
     return _Builder(targets, arguments, graph).build(found.tree(budget), spans)
 

@@ -14,6 +14,9 @@ from seccompgen.compile.weights import TOTAL
 from seccompgen.core.objective import Optimize
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seccompgen.compile.lower import NumberRange
     from seccompgen.core.objective import Objective
 
 
@@ -52,6 +55,11 @@ def prices(objective: Objective) -> Prices:
             return _SIZE
         case Optimize.BALANCED:
             return _BALANCED if objective.bitmap else _BALANCED_NO_BITMAP
+
+
+def depth_price(paid: Prices, spans: Sequence[NumberRange]) -> float:
+    """Return the price of the longest path of a program for ``spans``."""
+    return paid.depth if any(span.answer.function.rules for span in spans) else paid.plain_depth
 
 
 def saved_instruction(objective: Objective, intervals: int) -> float | None:

@@ -108,10 +108,15 @@ def _measured(spans: Sequence[NumberRange], objective: Objective) -> list[float]
     ]
 
 
+def is_in_bitmap(span: NumberRange) -> bool:
+    """Return True if a kernel with a bitmap answers the calls without running the filter."""
+    return not span.answer.function.rules and span.answer.function.default == _ALLOW
+
+
 def _kind(span: NumberRange) -> str:
     if span.answer.function.rules:
         return "conditional"
-    return "allowed" if span.answer.function.default == _ALLOW else "refused"
+    return "allowed" if is_in_bitmap(span) else "refused"
 
 
 def _count(span: NumberRange) -> int:
