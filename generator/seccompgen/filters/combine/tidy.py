@@ -212,13 +212,16 @@ def _with_comments(
 
 
 def _blocks(lines: Iterable[str | None]) -> list[list[str]]:
-    """Return the lines between blank ones, which are None, in blocks."""
+    """Return the lines between blank ones, which are None, in blocks without empty ends."""
     blocks: list[list[str]] = [[]]
     for line in lines:
-        if line is not None:
+        if line or (line is not None and blocks[-1]):
             blocks[-1].append(line)
         elif blocks[-1]:
             blocks.append([])
+    for block in blocks:
+        while block and not block[-1]:
+            block.pop()
     return [block for block in blocks if block]
 
 
