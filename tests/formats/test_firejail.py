@@ -183,6 +183,21 @@ def test_jumps_over_more_than_255_refusals_miss(tmp_path: Path) -> None:
     assert len(missed) - len({"execve", "execveat", "prctl"} & group) == 64
 
 
+def test_a_list_that_is_too_long_for_the_kernel_is_an_error(tmp_path: Path) -> None:
+    """Measured: firejail runs the program without that filter."""
+    for count, wrong in ((500, False), (600, True)):
+        profile = tmp_path / "a.profile"
+        profile.write_text(f"noroot\nseccomp.keep {','.join(['@chown'] * count)}\n")
+        if wrong:
+            with pytest.raises(InputError) as caught:
+                load_policy(profile, TABLES)
+            (fault,) = caught.value.diagnostics
+            assert fault.kind is Problem.LONG_PROGRAM
+            assert str(fault.position) == f"{profile}:2:1"
+        else:
+            load_policy(profile, TABLES)
+
+
 # --- other lines --------------------------------------------------------------------------------
 
 

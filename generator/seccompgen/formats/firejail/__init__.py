@@ -7,7 +7,7 @@ FORMAT = Format(
     meaning="firejail 0.9.74",
     signs=(
         r"(?m)^[ \t]*(?:"
-        r"(?:seccomp(?:\.32)?(?:\.drop|\.keep)?|seccomp-error-action)[ \t]+[\w@!$][^:\n]*"
+        r"(?:seccomp(?:\.32)?(?:\.drop|\.keep)?|seccomp-error-action)[ \t]+[\w@!$][^:\n]*+$"
         r"|seccomp\.block-secondary|memory-deny-write-execute"
         r"|restrict-namespaces(?:[ \t]+[a-z]\S*)?"
         r"|protocol[ \t]+(?:unix|inet6?|netlink|packet|bluetooth)\S*"

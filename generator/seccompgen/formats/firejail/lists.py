@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from seccompgen.core.abis import ABIS
 from seccompgen.core.ages import Ages
 from seccompgen.core.errnos import ERRNO_NAMES, errno_number
-from seccompgen.core.errors import Diagnostic, Position, did_you_mean
+from seccompgen.core.errors import MOST_HINTS, Diagnostic, Position, did_you_mean
 from seccompgen.core.problems import Problem
 from seccompgen.core.releases import Release
 from seccompgen.formats.firejail.words import groups
@@ -124,7 +124,8 @@ def _word(
     problem = ""
     if name.startswith("@") and not excluded:
         if colon or name[1:] not in groups():
-            hint = did_you_mean(name, [f"@{one}" for one in groups()]) if not colon else ""
+            some = not colon and len(faults) < MOST_HINTS
+            hint = did_you_mean(name, [f"@{one}" for one in groups()]) if some else ""
             problem = f"{_RELEASE} has no group {text!r}{hint}"
             faults.append(Diagnostic(problem, where, Problem.UNKNOWN_GROUP))
             return None
@@ -166,6 +167,11 @@ class ListProgram(NamedTuple):
     rest: str
     shared: str = ""
     later: tuple[tuple[str, Position], ...] = ()
+
+    @property
+    def length(self) -> int:
+        """The number of instructions that compare numbers."""
+        return self._places()[-1]
 
     def answers(self) -> dict[int, Answer]:
         """Return the answer to each number that is compared, unless it is that of the rest."""
@@ -262,7 +268,8 @@ class ListCompiler:
         if number is not None:
             self._note(f"firejail ignores !{word.name}: with an answer it takes nothing out", word)
         elif not word.name.startswith("@"):
-            hint = did_you_mean(word.name, self.calls.numbers)
+            few = len(self.notes) < MOST_HINTS
+            hint = did_you_mean(word.name, self.calls.numbers) if few else ""
             self._note(f"{_RELEASE} knows no call {word.name!r}, and ignores it{hint}", word)
 
     def _listed(self, words: Sequence[ListWord]) -> Iterator[tuple[ListWord, int]]:

@@ -12,12 +12,18 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
-from itertools import takewhile
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.core.errors import Diagnostic, InputError, Position, cannot, did_you_mean
+from seccompgen.core.errors import (
+    MOST_HINTS,
+    Diagnostic,
+    InputError,
+    Position,
+    cannot,
+    did_you_mean,
+)
 from seccompgen.core.problems import Problem
 from seccompgen.formats.firejail.words import words
 
@@ -40,7 +46,7 @@ _INSTALLED = re.compile(r"(?:\$\{CFG\}|/etc/firejail|(?:\$\{HOME\}|~)/\.config/f
 _LONGEST_LINE, _MOST_IGNORED, _DEEPEST, _MOST_FILES = 8190, 32, 16, 200
 _WIDTH = 90
 
-_LINE = re.compile(r"[ \t]*([^ \t]+)[ \t]*([^\r]*?)[ \t]*(?:\r.*)?", re.DOTALL)
+_LINE = re.compile(r"[ \t]*([^ \t]+)[ \t]*(.*)", re.DOTALL)
 _CONDITION = re.compile(r"[ \t]*\?([^: \t]*)[ \t]?:[ \t]*")
 
 
@@ -58,11 +64,13 @@ class Directive(NamedTuple):
         return " ".join([self.word, *re.split(r"[ \t]+", self.value)]).rstrip()
 
 
-def _remark(lines: Sequence[str], one: Directive) -> str:
-    """Return the comments right above the last of ``lines``, the line, and the comment on it."""
-    above = takewhile(lambda line: line.lstrip().startswith("#"), reversed(lines[:-1]))
-    found = [line.strip().lstrip("#").strip() for line in reversed([*above])]
-    _, mark, trailing = lines[-1].partition("#")
+def _remark(lines: Sequence[str], index: int, one: Directive) -> str:
+    """Return the comments right above a line, the comment on it, and the line itself."""
+    first = index
+    while first and lines[first - 1].lstrip().startswith("#"):
+        first -= 1
+    found = [line.strip().lstrip("#").strip() for line in lines[first:index]]
+    _, mark, trailing = lines[index].partition("#")
     found += [trailing.strip()] if mark else []
     return "\n".join([*found, *wrap(one.text, _WIDTH, break_on_hyphens=False)])
 
@@ -91,9 +99,10 @@ class ProfileFiles:
             if len(line.encode()) > _LONGEST_LINE:
                 self.fault("a line this long is several lines to firejail", at)
                 continue
-            for one in self._line(line.partition("#")[0], at):
+            body = line.partition("#")[0].partition("\r")[0].rstrip(" \t")
+            for one in self._line(body, at):
                 if one.position.file == file:
-                    self.remarks[file, number] = _remark(lines[:number], one)
+                    self.remarks[file, number] = _remark(lines, number - 1, one)
                 yield one
         self._including = self._including[:-1]
 
@@ -125,8 +134,9 @@ class ProfileFiles:
                 self.fault(f"no directive follows the condition {condition}", at)
             return
         places = [Position(at.file, at.line, found.start(i) + 1) for i in (1, 2)]
-        one = Directive(found[1].rstrip("\r"), found[2], *places)
-        if not one.word or any(f"{one.text} ".startswith(f"{line} ") for line in self._ignored):
+        one = Directive(found[1], found[2], *places)
+        text = f"{one.text} "
+        if any(text.startswith(f"{line} ") for line in self._ignored):
             return
         if condition is None:
             yield from self._directive(one)
@@ -150,7 +160,7 @@ class ProfileFiles:
             text = f"{one.word} {'takes no' if one.value else 'needs a'} value"
             self.fault(text, one.value_position if one.value else one.position)
         else:
-            hint = did_you_mean(one.word, words)
+            hint = did_you_mean(one.word, words) if len(self.faults) < MOST_HINTS else ""
             self.fault(f"firejail has no directive {one.word!r}{hint}", one.position)
         return False
 

@@ -17,7 +17,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.errors import MOST_HINTS, Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.problems import Problem
 from seccompgen.formats.draft import Draft
 from seccompgen.formats.firejail import filters
@@ -45,6 +45,8 @@ _LISTS = {
     "seccomp.32": "seccomp.32", "seccomp.32.drop": "seccomp.32", "seccomp.32.keep": "seccomp.32",
 }  # fmt: skip
 """The directives that take a list, and the switch that each turns on."""
+_LONGEST = 4096 - 9
+"""The most instructions for a list, next to those that every program has."""
 _EFFECTIVE = ("seccomp.keep", "seccomp.drop", "seccomp")
 """The lists of which one counts, the first that is there."""
 
@@ -127,7 +129,8 @@ class _Profile:
             word, where = match[0], Position(at.file, at.line, at.column + match.start())
             name = word[1:] if word[0] in "-+=" else word
             if name and name not in known:
-                text = f"{name!r} is no {what} of firejail{did_you_mean(name, known)}"
+                hint = did_you_mean(name, known) if len(self.faults) < MOST_HINTS else ""
+                text = f"{name!r} is no {what} of firejail{hint}"
                 self.faults.append(Diagnostic(text, where, Problem.WRONG_VALUE))
             if word[0] == "=":
                 named.clear()
@@ -252,6 +255,13 @@ class _Installation:
             self.loaded["secondary"] = filters.secondary(refusal, at)
 
     def _load(self, file: str, program: ListProgram, abi: str, at: Position) -> None:
+        if program.length > _LONGEST:
+            text = (
+                f"{program.length} instructions for its lists, over {_LONGEST}: the kernel refuses "
+            )
+            text += "such a filter, and firejail runs the program without it"
+            self.profile.faults.append(Diagnostic(text, at, Problem.LONG_PROGRAM))
+            return
         for where, later in groupby(program.later, key=itemgetter(1)):
             text = f"{', '.join(call for call, _ in later)}: refused once the program runs, by a "
             self._note(

@@ -7,7 +7,7 @@ FORMAT = Format(
     meaning="flatpak 1.16.6",
     signs=(
         r"(?m)^\[Context\][ \t]*\r?$",
-        r"(?m)^\[(?:Application|Runtime)\][ \t]*\r?\n(?:.+\n)*?runtime[ \t]*=",
+        r"(?m)^\[(?:Application|Runtime)\][ \t]*\r?\n(?:.+\n){0,20}?runtime[ \t]*=",
         r"(?m)^[ \t{]*[\"']?finish-args[\"']?[ \t]*:",
     ),
     names_abis=NEVER,

@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.abis import ABIS
-from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.errors import MOST_HINTS, Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.problems import Problem
 from seccompgen.formats.draft import Draft, Entry
 from seccompgen.policy.document import read_document
@@ -53,10 +53,11 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     del tables
     draft = Draft(file)
     faults: list[Diagnostic] = []
-    said = list(_metadata(text, draft, faults) if _is_key_file(text) else _manifest(text, draft))
+    key_file = re.search(r"(?m)^\[[^\]\n]+\][ \t]*\r?$", text) is not None
+    said = list(_metadata(text, draft, faults) if key_file else _manifest(text, draft))
     known = [one for one in said if one.name in _FEATURES]
-    faults += [_unknown(one) for one in said if one not in known and not _is_key_file(text)]
-    draft.notes += [_unknown(one) for one in said if one not in known and _is_key_file(text)]
+    unknown = [one for one in said if one.name not in _FEATURES]
+    (draft.notes if key_file else faults).extend(map(_unknown, unknown, range(len(unknown))))
     abis = reading.abis or _USUAL
     start = Position(file, 1, 1)
     if strange := [abi for abi in abis if abi not in _COMPAT]:
@@ -75,10 +76,6 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
 # --- what a file allows -------------------------------------------------------------------------
 
 
-def _is_key_file(text: str) -> bool:
-    return re.search(r"(?m)^\[[^\]\n]+\][ \t]*\r?$", text) is not None
-
-
 def _metadata(text: str, draft: Draft, faults: list[Diagnostic]) -> Iterator[_Feature]:
     """Yield the features of metadata: those of the last such key of its group Context."""
     group, found = "", list[_Feature]()
@@ -87,11 +84,11 @@ def _metadata(text: str, draft: Draft, faults: list[Diagnostic]) -> Iterator[_Fe
             group = header[1]
         elif not line.strip() or line.startswith("#"):
             continue
-        elif not (key := re.match(r"[ \t]*([^=]+?)[ \t]*=[ \t]*", line)):
+        elif "=" not in line:
             what = "neither a [Group] nor a Key=value"
             faults.append(Diagnostic(what, Position(draft.file, number, 1), Problem.MALFORMED_FILE))
-        elif group == "Context" and key[1] == "features":
-            words = re.compile(r"(!?)([^;\s]+)").finditer(line, key.end())
+        elif group == "Context" and line.partition("=")[0].strip() == "features":
+            words = re.compile(r"(!?)([^;\s]+)").finditer(line, line.index("=") + 1)
             found = [
                 _Feature(one[2], not one[1], Position(draft.file, number, one.start() + 1))
                 for one in words
@@ -118,9 +115,10 @@ def _manifest(text: str, draft: Draft) -> Iterator[_Feature]:
             yield _Feature(match[2], not match[1], document.places(path, option)(0))
 
 
-def _unknown(one: _Feature) -> Diagnostic:
-    """Return the remark on a feature that Flatpak does not know."""
-    hint = did_you_mean(one.name, _FEATURES) or f"; known: {', '.join(_FEATURES)}"
+def _unknown(one: _Feature, before: int) -> Diagnostic:
+    """Return the remark on a feature that Flatpak does not know, after so many ``before``."""
+    hint = did_you_mean(one.name, _FEATURES) if before < MOST_HINTS else ""
+    hint = hint or f"; known: {', '.join(_FEATURES)}"
     text = f"Flatpak knows no feature {one.name!r}{hint}"
     return Diagnostic(text, one.position, Problem.IGNORED_TEXT)
 
