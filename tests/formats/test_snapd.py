@@ -150,6 +150,14 @@ def test_what_else_is_noted() -> None:
     assert [one.kind for one in notes] == [Problem.ALWAYS_TRUE, Problem.TOOLS_DIFFER]
 
 
+def test_rules_that_libseccomp_confuses_are_noted() -> None:
+    """Also with ``!``: of these two it allows 0 and 2, which neither does."""
+    _, notes = read("open !2 !2\nopen !0\n")
+    assert [one.kind for one in notes] == [Problem.CONFLICTING_SETTINGS]
+    _, notes = read("open !2 5\nread !1\nread !2\nwrite |4 1\nwrite 5\n")
+    assert not notes
+
+
 def test_all_errors_come_at_once() -> None:
     with pytest.raises(InputError) as caught:
         translate((DATA / "invalid" / "arguments.src").read_bytes(), "a", Reading("snapd"), TABLES)

@@ -268,8 +268,8 @@ class _Translation:
                 text = f"this line says nothing: {by.position} decides {one.name} alone"
                 self._note(text, one, Problem.IGNORED_TEXT)
             for one in each.doubtful():
-                text = f"libseccomp up to 2.6 can answer {one.name} otherwise than these lines say,"
-                text += " since several compare by order"
+                text = f"libseccomp up to 2.6 can answer {one.name} otherwise than its lines say: "
+                text += "several compare by order or by !="
                 self._note(text, one, Problem.CONFLICTING_SETTINGS)
             for before, one in each.clashes():
                 text = f"some calls of {one.name} match this line, {one.action}, and that at "

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from seccompgen.formats.oci.form import EntryMatch, ProfileEntry
 
 
-_ORDERED = {Op.LT, Op.LE, Op.GT, Op.GE}
+_CONFUSED = {Op.NE, Op.LT, Op.LE, Op.GT, Op.GE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +107,16 @@ class AbiRules:
         return NOTHING not in self.sets.common(*boxes)
 
     def doubtful(self) -> Iterator[CallRule]:
-        """Yield one rule of each call whose comparisons by order libseccomp 2.6 can confuse.
+        """Yield one rule of each call whose comparisons libseccomp 2.6 can confuse.
 
-        Its trees are right for several rules of one call if these compare by ``==``, ``!=`` and
-        masks, or if they compare one argument alone, with values of equal high words.
+        Its trees are right for several rules of one call if these compare by ``==`` and masks, or
+        if they compare one argument alone, with values of equal high words.
         """
         for rules in self.tested.values():
             tests = [test for rule in rules.values() for test in rule.tests]
-            ordered = any(test.op in _ORDERED for test in tests)
+            confused = any(test.op in _CONFUSED for test in tests)
             alike = {(test.argument, test.value >> 32) for test in tests}
-            if len(rules) > 1 and ordered and len(alike) > 1:
+            if len(rules) > 1 and confused and len(alike) > 1:
                 yield list(rules.values())[-1]
 
     def _spread(self, rule: CallRule) -> Iterator[CallRule]:

@@ -297,7 +297,7 @@ class _Translation:
             for one in rules.doubtful():
                 text = (
                     f"libseccomp up to 2.6 can answer calls of {one.name!r} otherwise than its "
-                    "rules say: several compare by order; make one rule of these, or use masks"
+                    "rules say: several compare by order or !=; make them one rule, or use masks"
                 )
                 self._note(text, one, Problem.CONFLICTING_SETTINGS)
             for before, one in rules.clashes():

@@ -142,6 +142,7 @@ class _Translation:
                     self._add(rule, machine)
         self._note_unknown()
         self._note_newer()
+        self._note_rules()
         faults = [*self.profile.faults, *self.faults]
         if faults:
             raise InputError(*sorted(dict.fromkeys(faults), key=_where))
@@ -227,6 +228,18 @@ class _Translation:
             text = f"snapd ignores {'this line' if len(names) == 1 else 'these lines'}: "
             text += f"no call is named {some(names)}{hint}"
             self.draft.note(text, rules[0].at, Problem.IGNORED_TEXT)
+
+    def _note_rules(self) -> None:
+        """Add a note on rules without use, and on those that libseccomp can confuse."""
+        each = [one for filters in self.filters.values() for one in filters]
+        for rules in (rules for one in each for rules in (one.allow, one.deny)):
+            for one in rules.never:
+                text = f"this rule for {one.name} never matches"
+                self.draft.note(text, one.position, Problem.RULE_SKIPPED)
+            for one in rules.doubtful():
+                text = f"libseccomp up to 2.6 can answer {one.name} otherwise than its lines say: "
+                text += "several compare by order or by !"
+                self.draft.note(text, one.position, Problem.CONFLICTING_SETTINGS)
 
     def _note_newer(self) -> None:
         """Add a note if older releases refuse the policy."""
