@@ -132,7 +132,7 @@ def test_a_condition_becomes_rules_that_compare_the_bits_that_the_kernel_reads(
     assert not lets_through(path, found.after, "socket", 1 << 63 | 38)
     assert lets_through(path, found.after, "socketcall", 1, abi="i386")
     (through_another,) = (one for one in found.notes if one.kind)
-    assert "--refuse 'socketcall when call == 1'" in through_another.message
+    assert "refuses that only with all of socket" in through_another.message
 
 
 def test_values_without_a_name_may_be_refused_too_if_that_is_accepted(tmp_path: Path) -> None:
@@ -261,6 +261,19 @@ syscalls:
 )  # fmt: skip
 def test_a_policy_of_ours(tmp_path: Path, rule: str, allows: bool, expected: list[str]) -> None:
     assert sorted(lines(changed(tmp_path / "w.yml", OURS, rule, allows=allows))) == sorted(expected)
+
+
+def test_what_goes_through_socketcall_is_said_and_can_be_refused(tmp_path: Path) -> None:
+    path, own = (
+        tmp_path / "w.yml",
+        OURS.replace("[x86_64, i386]", "[x86_64]\ncompat_arches: [i386]"),
+    )
+    (note,) = changed(path, own, AF_ALG).notes
+    assert "add --refuse 'socketcall when call == 1'" in note.message
+    found = changed(path, own, AF_ALG, "socketcall when call == 1")
+    assert not found.notes
+    assert not lets_through(path, found.after, "socketcall", 1, abi="i386")
+    assert lets_through(path, found.after, "socketcall", 2, abi="i386")
 
 
 def test_a_rule_goes_above_the_comment_of_the_rule_that_it_precedes(tmp_path: Path) -> None:

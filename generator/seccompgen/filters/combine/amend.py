@@ -274,11 +274,12 @@ class _Amendment:
                     if kind_of_ret(answer).lets_through:
                         open_.setdefault((name, through[0], through[1]), []).append(abi.name)
         for (name, through_name, number), abis in open_.items():
-            text = (
-                f"{name} can still be made through {through_name} on {', '.join(abis)}, which has "
-            )
-            text += "its arguments in memory, where no filter sees them; to refuse that too, add "
-            text += f"--refuse '{through_name} when call == {number}'"
+            text = f"{name} can still be made through {through_name} on {', '.join(abis)}, which "
+            text += "has its arguments in memory, where no filter sees them; "
+            if self.editor.divides:
+                text += f"to refuse that too, add --refuse '{through_name} when call == {number}'"
+            else:
+                text += f"this format refuses that only with all of {name}"
             yield Diagnostic(text, Position(str(self.path)), Problem.MULTIPLEXED_UNSAID)
 
     def _unnamed(self, after: ResolvedPolicy) -> Iterator[Diagnostic]:
