@@ -220,29 +220,33 @@ class _CodeFollower(Follower):
 
 
 class _InPart(NamedTuple):
-    """The state of one part of a stack, and the answers of the parts before it."""
+    """The state of one part of a stack, and the common answer of the parts before it."""
 
-    answers: tuple[int, ...]
+    part: int
+    before: int | None
     state: State
 
 
 class _StackFollower(Follower):
+    """Follows one part after the other; all that counts of a part is the answer so far."""
+
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self._parts = [follower(part) for part in stack.parts]
-        super().__init__(_InPart((), self._parts[0].start))
+        self._parts = [follower(part) for part in stack.different]
+        super().__init__(_InPart(0, None, self._parts[0].start))
 
     def _next(self, state: _InPart) -> Step:
-        answers = state.answers
-        step = self._parts[len(answers)].step(state.state)
+        number, before, inner = state
+        step = self._parts[number].step(inner)
         while not isinstance(step, Ask):
-            answers = (*answers, step)
-            if len(answers) == len(self._parts):
-                return self._stack.combine(answers)
-            part = self._parts[len(answers)]
+            before = step if before is None else self._stack.combine((before, step))
+            number += 1
+            if number == len(self._parts):
+                return before
+            part = self._parts[number]
             step = part.step(part.start)
         question, true, false = step
-        ways = _InPart(answers, true), _InPart(answers, false)
+        ways = _InPart(number, before, true), _InPart(number, before, false)
         return Ask(question, *map(self._state, ways))
 
 

@@ -91,6 +91,11 @@ class Meaning:
     abi: Abi
     cases: tuple[Case, ...]
 
+    @property
+    def answers(self) -> tuple[tuple[tuple[FieldTest | OneOf, ...], int], ...]:
+        """The cases without their origins: equal meanings, from any files, have equal ones."""
+        return tuple((case.tests, case.ret) for case in self.cases)
+
     def case(self, call: Call) -> Case:
         """Return the case that answers ``call``."""
         return next(case for case in self.cases if all(test.holds(call) for test in case.tests))

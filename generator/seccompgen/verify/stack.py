@@ -3,7 +3,8 @@
 Actions have an order, by which the kernel decides between stacked filters: SECCOMP_RET_ACTION_FULL
 as a signed number, KILL_PROCESS the least and ALLOW the greatest (seccomp_run_filters() in
 kernel/seccomp.c). Of answers with the same action it takes the newest filter's. All three
-operations go by that order.
+operations go by that order, and each can be worked out filter by filter: the common answer of some,
+combined with that of the next, is the common answer of all of them.
 """
 
 from __future__ import annotations
@@ -47,6 +48,17 @@ class Stack:
     def answer(self, call: Call) -> int:
         """Return the SECCOMP_RET value for ``call``."""
         return self.combine([part.answer(call) for part in self.parts])
+
+    @property
+    def different(self) -> tuple[FilterSemantics, ...]:
+        """The parts without those that a later one repeats, which is newer and decides alike."""
+        first = 1 if self.operation is Operation.SUBTRACT else 0
+        last = {
+            part.answers if isinstance(part, Meaning) else part: number
+            for number, part in enumerate(self.parts)
+            if number >= first
+        }
+        return (*self.parts[:first], *(self.parts[number] for number in sorted(last.values())))
 
     def combine(self, answers: Sequence[int]) -> int:
         """Return the common answer, given the answers of ``parts``."""

@@ -221,8 +221,9 @@ def call_rules(
     for place, entry in enumerate(entries):
         if entry.action == default:
             continue
+        alternatives = conjunctions(entry, splits=splits)
         for name, position in entry.names:
-            for found in conjunctions(entry, splits=splits):
+            for found in alternatives:
                 yield CallRule(name, found, entry.action, position, place)
 
 
