@@ -8,8 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import lxc_machines
 import pytest
 from corpus import SHARED
+from libseccomp_abis import guarded
 from proving import TABLES
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
@@ -18,6 +20,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.core.program import decode
 from seccompgen.filters.tell.linting import lint_filter
 from seccompgen.formats import load_policy, translate
+from seccompgen.formats.lxc.reader import MACHINES
 from seccompgen.verify import Code, Proof, meaning, prove
 from seccompgen.verify.call import Call
 
@@ -157,6 +160,31 @@ def test_version_1_is_for_one_abi() -> None:
     assert asked(means, "x86_64", "open") == ALLOW
     assert {asked(means, "i386", "write"), asked(means, "x32", "read")} == {KILL}
     assert [one.position and one.position.line for one in notes] == [3, 6]
+
+
+RULES: list[lxc_machines.Rule] = [
+    ("open", 1, ()), ("socket", 2, ()), ("kexec_load", 3, ()), ("semget", 4, ()),
+    ("mount", 5, ((3, "==", 5, 0),)), ("ioctl", 6, ((1, "&=", 0x5412, 0xFFFFFFFF),)),
+    ("socketcall", 7, ()), ("stat64", 8, ()), ("openat", 9, ((2, "==", 0x100000001, 0),)),
+    ("chown32", 10, ()), ("clone", 11, ((0, "&=", 1 << 28, 1 << 28),)), ("recv", 12, ()),
+    ("time", 13, ()), ("set_tls", 14, ()), ("msgctl", 15, ()), ("semop", 16, ()),
+]  # fmt: skip
+
+
+@pytest.mark.skipif(not lxc_machines.is_here(), reason="needs libseccomp of the system, on x86_64")
+@pytest.mark.parametrize("machine", [one for one in MACHINES if one in lxc_machines.TOKENS])
+def test_each_machine_has_the_program_that_libseccomp_makes_for_it(machine: str) -> None:
+    """Of each name on each of its ABIs, with and without tests."""
+    lines = [
+        f"{name} errno {errno} "
+        + "".join(f"[{i},{value},{op},{mask}]" for i, op, value, mask in tests)
+        for name, errno, tests in RULES
+    ]
+    means, _ = read("\n".join(["2", "denylist", "[all]", *map(str.rstrip, lines)]), machine)
+    theirs = lxc_machines.program(machine, MACHINES[machine], RULES)
+    code = Code(decode(theirs, ABIS[machine]), ABIS[machine].byte_order)
+    found = prove(guarded(machine, means), guarded(machine, code))
+    assert isinstance(found, Proof), found
 
 
 @pytest.mark.parametrize("machine", ["x32", "parisc"])

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Table, Tables
     from seccompgen.formats.lxc.grammar import LxcLine
 
-_MACHINES: dict[str, tuple[str, ...]] = {
+MACHINES: dict[str, tuple[str, ...]] = {
     "x86_64": ("i386", "x32"), "i386": (), "aarch64": ("arm",), "arm": (), "ppc64le": (),
     "ppc64": ("ppc",), "ppc": (), "mips64": ("mips", "mips64n32"), "mips": (),
     "mips64el": ("mipsel", "mips64n32el"), "mipsel": (), "s390x": (), "s390": (),
@@ -66,7 +66,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     """Return the policy in ``text``. Raises InputError with every error."""
     profile = parse_head(text, file)
     draft = Draft(file)
-    machines = draft.machines(reading, _MACHINES, "LXC")
+    machines = draft.machines(reading, MACHINES, "LXC")
     draft.setting("arches", [one.name for one in machines], profile.default_at)
     draft.setting("default_action", str(profile.default), profile.default_at)
     draft.setting("bad_arch_action", "kill_thread", Position(file, 1, 1))
@@ -75,7 +75,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     if profile.version == 1:
         _write_numbers(profile, draft, machines, tables)
         return draft
-    compat = [other for one in machines for other in _MACHINES[one.name]]
+    compat = [other for one in machines for other in MACHINES[one.name]]
     if compat:
         draft.setting("compat_arches", list(dict.fromkeys(compat)), Position(file, 1, 1))
     draft.comments += line_comments(text, file, "#", trailing=True)
@@ -147,7 +147,7 @@ class _Translation:
 
     def __post_init__(self) -> None:
         self.served = {
-            abi: [AbiRules(table) for name in (abi.name, *_MACHINES[abi.name])
+            abi: [AbiRules(table) for name in (abi.name, *MACHINES[abi.name])
                   if (table := self.tables.tables.get(name)) is not None]
             for abi in self.machines
         }  # fmt: skip
@@ -346,7 +346,7 @@ class _Translation:
 
 def _has(machine: Abi, section: str | None) -> bool:
     """Return True if LXC looks at the rules of a section on a machine."""
-    return section is None or section in {machine.name, *_MACHINES[machine.name]}
+    return section is None or section in {machine.name, *MACHINES[machine.name]}
 
 
 def _has_number(name: str, table: Table) -> bool:
