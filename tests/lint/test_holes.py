@@ -50,6 +50,7 @@ def test_refusing_each_rule_closes_each_hole_on_every_abi(tmp_path: Path) -> Non
     assert holes(tmp_path, MULTIPLEXED + "".join(map(refused, RULES)), HEAD) == []
 
 
+@pytest.mark.few(5, "lints a policy of all other rules")
 @pytest.mark.parametrize("rule", RULES)
 def test_permitting_one_rule_opens_its_holes_alone(tmp_path: Path, rule: str) -> None:
     """But a ring makes the calls that others refuse."""

@@ -76,8 +76,8 @@ def _unseen(
     shown = {one.name: one for one, _ in closed}
     needed = ", ".join(dict.fromkeys(one.capability for one in shown.values()))
     return RULE.finding(
-        f"{call} is permitted, which makes what {some([*shown])} "
-        f"{'refuses' if len(shown) == 1 else 'refuse'}, unseen by the filter"
+        f"{call} is permitted, which makes the calls of the "
+        f"{'shield' if len(shown) == 1 else 'shields'} {some([*shown])}, unseen by the filter"
         f"{f', with {needed}' if severity is Severity.NOTE else ''}: "
         f"{', '.join(one.cves for one in shown.values())}",
         f"refuse {call}",
