@@ -10,13 +10,12 @@ from seccompgen.cli import options
 from seccompgen.cli.common import print_notes, print_warnings, print_written
 from seccompgen.cli.reading_options import reading_options
 from seccompgen.core.errors import EXIT_NO, InputError, did_you_mean, for_each
+from seccompgen.formats.losses import AMENDED
 from seccompgen.io.console import say, say_source
 
 if TYPE_CHECKING:
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
-
-UNNAMED_VALUES = "unnamed-values"
 
 
 @click.command()
@@ -32,10 +31,12 @@ UNNAMED_VALUES = "unnamed-values"
 )
 @click.option(
     "--accept",
+    "losses",
     multiple=True,
-    type=click.Choice([UNNAMED_VALUES]),
-    help="Refuse calls with values that no kernel has a name for as well, if that takes fewer "
-    "rules.",
+    type=click.Choice(list(AMENDED)),
+    help="Accept what else changes: unnamed_values refuses values above all that have a name, such "
+    "as families of sockets, which saves rules; other_errno gives refused calls another errno; "
+    "may be repeated.",
 )
 @options.check
 @reading_options
@@ -47,7 +48,7 @@ def amend(
     refuse: tuple[str, ...],
     allow: tuple[str, ...],
     shields: tuple[str, ...],
-    accept: tuple[str, ...],
+    losses: tuple[str, ...],
     reading: Reading,
     tables: Tables,
     *,
@@ -62,7 +63,7 @@ def amend(
     printed first, with what the format cannot express, and other ways to make the calls.
     """
     from seccompgen.filters.combine.amend import amend as amended  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.formats.amending import ChangedRule, Counts  # noqa: PLC0415 - as above
+    from seccompgen.formats.amending import ChangedRule  # noqa: PLC0415 - as above
     from seccompgen.io.outputs import Outputs  # noqa: PLC0415 - as above
     from seccompgen.render.findings import finding_diagnostic  # noqa: PLC0415 - as above
 
@@ -70,8 +71,7 @@ def amend(
     if bool(refused) == bool(allow):
         raise InputError("say which calls change: with --refuse and --shield, or with --allow")
     rules = for_each(ChangedRule.parse, dict.fromkeys(refused or allow))
-    accepted = frozenset({Counts.NAMED_VALUES} if UNNAMED_VALUES in accept else ())
-    found = amended(word, rules, tables, reading, allows=bool(allow), accepts=accepted)
+    found = amended(word, rules, tables, reading, allows=bool(allow), accepts=frozenset(losses))
     for line in found.diff:
         say_source(line)
     print_notes(found.notes)

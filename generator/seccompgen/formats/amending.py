@@ -24,6 +24,7 @@ from seccompgen.core.model import (
     comparisons,
     condition_for,
 )
+from seccompgen.core.multiplexed import is_multiplexed
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, EVERYTHING, NOTHING, Sets
 from seccompgen.formats.draft import Draft, Entry
@@ -185,11 +186,13 @@ class Editor(NamedTuple):
     yields texts to try, those with the fewest changes first. Their arguments are the file's text,
     the policy that it is, and the change. ``edits`` raises UndecidedError if the format cannot
     express the change. ``unnamed`` returns the ABIs whose calls a file cannot name, for some rules.
+    ``divides`` says whether a file can refuse a call through socketcall alone.
     """
 
     variants: Callable[[str, ResolvedPolicy, Change], Iterable[Variant]]
     edits: Callable[[str, ResolvedPolicy, Change], Iterator[str]]
     unnamed: Callable[[Sequence[ChangedRule]], frozenset[str]] = lambda _: frozenset()
+    divides: bool = False
 
 
 def editor(name: str) -> Editor:
@@ -240,7 +243,8 @@ def _policy_of(
         draft.setting(key, others, where)
     # A condition on what lies in memory is no reason to change other calls of socketcall.
     draft.setting("multiplexed", others, where)
-    for rule in rules:
+    # A rule for a call behind socketcall answers for that, too, where nothing else does before.
+    for rule in sorted(rules, key=lambda one: not any(map(is_multiplexed, one.names))):
         entries = [Entry(one, where, rule.when or None) for one in rule.names]
         draft.rule(action, entries, where, **({"arches": only} if only else {}))
     return resolve_policy(draft.document(), tables)[0]

@@ -103,6 +103,10 @@ LOSSES: dict[str, Callable[[ResolvedPolicy, Writer], ResolvedPolicy]] = {
 
 # --- conversions into our language -----------------------------------------------------------
 
+UNNAMED_VALUES, OTHER_ERRNO = "unnamed_values", "other_errno"
+AMENDED = (UNNAMED_VALUES, OTHER_ERRNO)
+"""What a change in place may do to other calls: refuse values above all that have a name, and
+refuse a refused call with another errno."""
 CONVERTED = {
     "high_bits": "comparisons cover the bits of arguments that the kernel reads, not more",
     "unused_numbers": "numbers without a call have no rule",

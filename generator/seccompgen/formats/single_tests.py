@@ -31,13 +31,14 @@ class Wanted(NamedTuple):
     permitted: int
 
 
-def groups_of(sets: Sets, needed: Box, permitted: Box) -> list[Tests]:
+def groups_of(sets: Sets, needed: Box, permitted: Box, *, by_order: bool) -> list[Tests]:
     """Return groups of comparisons, at most one an argument, that hold in ``needed``.
 
-    Outside of ``permitted`` no group holds. Raises UndecidedError if that takes too many groups.
+    Outside of ``permitted`` no group holds. Unless ``by_order``, values are only compared under
+    masks. Raises UndecidedError if that takes too many groups.
     """
     each = [
-        list(_tests(sets, n, Wanted(*one)))
+        list(_tests(sets, n, Wanted(*one), by_order=by_order))
         for n, one in enumerate(zip(needed, permitted, strict=True))
     ]
     count = 1
@@ -48,7 +49,9 @@ def groups_of(sets: Sets, needed: Box, permitted: Box) -> list[Tests]:
     return [tuple(test for test in tests if test) for tests in product(*each)]
 
 
-def _tests(sets: Sets, argument: int, wanted: Wanted) -> Iterator[Comparison | None]:
+def _tests(
+    sets: Sets, argument: int, wanted: Wanted, *, by_order: bool
+) -> Iterator[Comparison | None]:
     left, permitted = wanted
     if permitted == ALL:
         yield None
@@ -56,14 +59,16 @@ def _tests(sets: Sets, argument: int, wanted: Wanted) -> Iterator[Comparison | N
     for _ in range(MOST_RULES + 1):
         if left == NOTHING:
             return
-        options = _options(sets, argument, sets.least(left), permitted)
+        options = _options(sets, argument, sets.least(left), permitted, by_order=by_order)
         rests = [(sets.minus(left, sets.of(test)), test) for test in options]
         left, test = min(rests, key=lambda one: _members(sets, one[0]))
         yield test
     raise UndecidedError("it takes too many rules", kind=Problem.TOO_MANY_CASES)
 
 
-def _options(sets: Sets, argument: int, value: int, permitted: int) -> Iterator[Comparison]:
+def _options(
+    sets: Sets, argument: int, value: int, permitted: int, *, by_order: bool
+) -> Iterator[Comparison]:
     """Yield comparisons that hold for ``value``, and otherwise only in ``permitted``."""
     rest = sets.minus(ALL, permitted)
     first, last = sets.least(rest), sets.greatest(rest)
@@ -78,9 +83,9 @@ def _options(sets: Sets, argument: int, value: int, permitted: int) -> Iterator[
             yield Comparison(argument, Op.EQ, value)
             break
         yield Comparison(argument, Op.MASKED_EQ, value & mask, mask)
-    if value < first:
+    if by_order and value < first:
         yield Comparison(argument, Op.LT, first)
-    if value > last:
+    if by_order and value > last:
         yield Comparison(argument, Op.GT, last)
 
 

@@ -15,7 +15,8 @@ from seccompgen.core.model import kind_of_ret
 from seccompgen.filters.combine.amend import Amended, amend
 from seccompgen.filters.combine.change_proof import unproved
 from seccompgen.formats import load_policy
-from seccompgen.formats.amending import Change, ChangedRule, Counts
+from seccompgen.formats.amending import Change, ChangedRule
+from seccompgen.formats.losses import OTHER_ERRNO, UNNAMED_VALUES
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
 
@@ -131,11 +132,11 @@ def test_a_condition_becomes_rules_that_compare_the_bits_that_the_kernel_reads(
     assert not lets_through(path, found.after, "socket", 1 << 63 | 38)
     assert lets_through(path, found.after, "socketcall", 1, abi="i386")
     (through_another,) = (one for one in found.notes if one.kind)
-    assert "--refuse 'socketcall when call == 1'" in through_another.message
+    assert "refuses that only with all of socket" in through_another.message
 
 
 def test_values_without_a_name_may_be_refused_too_if_that_is_accepted(tmp_path: Path) -> None:
-    path, accepted = tmp_path / "docker.json", frozenset({Counts.NAMED_VALUES})
+    path, accepted = tmp_path / "docker.json", frozenset({UNNAMED_VALUES})
     found = changed(path, DOCKER, AF_ALG, accepts=accepted)
     assert found.after.count('"socket"') == 3
     for family in (0, 1, 37, 38, 39, 44, 45):
@@ -150,7 +151,7 @@ def test_a_rule_that_permits_too_many_bits_is_changed_where_it_is(tmp_path: Path
     wide = DOCKER.replace('"personality"', '"socket"').replace('"value": 8', '"value": 40')
     wide = wide.replace("SCMP_CMP_EQ", "SCMP_CMP_GT").replace('\t\t\t\t"socket",\n', "", 1)
     assert lets_through(path, wide, "socket", 1 << 32 | 38)
-    found = changed(path, wide, AF_ALG, accepts=frozenset({Counts.NAMED_VALUES}))
+    found = changed(path, wide, AF_ALG, accepts=frozenset({UNNAMED_VALUES}))
     assert lines(found)[:2] == ['-\t\t\t\t\t"value": 40,', '-\t\t\t\t\t"op": "SCMP_CMP_GT"']
     for family in (41, 42, 43, 44, 45):
         assert lets_through(path, found.after, "socket", family)
@@ -174,6 +175,15 @@ def test_calls_are_allowed(tmp_path: Path) -> None:
     assert json.loads(found.after)["syscalls"][3:] == [added]
     assert lets_through(path, found.after, "personality", 0)
     assert not lets_through(path, found.after, "personality", 1)
+
+
+def test_another_errno_for_refused_calls_can_be_accepted(tmp_path: Path) -> None:
+    """A name above the highest moves the numbers to which runc answers ENOSYS."""
+    path = tmp_path / "docker.json"
+    with pytest.raises(AnswerNo, match="with --accept other_errno that is no reason"):
+        changed(path, DOCKER, "openat2", allows=True)
+    found = changed(path, DOCKER, "openat2", allows=True, accepts=frozenset({OTHER_ERRNO}))
+    assert json.loads(found.after)["syscalls"][-1]["names"] == ["openat2"]
 
 
 def test_a_profile_that_permits_all_else_gets_a_rule(tmp_path: Path) -> None:
@@ -251,6 +261,19 @@ syscalls:
 )  # fmt: skip
 def test_a_policy_of_ours(tmp_path: Path, rule: str, allows: bool, expected: list[str]) -> None:
     assert sorted(lines(changed(tmp_path / "w.yml", OURS, rule, allows=allows))) == sorted(expected)
+
+
+def test_what_goes_through_socketcall_is_said_and_can_be_refused(tmp_path: Path) -> None:
+    path, own = (
+        tmp_path / "w.yml",
+        OURS.replace("[x86_64, i386]", "[x86_64]\ncompat_arches: [i386]"),
+    )
+    (note,) = changed(path, own, AF_ALG).notes
+    assert "add --refuse 'socketcall when call == 1'" in note.message
+    found = changed(path, own, AF_ALG, "socketcall when call == 1")
+    assert not found.notes
+    assert not lets_through(path, found.after, "socketcall", 1, abi="i386")
+    assert lets_through(path, found.after, "socketcall", 2, abi="i386")
 
 
 def test_a_rule_goes_above_the_comment_of_the_rule_that_it_precedes(tmp_path: Path) -> None:
@@ -480,6 +503,8 @@ read: 1   # what it is told
 socket: arg0 == AF_UNIX && arg1 in SOCK_STREAM|SOCK_CLOEXEC || \\
     arg0 == 16 && arg2 == 0xf  # and the journal
 mmap: !(arg2 & PROT_EXEC && arg2 & PROT_WRITE)
+keyctl: arg0 == 11
+prctl: {arg0 == PR_SET_NAME, return EINVAL}
 """
 
 
@@ -504,6 +529,11 @@ mmap: !(arg2 & PROT_EXEC && arg2 & PROT_WRITE)
             "-mmap: !(arg2 & PROT_EXEC && arg2 & PROT_WRITE)",
             "+mmap: {arg3 & 1; trap, !(arg2 & PROT_EXEC && arg2 & PROT_WRITE)}"]),
         ("bpf", True, ["+bpf: 1"]),
+        ("keyctl when cmd == KEYCTL_READ", False, ["-keyctl: arg0 == 11"]),
+        ("keyctl", True, ["-keyctl: arg0 == 11", "+keyctl: 1"]),
+        ("prctl when option == PR_SET_VMA", True, [
+            "-prctl: {arg0 == PR_SET_NAME, return EINVAL}",
+            "+prctl: {arg0 == PR_SET_VMA; allow, arg0 == PR_SET_NAME, return EINVAL}"]),
     ],
 )  # fmt: skip
 def test_a_policy_of_minijail(tmp_path: Path, rule: str, allows: bool, expected: list[str]) -> None:

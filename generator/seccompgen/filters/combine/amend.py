@@ -19,6 +19,7 @@ from seccompgen.filters.find.locate import locate_policy
 from seccompgen.formats import AMENDABLE, filter_names, load_policy, translate
 from seccompgen.formats.amending import Change, Counts, editor
 from seccompgen.formats.detect import detect
+from seccompgen.formats.losses import OTHER_ERRNO, UNNAMED_VALUES
 from seccompgen.io.reading import decode_text, read_file
 from seccompgen.lint import lint_policy
 from seccompgen.policy.document import MAX_POLICY
@@ -27,7 +28,7 @@ from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from seccompgen.core.model import ResolvedPolicy
@@ -69,7 +70,7 @@ def amend(
     reading: Reading = PLAIN_READING,
     *,
     allows: bool = False,
-    accepts: frozenset[Counts] = frozenset(),
+    accepts: frozenset[str] = frozenset(),
 ) -> Amended:
     """Return the policy that ``word`` means with the calls of ``rules`` refused, or allowed.
 
@@ -85,8 +86,8 @@ def amend(
     each: list[Amended] = []
     # A file may have several filters: all of them change, unless one is named.
     for name in _threads(content, path, reading):
-        one = _Amendment(path, text, tuple(rules), tables, replace(reading, thread=name), allows)
-        each.append(one.made(accepts))
+        own = replace(reading, thread=name)
+        each.append(_Amendment(path, text, tuple(rules), tables, own, allows, accepts).made())
         text = each[-1].after
     return Amended(
         path,
@@ -114,14 +115,17 @@ class _Amendment:
     tables: Tables
     reading: Reading
     allows: bool
+    accepts: frozenset[str]
+    doubts: tuple[Diagnostic, ...] = ()
+    differing: list[Diagnostic] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.editor = self._editor(self.reading.format or detect(self.text.encode()))
-        self.policy = self._read(self.text, self.reading)
+        self.policy, self.doubts = self._read(self.text, self.reading)
         self.change = self._change(self.policy, Counts.ALL_BITS)
 
-    def made(self, accepts: frozenset[Counts]) -> Amended:
+    def made(self) -> Amended:
         variants = self._variants()
         if all(
             changes_nothing(policy, self._change(policy, Counts.ALL_BITS), self.tables)
@@ -129,12 +133,13 @@ class _Amendment:
         ):
             return self._amended(self.text, self.policy, variants, Counts.ALL_BITS)
         levels = [Counts.ALL_BITS, Counts.BITS_READ]
-        if Counts.NAMED_VALUES in accepts:
+        if UNNAMED_VALUES in self.accepts:
             levels.insert(0, Counts.NAMED_VALUES)
         for counts in levels:
             for text in self._texts(counts):
                 if self._proved(text, variants, counts):
-                    after = self._read(text, self.reading)
+                    after, said = self._read(text, self.reading)
+                    self.differing = [one for one in said if one.kind is Problem.TOOLS_DIFFER]
                     return self._amended(text, after, variants, counts)
         raise self._no_change()
 
@@ -151,7 +156,7 @@ class _Amendment:
         found = []
         for one in self.editor.variants(self.text, self.policy, self.change):
             try:
-                found.append((one, self._read(self.text, one.reading)))
+                found.append((one, self._read(self.text, one.reading)[0]))
             except InputError:
                 if not one.optional:
                     raise
@@ -174,8 +179,12 @@ class _Amendment:
     ) -> bool:
         for variant, before in variants:
             try:
-                after = self._read(text, variant.reading)
-                why = unproved(before, after, self._change(before, counts), self.tables)
+                after, doubts = self._read(text, variant.reading)
+                change = self._change(before, counts)
+                lax = OTHER_ERRNO in self.accepts
+                why = _new_doubt(self.doubts, doubts) or unproved(
+                    before, after, change, self.tables, any_refusal=lax
+                )
             except (InputError, UndecidedError) as error:
                 why = str(error.diagnostics[0])
             if why:
@@ -199,9 +208,9 @@ class _Amendment:
                     return name
         return None
 
-    def _read(self, text: str, reading: Reading) -> ResolvedPolicy:
+    def _read(self, text: str, reading: Reading) -> tuple[ResolvedPolicy, tuple[Diagnostic, ...]]:
         instead = {str(self.path): text.encode()}
-        return load_policy(self.path, self.tables, reading, instead)[0]
+        return load_policy(self.path, self.tables, reading, instead)
 
     def _change(self, policy: ResolvedPolicy, counts: Counts) -> Change:
         unnamed = self.editor.unnamed(self.rules)
@@ -221,7 +230,12 @@ class _Amendment:
         variants: Sequence[tuple[Variant, ResolvedPolicy]],
         counts: Counts,
     ) -> Amended:
-        notes = [*self._uncounted(counts), *self._remaining(after), *self._unnamed(after)]
+        notes = [
+            *self._uncounted(counts),
+            *self._remaining(after),
+            *self._unnamed(after),
+            *(one for one in self.differing if one.message not in map(_message, self.doubts)),
+        ]
         findings = self._new_findings(after) if text != self.text else ()
         abis = tuple(abi.name for abi in self.policy.arches)
         return Amended(self.path, self.text, text, abis, len(variants), tuple(notes), findings)
@@ -260,11 +274,12 @@ class _Amendment:
                     if kind_of_ret(answer).lets_through:
                         open_.setdefault((name, through[0], through[1]), []).append(abi.name)
         for (name, through_name, number), abis in open_.items():
-            text = (
-                f"{name} can still be made through {through_name} on {', '.join(abis)}, which has "
-            )
-            text += "its arguments in memory, where no filter sees them; to refuse that too, add "
-            text += f"--refuse '{through_name} when call == {number}'"
+            text = f"{name} can still be made through {through_name} on {', '.join(abis)}, which "
+            text += "has its arguments in memory, where no filter sees them; "
+            if self.editor.divides:
+                text += f"to refuse that too, add --refuse '{through_name} when call == {number}'"
+            else:
+                text += f"this format refuses that only with all of {name}"
             yield Diagnostic(text, Position(str(self.path)), Problem.MULTIPLEXED_UNSAID)
 
     def _unnamed(self, after: ResolvedPolicy) -> Iterator[Diagnostic]:
@@ -284,3 +299,14 @@ class _Amendment:
         more = Counter(one.kind for one in new) - Counter(one.kind for one in old)
         known = {(one.kind, one.message) for one in old}
         return tuple(one for one in new if more[one.kind] and (one.kind, one.message) not in known)
+
+
+def _message(one: Diagnostic) -> str:
+    return one.message
+
+
+def _new_doubt(before: Iterable[Diagnostic], after: Iterable[Diagnostic]) -> str | None:
+    """Return why a changed file may not mean what it says, if the file did before."""
+    known = {one.message for one in before}
+    doubts = (one for one in after if one.kind is Problem.CONFLICTING_SETTINGS)
+    return next((one.message for one in doubts if one.message not in known), None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from seccompgen.core.model import U32, ActionKind, kind_of_ret
 from seccompgen.core.word import ARCH, ARGS, NR
 from seccompgen.formats.amending import refuses
+from seccompgen.formats.losses import OTHER_ERRNO
 from seccompgen.render.call_names import difference_text
 from seccompgen.verify import SAME, Difference, Meaning, Relation, meaning, prove
 from seccompgen.verify.oracle import Case, FieldTest, OneOf
@@ -24,18 +26,26 @@ _KEPT = ("arches", "compat_arches", "settings", "default_action", "unknown_actio
 
 
 def unproved(
-    before: ResolvedPolicy, after: ResolvedPolicy, change: Change, tables: Tables
+    before: ResolvedPolicy,
+    after: ResolvedPolicy,
+    change: Change,
+    tables: Tables,
+    *,
+    any_refusal: bool = False,
 ) -> str | None:
     """Return why ``after`` is not ``before`` with a change; None if that is proved for every call.
 
     Changed calls get one answer on each ABI. Calls that do not count (`Change.most`) are answered
-    as before or refused.
+    as before or refused. With ``any_refusal``, a refusal is as good as another.
     """
     for key in _KEPT:
         if getattr(before, key) != getattr(after, key):
             return f"it changes {key}"
     for abi in before.arches:
-        if text := _unproved_on(abi, before, after, change, tables):
+        old, new = (meaning(one, abi, tables) for one in (before, after))
+        if any_refusal:
+            old, new = map(_of_one_refusal, (old, new))
+        if text := _unproved_on(old, new, before, change, tables):
             return text
     return None
 
@@ -50,14 +60,19 @@ def changes_nothing(before: ResolvedPolicy, change: Change, tables: Tables) -> b
     return True
 
 
+def _of_one_refusal(one: Meaning) -> Meaning:
+    """Return a meaning in which all refusals are the same."""
+    refusal = ActionKind.KILL_PROCESS.value
+    cases = (
+        replace(case, ret=refusal) if refuses(kind_of_ret(case.ret)) else case for case in one.cases
+    )
+    return Meaning(one.abi, tuple(cases))
+
+
 def _unproved_on(
-    abi: Abi,
-    before: ResolvedPolicy,
-    after: ResolvedPolicy,
-    change: Change,
-    tables: Tables,
+    old: Meaning, new: Meaning, before: ResolvedPolicy, change: Change, tables: Tables
 ) -> str | None:
-    old, new = meaning(before, abi, tables), meaning(after, abi, tables)
+    abi = old.abi
     found = prove(old, new)
     answer = found.right if isinstance(found, Difference) else _mark(change)
     kind = kind_of_ret(answer)
@@ -73,7 +88,10 @@ def _unproved_on(
         result = prove(left, right, relation=relation)
         if isinstance(result, Difference):
             names = ("wanted", "after") if relation is SAME else ("after", "wanted")
-            return difference_text(result, names, abi, tables)
+            text = difference_text(result, names, abi, tables)
+            both = all(refuses(kind_of_ret(one)) for one in (result.left, result.right))
+            hint = f" (with --accept {OTHER_ERRNO} that is no reason)" if both else ""
+            return f"{text}{hint}"
     return None
 
 

@@ -41,7 +41,7 @@ def _variants(text: str, policy: ResolvedPolicy, change: Change) -> list[Variant
     return [Variant(policy.reading)]
 
 
-OWN_EDITOR = Editor(_variants, _edits)
+OWN_EDITOR = Editor(_variants, _edits, divides=True)
 
 
 def _without_names(text: PolicyText, rules: list[Rule]) -> PolicyText | None:

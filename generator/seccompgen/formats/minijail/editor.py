@@ -100,16 +100,19 @@ class _ChangedPolicy:
     def _cut(self, piece: _Piece, name: str, boxes: Sequence[Box]) -> None:
         """Take the calls in ``boxes`` out of a statement."""
         whole = not without(self.change.sets, [EVERYTHING], boxes)
+        old = self._filter(piece)
+        body = "" if whole else self._less(old, piece, name, boxes)
+        if body == old:
+            return
         if len(piece.statement.calls) > 1:
-            body = "" if whole else self._less(self._filter(piece), piece, name, boxes)
             self._take_out(piece, name, f"{name}: {body}" if body else "")
-        elif whole:
+        elif not body:
             self._replace(piece, [])
         else:
-            self._rewrite(piece, self._less(self._filter(piece), piece, name, boxes))
+            self._rewrite(piece, body)
 
     def _less(self, body: str, piece: _Piece, name: str, boxes: Sequence[Box]) -> str:
-        """Return a filter that holds for what it did, except in ``boxes``."""
+        """Return a filter without the arguments in ``boxes``; empty if nothing is left."""
         (case, *others) = piece.statement.cases
         if piece.statement.braced or others or (case.condition and case.condition.negated):
             return self._excepted(body, piece, name, boxes)
@@ -127,8 +130,10 @@ class _ChangedPolicy:
             else:
                 more = self._said(name, implied(sets, rest, own))
                 parts += [f"{part.rstrip()} && {one}" if one else part for one in more]
+        if parts == condition.split("||"):
+            return body
         joined = "||".join(f"{part.rstrip(' ')} " for part in parts).rstrip()
-        return f"{joined}{semicolon}{action}"
+        return f"{joined}{semicolon}{action}" if parts else ""
 
     def _excepted(self, body: str, piece: _Piece, name: str, boxes: Sequence[Box]) -> str:
         """Return a filter with a case before its own."""
@@ -142,25 +147,28 @@ class _ChangedPolicy:
             "allow" if self.change.allows else refusal if refuses(default.kind) else "return EPERM"
         )
         inner = body[1:].lstrip() if piece.statement.braced else f"{body}}}"
-        return f"{{{' || '.join(self._said(name, boxes))}; {answer}, {inner}"
+        said = " || ".join(self._said(name, boxes, exact=not self.change.allows))
+        return f"{{{said}; {answer}, {inner}"
 
     def _widen(self, own: Sequence[_Piece], name: str, boxes: Sequence[Box]) -> None:
-        """Add the calls in ``boxes`` to a statement with a condition."""
+        """Add the calls in ``boxes`` to a statement."""
         (piece, *others) = own
         (case, *more) = piece.statement.cases
-        plain = not (piece.statement.braced or more or others) and case.condition
-        if not plain or case.condition is None or case.condition.negated:
-            text = f"{name} has a statement that says more than one condition"
-            raise UndecidedError(text, kind=Problem.WRONG_STATEMENT)
-        if not without(self.change.sets, [EVERYTHING], boxes):
-            text = f"{name} has a statement with a condition: take that out"
+        if others:
+            text = f"{name} has several statements"
             raise UndecidedError(text, kind=Problem.WRONG_STATEMENT)
         condition, semicolon, action = self._filter(piece).partition(";")
-        said = " || ".join((condition.rstrip(), *self._said(name, boxes, exact=False)))
-        if len(piece.statement.calls) > 1:
-            self._take_out(piece, name, f"{name}: {said}{semicolon}{action}")
+        if not without(self.change.sets, [EVERYTHING], boxes):
+            body = "1"
+        elif piece.statement.braced or more or not case.condition or case.condition.negated:
+            body = self._excepted(self._filter(piece), piece, name, boxes)
         else:
-            self._rewrite(piece, f"{said}{semicolon}{action}")
+            said = " || ".join((condition.rstrip(), *self._said(name, boxes, exact=False)))
+            body = f"{said}{semicolon}{action}"
+        if len(piece.statement.calls) > 1:
+            self._take_out(piece, name, f"{name}: {body}")
+        else:
+            self._rewrite(piece, body)
 
     def _append(self, name: str, boxes: Sequence[Box], *, denies: bool) -> None:
         """Add a statement at the end."""

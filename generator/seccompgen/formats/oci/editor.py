@@ -39,8 +39,8 @@ _MOST_CAPABILITIES = 6
 def edits(text: str, policy: ResolvedPolicy, change: Change) -> Iterator[str]:
     """Yield changed texts. Raises UndecidedError if the format cannot say the change."""
     profile = _parsed(text, policy)
-    for stays in (False, True):
-        changed = _ChangedProfile(profile, change, policy.reading, stays=stays)
+    for stays, by_order in product((False, True), (True, False)):
+        changed = _ChangedProfile(profile, change, policy.reading, stays, by_order)
         yield profile_text(text, policy).changed(changed.entries(), changed.added())
 
 
@@ -90,6 +90,7 @@ class _ChangedProfile:
     change: Change
     reading: Reading
     stays: bool
+    by_order: bool
     _edits: dict[int, EntryEdit] = field(default_factory=dict)
 
     def entries(self) -> dict[int, EntryEdit]:
@@ -149,7 +150,7 @@ class _ChangedProfile:
         for box in boxes:
             needed = sets.common(box, counted)
             if NOTHING not in needed:
-                groups |= dict.fromkeys(groups_of(sets, needed, box))
+                groups |= dict.fromkeys(groups_of(sets, needed, box, by_order=self.by_order))
         return [NewEntry(name, tests, action) for tests in groups]
 
     def _boxes(self, entry: ProfileEntry) -> list[Box]:

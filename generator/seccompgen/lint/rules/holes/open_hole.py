@@ -62,7 +62,7 @@ def _seen(shield: Shield, reach: str, box: Box, view: FilterView, severity: Seve
     needed = f"with {shield.capability} " if severity is Severity.NOTE else ""
     return RULE.finding(
         f"{reach} is permitted{part}: {needed}it reaches {shield.title} ({shield.cves})",
-        f"refuse {reach}",
+        f"refuse {reach}, as 'seccompgen amend --shield {shield.name}' does in a policy",
         severity,
         view=view,
         witness=view.shown(_call(reach), box),
