@@ -13,7 +13,7 @@ from seccompgen.core.errors import AnswerNo, InputError
 from seccompgen.core.foreign import Reading
 from seccompgen.core.model import kind_of_ret
 from seccompgen.filters.combine.amend import Amended, amend
-from seccompgen.filters.combine.change_proof import unproved
+from seccompgen.filters.combine.change_proof import other_filter, unproved
 from seccompgen.formats import load_policy
 from seccompgen.formats.amending import Change, ChangedRule
 from seccompgen.formats.losses import OTHER_ERRNO, UNNAMED_VALUES
@@ -556,6 +556,15 @@ def test_a_statement_in_another_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "common.policy").write_text("read: 1\n")
     with pytest.raises(AnswerNo, match=r"read has its statement at .*common.policy:1:1: amend"):
         changed(tmp_path / "a.policy", "@include ./common.policy\nwrite: 1\n", "read")
+
+
+def test_the_proof_finds_another_filter_that_changed() -> None:
+    def other(text: str) -> str | None:
+        texts = VMM.encode(), text.encode()
+        return other_filter(texts, "vmm.json", Reading(thread="api"), TABLES)
+
+    assert other(VMM.replace("accept4", "accept")) is None
+    assert other(VMM.replace('{"syscall": "read"},', "")) == "main"
 
 
 @pytest.mark.long("each proof takes seconds")

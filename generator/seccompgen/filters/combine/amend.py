@@ -13,10 +13,10 @@ from seccompgen.core.model import kind_of_ret
 from seccompgen.core.multiplexed import entrance
 from seccompgen.core.problems import Problem
 from seccompgen.core.text import some
-from seccompgen.filters.combine.change_proof import changes_nothing, unproved
+from seccompgen.filters.combine.change_proof import changes_nothing, other_filter, unproved
 from seccompgen.filters.combine.own_editor import OWN_EDITOR
 from seccompgen.filters.find.locate import locate_policy
-from seccompgen.formats import AMENDABLE, filter_names, load_policy, translate
+from seccompgen.formats import AMENDABLE, filter_names, load_policy
 from seccompgen.formats.amending import Change, Counts, editor
 from seccompgen.formats.detect import detect
 from seccompgen.formats.losses import OTHER_ERRNO, UNNAMED_VALUES
@@ -190,23 +190,10 @@ class _Amendment:
             if why:
                 self.reasons.append(why)
                 return False
-        if other := self._other_changed(text):
+        texts = self.text.encode(), text.encode()
+        if other := other_filter(texts, str(self.path), self.reading, self.tables):
             self.reasons.append(f"it changes the filter {other}")
         return not other
-
-    def _other_changed(self, text: str) -> str | None:
-        """Return the name of another filter in the file that is not what it was."""
-        file, content = str(self.path), self.text.encode()
-        for name in filter_names(content, file, self.reading):
-            if name != self.reading.thread:
-                own = replace(self.reading, thread=name)
-                drafts = (
-                    translate(one, file, own, self.tables) for one in (content, text.encode())
-                )
-                before, after = (one.document().data if one else None for one in drafts)
-                if before != after:
-                    return name
-        return None
 
     def _read(self, text: str, reading: Reading) -> tuple[ResolvedPolicy, tuple[Diagnostic, ...]]:
         instead = {str(self.path): text.encode()}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.model import U32, ActionKind, kind_of_ret
 from seccompgen.core.word import ARCH, ARGS, NR
+from seccompgen.formats import filter_names, translate
 from seccompgen.formats.amending import refuses
 from seccompgen.formats.losses import OTHER_ERRNO
 from seccompgen.render.call_names import difference_text
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.foreign import Reading
     from seccompgen.core.model import Origin, ResolvedPolicy
     from seccompgen.core.tables import Tables
     from seccompgen.formats.amending import Change
@@ -58,6 +60,19 @@ def changes_nothing(before: ResolvedPolicy, change: Change, tables: Tables) -> b
         if isinstance(prove(old, marked), Difference):
             return False
     return True
+
+
+def other_filter(
+    texts: tuple[bytes, bytes], file: str, reading: Reading, tables: Tables
+) -> str | None:
+    """Return the name of a filter, but that of ``reading``, that differs between two texts."""
+    for name in filter_names(texts[0], file, reading):
+        if name != reading.thread:
+            own = replace(reading, thread=name)
+            before, after = (translate(one, file, own, tables) for one in texts)
+            if not before or not after or before.document().data != after.document().data:
+                return name
+    return None
 
 
 def _of_one_refusal(one: Meaning) -> Meaning:
