@@ -43,6 +43,19 @@ def test_the_difference_is_printed_and_then_written(tmp_path: Path) -> None:
     assert (third.code, third.out) == (0, "worker.yml: answers these calls so already\n")
 
 
+def test_a_link_stays_and_a_mode(tmp_path: Path) -> None:
+    path = tmp_path / "real" / "worker.yml"
+    path.parent.mkdir()
+    path.write_text(WORKER)
+    path.chmod(0o640)
+    (tmp_path / "link.yml").symlink_to(path)
+    run = inside("amend", "link.yml", "--refuse", "keyctl", cwd=tmp_path)
+    assert run.code == 0, run.err
+    assert (tmp_path / "link.yml").is_symlink()
+    assert path.read_text() == WORKER.replace(", keyctl", "")
+    assert path.stat().st_mode & 0o7777 == 0o640
+
+
 def test_a_shield_refuses_its_calls(tmp_path: Path) -> None:
     (tmp_path / "worker.yml").write_text(WORKER)
     run = inside("amend", "worker.yml", "--shield", "CVE-2026-31431", cwd=tmp_path)

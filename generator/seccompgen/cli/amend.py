@@ -84,7 +84,11 @@ def amend(
     say(f"{found.path}: proved for {abis}{ways}: these calls changed, and no others")
     if check:
         ctx.exit(EXIT_NO)
-    print_written(Outputs({found.path: found.after.encode()}).write())
+    # A link stays one, and a file that others may not read stays so.
+    target = found.path.resolve()
+    mode = target.stat().st_mode & 0o7777
+    print_written(Outputs({target: found.after.encode()}).write())
+    target.chmod(mode)
 
 
 def _shield(name: str) -> tuple[str, ...]:
