@@ -105,6 +105,23 @@ def test_rules_move_past_rules_of_other_calls_only(tmp_path: Path) -> None:
     )
 
 
+def test_a_rule_stays_behind_one_for_the_same_call(tmp_path: Path) -> None:
+    lines = "read: 1\nmunmap: { arg1 == 1; return EPERM, allow }\n"
+    found = converted(tmp_path / "a.policy", lines, PLAIN_READING)
+    assert (
+        found.partition("syscalls:\n")[2]
+        == """\
+- action: allow
+  names: [read]
+- action: errno(EPERM)
+  names: [munmap]
+  when: len == 1
+- action: allow
+  names: [munmap]
+"""
+    )
+
+
 def rule(call: str, comment: str = "", *args: tuple[int, str, object, int, str]) -> object:
     """Return a rule of seccompiler's."""
     named = ("index", "type", "op", "val", "comment")
