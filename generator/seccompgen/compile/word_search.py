@@ -9,7 +9,6 @@ import numpy as np
 
 from seccompgen.compile.search import ROUGH, WORD
 from seccompgen.compile.tree import IMPOSSIBLE, SCALE, UNBOUNDED, later
-from seccompgen.compile.words import NO, YES
 from seccompgen.compile.wordtrees import IntervalTree, MaskedTree, OneLabel, Split
 
 if TYPE_CHECKING:
@@ -50,8 +49,6 @@ _MOST_NODES = 4_000
 real policies have at most 300 nodes."""
 _MOST_BY_BITS = 64
 """The most functions of a word that are tested by their highest bit."""
-_MOST_RESTRICTIONS = 8
-"""After that fails, the mask that leaves the smallest diagrams is tried, at most so often."""
 
 
 class TooManyError(Exception):
@@ -167,7 +164,7 @@ class WordSearch:
         self._care = care
         self.searched = self.cells = 0
         self.bits: list[BitSearch] = []
-        self._tried = self._tested_by_bits = self._restrictions = 0
+        self._tried = self._tested_by_bits = 0
         self._searched_bits = self._states = 0
         self._known: dict[tuple[WordId, Seen, int], Candidates] = {}
         self._interval_trees: dict[tuple[Item, ...], IntervalTree] = {}
@@ -275,42 +272,13 @@ class WordSearch:
             yield lambda: MaskedTree(mask, self._interval_tree(items), self._price)
 
     def _by_highest_bit(self, asked: _Question) -> list[Callable[[], WordTrees]]:
-        """Return trees that test the bits from the highest down, if that takes few tests.
-
-        If not, a stubborn search tries the mask that leaves the smallest diagrams, but only in the
-        outermost of these calls.
-        """
-        first = self._care.stubborn and self._tested_by_bits == 0
+        """Return trees that test the bits from the highest down, if that takes few tests."""
         self._tested_by_bits += 1
-        split = None
-        if self._tested_by_bits <= _MOST_BY_BITS:
-            bit, zero, one = self._words.highest(asked.line)
-            split = self._split(asked, bit, 0, zero, one, asked.rest)
-        if split is None and first:
-            split = self._restricted(asked)
+        if self._tested_by_bits > _MOST_BY_BITS:
+            return []
+        bit, zero, one = self._words.highest(asked.line)
+        split = self._split(asked, bit, 0, zero, one, asked.rest)
         return [] if split is None else [split]
-
-    def _restricted(self, asked: _Question) -> Callable[[], WordTrees] | None:
-        """Return trees that begin with the mask that leaves the smallest diagrams, or None.
-
-        Here the values that the other side takes are filled in bit by bit. This separates masks
-        of which no single one reduces the number of intervals.
-        """
-        words, best = self._words, None
-        self._restrictions += 1
-        if self._restrictions > _MOST_RESTRICTIONS:
-            return None
-        for mask, k in self._masks:
-            equal = words.masked(mask, k)
-            sides = [words.restricted(asked.line, equal, outcome) for outcome in (YES, NO)]
-            sizes = [words.size(side) for side in sides]
-            if max(sizes) < words.size(asked.line) and (best is None or sum(sizes) < best[0]):
-                best = sum(sizes), mask, k, sides
-        if best is None:
-            return None
-        self._tested_by_bits = 0
-        _, mask, k, (yes, no) = best
-        return self._split(asked, mask, k, yes, no)
 
     # --- parts of them ------------------------------------------------------------------------
 
