@@ -7,13 +7,13 @@ program, so calls with the same conditions share code.
 
 The order of words with the least cost is searched for; of equal orders, the one that adds the
 fewest instructions to the program wins. The `budget` limits how many orders are tried. Once it is
-used up, rules are tested one after the other, which is linear in their size (``chain``). The same
-is done if the chain is about two thirds shorter, or a quarter shorter if length is what counts.
+used up before any order is found, rules are tested one after the other, which is linear in their
+size (``chain``); an order that was found is kept, even if another could not be tried. The same is
+done if the chain is about two thirds shorter, or a quarter shorter if length is what counts.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -109,7 +109,7 @@ class Arguments:
     def _plan_of(self, answer: Answer, samples: Sequence[Sample]) -> Plan:
         asked = self._plans.sampled(answer.function, samples)
         self._masks = answer.masks
-        self._budget.begin_call()
+        self._budget.begin_call(len(answer.cases))
         try:
             if self._all_in_order and len(answer.cases) > _FEW_CASES:
                 raise TooManyError
@@ -118,7 +118,7 @@ class Arguments:
             if answer.cases:
                 self.in_order.append(answer.cases[0][2])
                 return self._chain(answer)
-            self._budget.begin_call(stubborn=True)
+            self._budget.begin_call(len(answer.function.rules), stubborn=True)
             plan = self._plan(asked)
         new = {plan, *plan.below} - self._used
         if answer.cases and sum(one.size for one in new) > self._longest(answer):
@@ -162,10 +162,15 @@ class Arguments:
         tried = self._budget.words_to_try(asked.words, len(asked.function.rules))
         ways: list[Alternative] = []
         for place, word in enumerate(asked.words):
-            if place >= tried and ways:
+            if ways and (place >= tried or self._budget.is_spent):
                 break
-            with suppress(TooWideError):
+            try:
                 ways.append(self._way(asked, word))
+            except TooWideError:
+                continue
+            except TooManyError:
+                if not ways:
+                    raise  # another word is likely to be as much work
         if not ways:
             raise TooManyError
         return self._plans.best(tuple(ways), self._used, self._sharing)
@@ -174,12 +179,14 @@ class Arguments:
         parts = self._plans.parts(asked, word)
         labels = tuple([self._plan(part) for part in parts.below])
         masks = self._masks.get(word, ())
-        way = self._plans.way(
-            parts,
-            self._plans.searches(masks, self._price),
-            labels,
-            self._budget.care(bits=len(masks) > 1 or word in self._of_bits),
-        )
+        searches = self._plans.searches(masks, self._price)
+        care = self._budget.care(bits=len(masks) > 1 or word in self._of_bits)
+        try:
+            way = self._plans.way(parts, searches, labels, care)
+        except TooManyError as error:
+            self._budget.charge_work(error.work)
+            raise
+        self._budget.charge_work(way.work)
         self._budget.charge_search(way.intervals, way.bits)
         return way
 

@@ -88,7 +88,7 @@ class Alternative:
 
     ``labels[n]`` is the plan for label n of the trees. ``costs`` include the load; ``size`` is the
     number of instructions, load and tests. ``intervals`` is the number of intervals searched,
-    ``bits`` are the searches for bit tests.
+    ``bits`` are the searches for bit tests, ``work`` is that on masks.
     """
 
     parts: Parts
@@ -98,6 +98,7 @@ class Alternative:
     size: int
     intervals: int
     bits: tuple[BitSearch, ...]
+    work: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)

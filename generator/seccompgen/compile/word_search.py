@@ -47,12 +47,19 @@ _MOST_TRIED = 100
 _MOST_NODES = 4_000
 """Words of larger diagrams are not tried with masks where rules can be tested in order; those of
 real policies have at most 300 nodes."""
+_WORK, _WORK_OF_A_MASK, _MOST_WORK = 10_000, 5_000, 400_000
+"""The work on masks that a search may do where rules can be tested in order: so much, and more for
+each mask, up to a limit. A unit is a node that one test may visit; real policies need 450 units."""
 _MOST_BY_BITS = 64
 """The most functions of a word that are tested by their highest bit."""
 
 
 class TooManyError(Exception):
-    """The rules have no diagram of reasonable size."""
+    """The rules have no diagram of reasonable size, which took ``work`` to find out."""
+
+    def __init__(self, work: int = 0) -> None:
+        super().__init__(work)
+        self.work = work
 
 
 class Care(NamedTuple):
@@ -72,7 +79,8 @@ class Searched(NamedTuple):
     """The result of a search: ``trees``, their ``costs`` and ``size``, which include the load.
 
     ``costs`` are per unit of weight; ``size`` is a number of instructions. ``intervals`` is the
-    number of intervals searched, ``bits`` are the searches for bit tests.
+    number of intervals searched, ``bits`` are the searches for bit tests, ``work`` counts nodes
+    that masks were tried on.
     """
 
     trees: WordTrees
@@ -80,6 +88,7 @@ class Searched(NamedTuple):
     size: int
     intervals: int
     bits: tuple[BitSearch, ...]
+    work: int
 
 
 class WordSearches:
@@ -91,7 +100,8 @@ class WordSearches:
     def __init__(self, facts: LineFacts) -> None:
         self._facts = facts
         self.cells = 0
-        self._known: dict[tuple[WordId, Seen, int, bytes, Care], Searched | None] = {}
+        self._known: dict[tuple[WordId, Seen, int, bytes, Care], Searched | int] = {}
+        """The result of each search, or the work of one that gave up."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -105,11 +115,11 @@ class WordSearches:
         if key not in self._known:
             search = WordSearch(self._facts, ends, care)
             candidates = search.best(line, seen, rest)
-            self._known[key] = None if candidates is None else _searched(candidates, search)
+            self._known[key] = search.work if candidates is None else _searched(candidates, search)
             self.cells += search.cells
         found = self._known[key]
-        if found is None:
-            raise TooManyError
+        if isinstance(found, int):
+            raise TooManyError(found)
         return found
 
 
@@ -118,7 +128,8 @@ def _searched(candidates: Candidates, search: WordSearch) -> Searched:
     costs = trees.costs // trees.weight
     costs[trees.costs >= IMPOSSIBLE] = IMPOSSIBLE
     costs = np.minimum(later(costs) + SCALE, IMPOSSIBLE)
-    return Searched(trees, costs, 1 + trees.tests(), search.searched, tuple(search.bits))
+    size, bits = 1 + trees.tests(), tuple(search.bits)
+    return Searched(trees, costs, size, search.searched, bits, search.work)
 
 
 class Candidates:
@@ -151,7 +162,7 @@ class WordSearch:
 
     ``facts`` contain the price of a test, and the masks to try. ``searched`` counts the intervals
     that were searched, ``cells`` the 8-byte entries of the tables kept for them; ``bits`` are the
-    searches for bit tests.
+    searches for bit tests. ``work`` is that on masks, as if no result were cached.
     """
 
     def __init__(self, facts: LineFacts, ends: Costs, care: Care) -> None:
@@ -162,7 +173,8 @@ class WordSearch:
         self._price = facts.price
         self._effort = ROUGH if care.rough else WORD
         self._care = care
-        self.searched = self.cells = 0
+        self.searched = self.cells = self.work = 0
+        self._most_work = min(_WORK + _WORK_OF_A_MASK * len(self._masks), _MOST_WORK)
         self.bits: list[BitSearch] = []
         self._tried = self._tested_by_bits = 0
         self._searched_bits = self._states = 0
@@ -194,6 +206,8 @@ class WordSearch:
             if self._care.bits:
                 found += self._by_few_bits(asked)
             if self._care.bits or len(self._masks) > 1:
+                if not self._may_try_masks(line, 1):
+                    return None
                 found += self._by_list(asked)
         if not found or asked.runs <= _FEW_RUNS:
             split = self._by_mask(asked)
@@ -252,8 +266,12 @@ class WordSearch:
         """Return trees that begin with a mask that makes both sides simpler.
 
         Values that one side of a test takes are free on the other, and filled in there so as to
-        leave few intervals. Return None to give up.
+        leave few intervals. Return None to give up, also if trying masks is too much work.
         """
+        if asked.runs <= _SIMPLE or self._is_large(asked.line):
+            return []
+        if not self._may_try_masks(asked.line, len(self._words.outcomes(asked.line))):
+            return None
         found = []
         for helpful in self._helpful(asked):
             split = self._split(asked, *helpful)
@@ -313,10 +331,13 @@ class WordSearch:
     def _is_large(self, line: WordId) -> bool:
         return not self._care.stubborn and self._words.size(line) > _MOST_NODES
 
+    def _may_try_masks(self, line: WordId, times: int) -> bool:
+        """Charge for trying all masks on ``line`` so many times; False if that is too much."""
+        self.work += len(self._masks) * self._words.size(line) * times
+        return self._care.stubborn or self.work <= self._most_work
+
     def _helpful(self, asked: _Question) -> list[Helpful]:
         """Return the masks that make both sides simpler, the best first."""
-        if asked.runs <= _SIMPLE or self._is_large(asked.line):
-            return []
         self._tried += 1
         return self._facts.helpful(asked.line)[: _MOST_MASKS if self._tried < _MOST_TRIED else 1]
 
