@@ -13,8 +13,7 @@ all numbers of other labels share. Masks between these are not tried.
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import accumulate, pairwise
-from operator import or_
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.compile.diagram import CompareOp
@@ -91,6 +90,9 @@ class Shapes:
         # The bits that some number of an item has, and those that all have.
         self._some: list[int] = []
         self._all: list[int] = []
+        # For each bit the items of which some number has it; for items the bits that all share.
+        self._some_have: dict[int, ItemSet] = {}
+        self._shared_by: dict[ItemSet, int] = {}
         for i, item in enumerate(items):
             self._labels[item.label] = self._labels.get(item.label, 0) | only(i)
             if item.first == item.last:
@@ -98,6 +100,8 @@ class Shapes:
             varying = (1 << (item.first ^ item.last).bit_length()) - 1
             self._some.append(item.first | varying)
             self._all.append(item.first & ~varying)
+            for bit in _bits(self._some[i]):
+                self._some_have[bit] = self._some_have.get(bit, 0) | only(i)
 
     def of(self, left: ItemSet, items: Sequence[Item]) -> Iterator[Tree]:
         """Yield trees that separate the labels of the items ``left``; none for one label.
@@ -190,31 +194,29 @@ class Shapes:
         Or without any of several bits, if each of the others has one. More bits work better, so
         these are all bits that no number of the label has, or that only one item of it has.
         """
-        shared = U32
-        rivals = members(others)
-        for place in rivals:
-            shared &= self._all[place]
-        own = members(same)
-        masks: dict[int, ItemSet] = {}
-        while shared:
-            bit = shared & -shared
-            shared ^= bit
-            masks[bit] = others
-            for place in own:
-                if self._some[place] & bit:
-                    masks[bit] |= only(place)
-        before = [0, *accumulate((self._some[place] for place in own), or_)]
-        behind = 0
+        shared = self._shared(others)
+        masks = {bit: others | same & self._some_have[bit] for bit in _bits(shared)}
         masks[self._unused(same)] = others
-        for at in reversed(range(len(own) if len(own) > 1 else 0)):
-            masks[U32 & ~(before[at] | behind)] = others | only(own[at])
-            behind |= self._some[own[at]]
+        own = members(same)
+        for place in reversed(own if len(own) > 1 else ()):
+            masks[self._unused(same ^ (1 << place))] = others | 1 << place
+        rivals = members(others)
         for mask, rest in masks.items():
             if rest & due or rest == same | others:
                 continue
-            if all(self._hit(place, mask) for place in rivals):
+            if mask & shared or all(self._hit(place, mask) for place in rivals):
                 for count, tree in self._rest(rest, most):
                     yield count, TreeTest(CompareOp.ANY_BITS, mask, tree, TreeEnd(label, 0))
+
+    def _shared(self, places: ItemSet) -> int:
+        """Return the bits that all numbers of the items have."""
+        found = self._shared_by.get(places)
+        if found is None:
+            found = U32
+            for place in members(places):
+                found &= self._all[place]
+            self._shared_by[places] = found
+        return found
 
     def _unused(self, places: ItemSet) -> int:
         """Return the bits that no number of the items has."""
@@ -240,6 +242,14 @@ class Shapes:
         count, trees = self.short(rest, most - 1)
         for tree in trees:
             yield count + 1, tree
+
+
+def _bits(mask: int) -> list[int]:
+    found = []
+    while mask:
+        found.append(mask & -mask)
+        mask &= mask - 1
+    return found
 
 
 @lru_cache(maxsize=64)
