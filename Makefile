@@ -19,7 +19,8 @@
 # make bench      measure against other tools, write benchmarks/RESULTS.md; ARGS="--only docker -o DIR"
 # make bench-optimum  measure small programs against the shortest possible, write
 #                 benchmarks/OPTIMUM.md; half an hour
-# make bench-compile  measure how long compiling takes; ARGS="--policies 100 --every"
+# make bench-compile  measure how long compiling takes, write benchmarks/COMPILING.md;
+#                 ARGS="outliers" or ARGS="random --policies 100 --every" for random policies
 # make bench-record   measure record against strace, write benchmarks/RECORD.md
 # make userlands      run programs in later Debians under filters recorded in Debian 11, write
 #                 docs/userlands.md; an hour, as root; ARGS="--only redis --land trixie"
@@ -132,8 +133,8 @@ bench: $(VENV)/.bench system
 bench-optimum: $(READY)
 	$(BIN)/python -m benchmarks.optimum $(ARGS)
 
-bench-compile: $(READY)
-	$(BIN)/python -m benchmarks.compiling $(ARGS)
+bench-compile: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.compiling $(or $(ARGS),curves)
 
 bench-record: $(READY) system
 	$(BIN)/python -m benchmarks.record $(ARGS)

@@ -20,7 +20,9 @@ PUBLISHED = {
     "benchmarks/RESULTS.md": "benchmarks/results.md",
     "benchmarks/OPTIMUM.md": "benchmarks/optimum.md",
     "benchmarks/RECORD.md": "benchmarks/record.md",
+    "benchmarks/COMPILING.md": "benchmarks/compiling.md",
     "benchmarks/results.svg": "benchmarks/results.svg",
+    "benchmarks/compiling.svg": "benchmarks/compiling.svg",
 }
 """Files outside docs/ that the site has, and their names there."""
 

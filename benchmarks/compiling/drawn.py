@@ -1,7 +1,8 @@
 """CPU time of random policies compiled, and of random pairs of filters combined.
 
-``python -m benchmarks.compiling`` prints the median and the worst. The policies are those of the
-tests' ``random_policy``: each operation, values of every size, rules that overlap, three ABIs.
+``python -m benchmarks.compiling random`` prints the median and the worst, ``outliers`` compares
+policies of each size with their median. The policies are those of the tests' ``random_policy``:
+each operation, values of every size, rules that overlap, three ABIs.
 """
 
 from __future__ import annotations
@@ -23,17 +24,19 @@ from seccompgen.pipeline.build import shipped_tables
 from seccompgen.pipeline.pool import spread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
 _RULES = 60
+SIZES = (2, 4, 8, 16, 32, 64, 128, 256, 400)
+"""The sizes of policies among which outliers are looked for."""
 _FEW_RULES = 10
 """A small filter has so many."""
 _RUNS = 3
@@ -63,23 +66,40 @@ def _policies(
     tables = shipped_tables()
     for seed in range(count):
         policy = draw(directory, seed, _RULES, tables)
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            start = time.process_time()
-            # As `build` does in one process, which looks for garbage less often than Python.
-            programs = list(spread(_compiled, (policy, tables), policy.arches, 1))
-            taken = time.process_time() - start
-            made = b"".join(_bytes(program) for program in programs)
-            digest = hashlib.sha256(made).hexdigest()
-            os.write(writer, f"{taken} {digest[:16]}".encode())
-            os._exit(0)
-        os.close(writer)
-        with os.fdopen(reader) as told:
-            seconds, _, digest = told.read().partition(" ")
-        if os.waitpid(child, 0)[1]:
-            raise click.ClickException(f"policy {seed} was not compiled")
-        yield f"policy {seed}", float(seconds), digest
+        yield f"policy {seed}", *_in_a_child(policy, policy.arches, tables)
+
+
+def _in_a_child(policy: ResolvedPolicy, abis: Sequence[Abi], tables: Tables) -> tuple[float, str]:
+    """Return the CPU seconds of compiling in a process that has compiled nothing, and a digest."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        start = time.process_time()
+        # As `build` does in one process, which looks for garbage less often than Python.
+        programs = list(spread(_compiled, (policy, tables), abis, 1))
+        taken = time.process_time() - start
+        made = b"".join(_bytes(program) for program in programs)
+        digest = hashlib.sha256(made).hexdigest()
+        os.write(writer, f"{taken} {digest[:16]}".encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as told:
+        seconds, _, digest = told.read().partition(" ")
+    if os.waitpid(child, 0)[1]:
+        raise click.ClickException("a policy was not compiled")
+    return float(seconds), digest
+
+
+def _sized(
+    draw: Callable[..., ResolvedPolicy], directory: Path, count: int
+) -> Iterator[tuple[int, int, float]]:
+    """Yield for ``count`` policies, sizes in turn, the size, the seed, and seconds for an ABI."""
+    tables = shipped_tables()
+    for seed in range(count):
+        size = SIZES[seed % len(SIZES)]
+        policy = draw(directory, seed, size, tables)
+        seconds, _ = _in_a_child(policy, policy.arches[:1], tables)
+        yield size, seed, seconds
 
 
 def _pairs(
@@ -148,7 +168,7 @@ def _told(title: str, rows: Iterator[tuple[str, float, str]], *, every: bool) ->
 @click.option("--arch", metavar="ABI", help="Combine for this ABI alone, not for three.")
 @click.option("--every", is_flag=True, help="Print each, with a digest of its programs.")
 def main(policies: int, pairs: int, arch: str | None, *, every: bool) -> None:
-    """Measure how long the compiler takes."""
+    """Compile and combine policies drawn at random; print the median and the worst CPU time."""
     from random_policies import random_policy  # noqa: PLC0415 - it lies among the tests' helpers
 
     with tempfile.TemporaryDirectory() as name:
@@ -159,5 +179,26 @@ def main(policies: int, pairs: int, arch: str | None, *, every: bool) -> None:
         _told(f"pairs of {_FEW_RULES} rules", told, every=every)
 
 
-if __name__ == "__main__":
-    main()
+@click.command()
+@click.option("--policies", default=1000, show_default=True, help="How many are compiled.")
+@click.option("--most", default=10.0, show_default=True, help="The most medians that one may take.")
+def outliers(policies: int, most: float) -> None:
+    """Compile policies of 2 to 400 rules for an ABI; fail if one takes many medians of its size."""
+    from random_policies import random_policy  # noqa: PLC0415 - it lies among the tests' helpers
+
+    found: dict[int, list[tuple[float, int]]] = {size: [] for size in SIZES}
+    with tempfile.TemporaryDirectory() as name:
+        for size, seed, seconds in _sized(random_policy, Path(name), policies):
+            found[size].append((seconds, seed))
+    worst = 0.0
+    for size, own in found.items():
+        if own:
+            median = statistics.median(seconds for seconds, _ in own)
+            seconds, seed = max(own)
+            worst = max(worst, seconds / median)
+            click.echo(
+                f"{size} rules: {len(own)} policies, median {median:.3f} s, "
+                f"worst {seconds:.3f} s (seed {seed}), {seconds / median:.1f} medians"
+            )
+    if worst > most:
+        raise click.ClickException(f"an outlier takes {worst:.1f} medians of its size")

@@ -1,0 +1,1 @@
+"""How long compiling takes: growth with the policy, and policies drawn at random."""
