@@ -233,7 +233,7 @@ def test_all_that_a_profile_cannot_say_is_told_at_once_and_where(tmp_path: Path)
         "demo.yml:2:1: an OCI profile cannot express bad_arch_action kill_process, which is the "
         "default: runtimes answer calls through other ABIs with kill_thread; say "
         "`bad_arch_action: kill_thread`, in a policy that includes this one if others need it as "
-        "it is",
+        "it is, or build with `--accept bad_arch_action`",
         "demo.yml: an OCI profile has a listener only if its runtime gets a socket for it; "
         "take new_listener and wait_killable_recv out of flags",
         "demo.yml:7:3: an OCI profile cannot express user_notif: the runtime needs a socket for "
