@@ -49,11 +49,14 @@ def _alternatives(sets: Sets, argument: int, values: int) -> list[Tests]:
     options: list[list[Tests]] = []
     if found := _cubes(sets, values):
         options.append([(_equal(argument, part, width),) for part in found])
-    if found := intervals(sets, values, width):
+    # A longer form than the shortest so far is not wanted, and each span takes a comparison.
+    shortest = min(map(_comparisons, options), default=_MOST_PARTS)
+    if found := intervals(sets, values, width, shortest):
         options.append([_between(argument, part, width) for part in found])
     if found := _cubes(sets, rest):
         options.append([tuple(_unequal(argument, part, width) for part in found)])
-    if found := intervals(sets, rest, width):
+    shortest = min(map(_comparisons, options), default=_MOST_PARTS)
+    if found := intervals(sets, rest, width, shortest):
         outside = [_outside(argument, part, width) for part in found]
         if all(outside):
             options.append([tuple(test for test in outside if test)])
@@ -130,8 +133,8 @@ def _cubes(sets: Sets, values: int) -> list[_Part]:
     return found if len(found) <= _MOST_PARTS else []
 
 
-def intervals(sets: Sets, values: int, width: int) -> list[_Part]:
-    """Return the spans (first, last) of a set; empty if these are too many.
+def intervals(sets: Sets, values: int, width: int, most: int = _MOST_PARTS) -> list[_Part]:
+    """Return the spans (first, last) of a set; empty if these are more than ``most``.
 
     With ``width`` 32 the spans are those of the low word, which must decide membership alone.
     """
@@ -141,7 +144,7 @@ def intervals(sets: Sets, values: int, width: int) -> list[_Part]:
             found[-1] = found[-1][0], last
         else:
             found.append((first, last))
-            if len(found) > _MOST_PARTS:
+            if len(found) > most:
                 return []
     return found
 
