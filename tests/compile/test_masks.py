@@ -116,12 +116,12 @@ def test_what_masks_share_is_asked_once_where_other_arguments_make_them_many() -
     assert figures(policy(rules, actions=("allow", "log"))) == (90, 85)
 
 
-@pytest.mark.parametrize("goal", list(Optimize))
-def test_the_masks_of_libseccomps_own_test(goal: Optimize) -> None:
+@pytest.mark.parametrize(("goal", "length"), [(BALANCED, 23), (SPEED, 22), (SIZE, 22)])
+def test_the_masks_of_libseccomps_own_test(goal: Optimize, length: int) -> None:
     """Its test 12, but for bits of a value outside of its mask, which are an error here."""
     others = [(0xFF, 1), (0xFFFF, 11), (0xFFFF, 111), (0xFF00, 0x300)]
     rules = [[equal(0, 0), equal(1, 1), equal(2, 2)], *sharing(others)]
-    assert figures(policy(rules, "kill_process"), Objective(goal)) == (22, 21)
+    assert figures(policy(rules, "kill_process"), Objective(goal)) == (length, length - 1)
 
 
 @pytest.mark.long("compiles many programs; the test above has such masks")

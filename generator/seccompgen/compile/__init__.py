@@ -183,7 +183,7 @@ class ProgramBuilder:
         wanted = _Wanted(weighted, *otherwise, source, constants, least)
         found = [self._made(self._objective, wanted)]
         if not self._in_order and not found[0].program.in_order:
-            for goal in others(self._objective, weighted[0]):
+            for goal in others(self._objective):
                 with suppress(TooManyError):
                     found.append(self._made(replace(self._objective, optimize=goal), wanted))
         return min(found, key=lambda one: rank(one.program, self._objective, weighted))
