@@ -236,8 +236,8 @@ CASES = {
         [
             "p.yml:1:1: a policy is a mapping with default_action and syscalls",
             "p.yml: nothing here shows a format of policies; if it is one of seccompgen, "
-            "android, audit, kafel, minijail, oci, seccompiler, strace, systemd, say so with "
-            "--from",
+            "android, audit, firejail, flatpak, kafel, lxc, minijail, oci, seccompiler, snapd, "
+            "strace, systemd, say so with --from",
         ],
     ),
     "empty": ("", ["p.yml:1:1: the file is empty"]),

@@ -23,7 +23,7 @@ READ = (
 """What people are shown: pages, manual pages, templates, filters, and the code with its texts."""
 HOSTS = {
     *("github.com", "raw.githubusercontent.com", "git.kernel.org"),
-    *("keepachangelog.com", "www.schemastore.org"),
+    *("keepachangelog.com", "www.schemastore.org", "www.cve.org"),
     # Names of formats, which nobody opens.
     *("cyclonedx.org", "json-schema.org", "json.schemastore.org", "www.w3.org"),
     # Words for one that the reader has.
