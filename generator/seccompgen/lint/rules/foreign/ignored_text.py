@@ -9,7 +9,7 @@ lists it takes one. snapd ignores names that no call has, with all that follows 
 ```diff
  2
  denylist
--	acct errno 1
+-accct errno 1
 +acct errno 1
 ```
 """
