@@ -160,15 +160,22 @@ def example(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def plain_start() -> Iterator[None]:
     """Hand on to what tests start only what a new machine has.
 
-    A shell starts what runs in its background with SIGINT ignored, which survives exec. An outer
-    make has its say, and variables such as PYTHONUNBUFFERED hide what everybody else would see.
+    A shell starts what runs in its background with SIGINT and SIGQUIT ignored, and nohup with
+    SIGHUP, which survives exec. An outer make has its say, and variables such as PYTHONUNBUFFERED
+    hide what everybody else would see.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    deaf = [
+        one
+        for one in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+        if signal.getsignal(one) is signal.SIG_IGN
+    ]
+    for one in deaf:
+        handler = signal.default_int_handler if one == signal.SIGINT else signal.SIG_DFL
+        signal.signal(one, handler)
     with pytest.MonkeyPatch.context() as patch:
         for name in [*os.environ]:
             if name.startswith("PYTHON") or name in _DECIDES:
                 patch.delenv(name)
         yield
-    signal.signal(signal.SIGINT, before)
+    for one in deaf:
+        signal.signal(one, signal.SIG_IGN)

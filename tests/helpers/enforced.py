@@ -108,13 +108,6 @@ def start(
     """Start a command line; ``install`` is called just before it is executed."""
     pipe = subprocess.PIPE
 
-    def prepare() -> None:
-        # Who started the suite may ignore them, as nohup and a shell's & do.
-        for one in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
-            signal.signal(one, signal.SIG_DFL)
-        if install:
-            install()
-
     return subprocess.Popen(
         [*map(str, words)],
         stdin=pipe,
@@ -122,7 +115,7 @@ def start(
         stderr=subprocess.STDOUT,
         text=True,
         cwd=directory,
-        preexec_fn=prepare,  # noqa: PLW1509 - there are no threads
+        preexec_fn=install,  # noqa: PLW1509 - there are no threads
         close_fds=install is None,  # those calls would be the filter's to judge
     )
 

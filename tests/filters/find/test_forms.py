@@ -170,7 +170,9 @@ def test_every_command_that_takes_a_filter_is_tried() -> None:
         for parameter in command.params
         if any(word in (parameter.metavar or "") for word in ("FILTER", "POLICY"))
     }
-    assert takes - {"amend", "scan", "convert"} == {command.words[0] for command in COMMANDS.values()}
+    assert takes - {"amend", "scan", "convert"} == {
+        command.words[0] for command in COMMANDS.values()
+    }
 
 
 @pytest.mark.few(7, "makes and proves filters of many forms", long=40)
