@@ -23,7 +23,7 @@ from seccompgen.core.model import Action
 from seccompgen.core.program import decode
 from seccompgen.formats import load_policy
 from seccompgen.formats.firejail.lists import CallNames, ListCompiler, list_words
-from seccompgen.formats.firejail.profile import Directive
+from seccompgen.formats.firejail.profile import FirejailLine
 from seccompgen.formats.firejail.words import groups
 from seccompgen.verify import Code, Proof, meaning, prove
 
@@ -95,7 +95,7 @@ def test_a_list_becomes_the_program_that_fseccomp_makes(
     for _ in range(60):
         text, (error, refusal) = random_list(draw), draw.choice([*REFUSALS.items()])
         theirs = made(programs, tmp_path, error, *COMMANDS[command], "F", "POSTEXEC", text)
-        words = list_words(Directive("seccomp", text, AT, AT), [], [])
+        words = list_words(FirejailLine("seccomp", text, AT, AT), [], [])
         compiler = ListCompiler(CallNames.of(abi, TABLES), refusal, [])
         default = ("default-nodebuggers", AT) if "default" in command else None
         ours = compiler.keep(words, AT) if command == "keep" else compiler.drop(words, default)

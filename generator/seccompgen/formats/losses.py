@@ -105,13 +105,13 @@ LOSSES: dict[str, Callable[[ResolvedPolicy, Writer], ResolvedPolicy]] = {
 
 UNNAMED_VALUES, OTHER_ERRNO = "unnamed_values", "other_errno"
 AMENDED = (UNNAMED_VALUES, OTHER_ERRNO)
-"""What a change in place may do to other calls: refuse values above all that have a name, and
-refuse a refused call with another errno."""
+"""The side effects that a change in place may have on other calls: it refuses values above all that
+have a name, or refuses a refused call with another errno."""
 CONVERTED = {
     "high_bits": "comparisons cover the bits of arguments that the kernel reads, not more",
     "unused_numbers": "numbers without a call have no rule",
 }
-"""What a conversion may lose, by name, with what it means."""
+"""The losses that a conversion may have, by name, each with its meaning."""
 _WHOLE = re.compile(r"\bu64\((\w+)\)")
 
 

@@ -257,7 +257,7 @@ def _meet(a: _Call, b: _Call) -> bool:
 
 @dataclass
 class _Cell:
-    """What a rule says of the call ``first``: always, or if one of ``conditions`` holds, by ABI."""
+    """The conditions of a rule for the call ``first``, by ABI; none means always."""
 
     first: _Call
     abis: dict[Abi, list[Expression]]

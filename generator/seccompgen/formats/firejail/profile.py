@@ -50,7 +50,7 @@ _LINE = re.compile(r"[ \t]*([^ \t]+)[ \t]*(.*)", re.DOTALL)
 _CONDITION = re.compile(r"[ \t]*\?([^: \t]*)[ \t]?:[ \t]*")
 
 
-class Directive(NamedTuple):
+class FirejailLine(NamedTuple):
     """A line of a profile: its word, its value or "", and their positions."""
 
     word: str
@@ -64,7 +64,7 @@ class Directive(NamedTuple):
         return " ".join([self.word, *re.split(r"[ \t]+", self.value)]).rstrip()
 
 
-def _remark(lines: Sequence[str], index: int, one: Directive) -> str:
+def _remark(lines: Sequence[str], index: int, one: FirejailLine) -> str:
     """Return the comments right above a line, the comment on it, and the line itself."""
     first = index
     while first and lines[first - 1].lstrip().startswith("#"):
@@ -90,7 +90,7 @@ class ProfileFiles:
     _including: tuple[str, ...] = ()
     _files: int = 0
 
-    def directives(self, text: str, file: str) -> Iterator[Directive]:
+    def directives(self, text: str, file: str) -> Iterator[FirejailLine]:
         """Yield the directives of a file that have a part in a filter, in firejail's order."""
         self._including = (*self._including, file)
         lines = text.split("\n")
@@ -118,7 +118,7 @@ class ProfileFiles:
             text += "--allow-outside names, they are read"
             self.draft.note(text, next(iter(self.missing.values())), Problem.SOURCE_MISSING)
 
-    def _line(self, body: str, at: Position) -> Iterator[Directive]:
+    def _line(self, body: str, at: Position) -> Iterator[FirejailLine]:
         start, condition = 0, None
         if body.lstrip(" \t").startswith("?"):
             match = _CONDITION.match(body)
@@ -134,7 +134,7 @@ class ProfileFiles:
                 self.fault(f"no directive follows the condition {condition}", at)
             return
         places = [Position(at.file, at.line, found.start(i) + 1) for i in (1, 2)]
-        one = Directive(found[1], found[2], *places)
+        one = FirejailLine(found[1], found[2], *places)
         text = f"{one.text} "
         if any(text.startswith(f"{line} ") for line in self._ignored):
             return
@@ -144,11 +144,11 @@ class ProfileFiles:
             text = f"whether {condition} holds is not known here: take the condition away, or the "
             self.fault(f"{text}line", one.position, Problem.WRONG_STATEMENT)
 
-    def _matters(self, one: Directive) -> bool:
+    def _matters(self, one: FirejailLine) -> bool:
         words = (one.word, one.value.partition(" ")[0] if one.word == "ignore" else one.word)
         return any(word in FILTERING or word == "include" for word in words)
 
-    def _is_known(self, one: Directive) -> bool:
+    def _is_known(self, one: FirejailLine) -> bool:
         """Return True if firejail has the directive, with this value or none; else add an error."""
         words = _VALUED if one.value else _ALONE
         if one.word in words:
@@ -164,7 +164,7 @@ class ProfileFiles:
             self.fault(f"firejail has no directive {one.word!r}{hint}", one.position)
         return False
 
-    def _directive(self, one: Directive) -> Iterator[Directive]:
+    def _directive(self, one: FirejailLine) -> Iterator[FirejailLine]:
         if not self._is_known(one):
             return
         if one.word == "include":
@@ -178,7 +178,7 @@ class ProfileFiles:
 
     # --- included files ----------------------------------------------------------------------
 
-    def _include(self, one: Directive) -> Iterator[Directive]:
+    def _include(self, one: FirejailLine) -> Iterator[FirejailLine]:
         self._files += 1
         if self._files > _MOST_FILES:
             if self._files == _MOST_FILES + 1:
@@ -205,7 +205,7 @@ class ProfileFiles:
         else:
             yield from self.directives(text, str(path))
 
-    def _not_found(self, one: Directive) -> None:
+    def _not_found(self, one: FirejailLine) -> None:
         """Count a missing file as empty where firejail, or its own file, says so."""
         name = one.value.rpartition("/")[2]
         if name.endswith(".local") or name in _WITHOUT_FILTERS:
@@ -215,7 +215,7 @@ class ProfileFiles:
         text += "it is in with --allow-outside, such as /etc/firejail"
         self.fault(text, one.value_position, Problem.UNREADABLE_FILE)
 
-    def _path(self, one: Directive) -> Path | None:
+    def _path(self, one: FirejailLine) -> Path | None:
         """Return the file that an include means here; None if there is none.
 
         firejail searches the user's directory and the system's. Here these are the directory of the

@@ -31,7 +31,7 @@ from seccompgen.formats.firejail.lists import (
     errno_answer,
     list_words,
 )
-from seccompgen.formats.firejail.profile import Directive, ProfileFiles
+from seccompgen.formats.firejail.profile import FirejailLine, ProfileFiles
 from seccompgen.formats.stacked import NAMESPACES
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class _Profile:
     namespaces: dict[str, Position] = field(default_factory=dict)
     refusal: str = EPERM
 
-    def apply(self, one: Directive) -> None:
+    def apply(self, one: FirejailLine) -> None:
         """Apply a line as firejail does."""
         match one.word:
             case "protocol":
@@ -113,7 +113,7 @@ class _Profile:
                 self.on.setdefault("seccomp", one.position)
         self.on[one.word] = one.position
 
-    def _list(self, one: Directive) -> None:
+    def _list(self, one: FirejailLine) -> None:
         if one.word in self.lists:
             text = f"firejail ignores this list: that of {one.position} replaces it"
             self.notes.append(Diagnostic(text, self.on[f"{one.word} LIST"], Problem.IGNORED_TEXT))
@@ -121,7 +121,7 @@ class _Profile:
         self.on[f"{one.word} LIST"] = one.position
 
     def _add(
-        self, named: dict[str, Position], one: Directive, known: Iterable[str], what: str
+        self, named: dict[str, Position], one: FirejailLine, known: Iterable[str], what: str
     ) -> None:
         """Add the words of a list that accumulates: ``-x`` takes one out, ``=x`` begins anew."""
         at = one.value_position
@@ -139,7 +139,7 @@ class _Profile:
             elif name:
                 named.setdefault(name, where)
 
-    def _error_action(self, one: Directive) -> None:
+    def _error_action(self, one: FirejailLine) -> None:
         known = {"kill": "kill_thread", "log": "log"}.get(one.value) or errno_answer(one.value)
         if known is None:
             text = f"{one.value!r} is no answer: kill, log or the name of an errno"

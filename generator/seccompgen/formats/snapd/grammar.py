@@ -32,7 +32,7 @@ _SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 """The white space of Go."""
 _WORD = re.compile(rf"[^{_SPACE}]+")
 _RELATIONS = {">=": Op.GE, "<=": Op.LE, "!": Op.NE, "<": Op.LT, ">": Op.GT, "|": Op.MASKED_EQ}
-"""What an argument begins with, longer ones first."""
+"""The relations by their signs, at the beginning of an argument; longer signs first."""
 _LONGEST = 1 << 16
 _MOST_ARGUMENTS = 6
 _IDS = frozenset(
