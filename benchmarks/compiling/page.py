@@ -18,7 +18,8 @@ HEAD = """<!-- Written by `make bench-compile`; do not edit. -->
 CPU seconds from a policy, as each tool takes it, to the program in memory; starting the tool is not
 in them. seccompgen searches for programs that are short and have short paths, where libseccomp and
 minijail's compiler write tests one after the other; so it takes longer. *Doubling* is the ratio to
-the row above. *Ratio* is seccompgen's CPU time, or length, by the other tool's in the same
+the row above. The kernel loads up to 4,096 instructions; longer programs show the growth alone.
+*Ratio* is seccompgen's CPU time, or length, by the other tool's in the same
 run. [README.md](README.md#how-long-compiling-takes) says how this is measured.
 
 ![CPU seconds by the number of rules](compiling.svg)
@@ -76,10 +77,14 @@ def _peers(own: Point | str, theirs: Point | str) -> list[str]:
         return [f"{theirs.seconds:.4f}", "", str(theirs.instructions), ""]
     return [
         f"{theirs.seconds:.4f}",
-        f"{own.seconds / theirs.seconds:.0f}",
+        _figure(own.seconds / theirs.seconds),
         str(theirs.instructions),
         f"{own.instructions / theirs.instructions:.2f}",
     ]
+
+
+def _figure(ratio: float) -> str:
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2g}"
 
 
 def picture(curves: Sequence[Curve]) -> bytes:
