@@ -134,7 +134,7 @@ def test_a_profile_may_have_any_name_that_prints(here: Path) -> None:
     ],
 )
 def test_the_compiler_is_told(tmp_path: Path, options: list[str], objective: Objective) -> None:
-    path = ROOT / "examples" / "word_count" / "worker.yml"
+    path = ROOT / "examples" / "file_broker" / "worker.yml"
     common = ("build", path, "--arch", "x86_64", "--format", "bpf", "-o", tmp_path, "--json")
     run = inside(*common, *options)
     assert run.code == 0, run.err

@@ -26,7 +26,7 @@ _TRIED = 4_500
 _PLANNED_FOR_CALL = 3000
 _PLANNED = 20_000
 _STATES = 20_000
-_WORK, _WORK_OF_A_RULE, _MOST_WORK = 20_000, 15_000, 1_500_000
+_WORK, _WORK_OF_A_RULE, _MOST_WORK = 150_000, 15_000, 1_500_000
 _STEPS = 4
 """The steps for each word of a function, and one more for each rule."""
 _SEARCHED = 500

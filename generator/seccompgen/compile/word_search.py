@@ -47,7 +47,7 @@ _MOST_TRIED = 100
 _MOST_NODES = 4_000
 """Words of larger diagrams are not tried with masks where rules can be tested in order; those of
 real policies have at most 300 nodes."""
-_WORK, _WORK_OF_A_MASK, _MOST_WORK = 10_000, 5_000, 400_000
+_WORK, _WORK_OF_A_MASK, _MOST_WORK = 50_000, 5_000, 400_000
 """The work on masks that a search may do where rules can be tested in order: so much, and more for
 each mask, up to a limit. A unit is a node that one test may visit; real policies need 450 units."""
 _MOST_BY_BITS = 64
