@@ -59,7 +59,7 @@ class ListWord(NamedTuple):
     position: Position
 
 
-class ListStep(NamedTuple):
+class FirejailStep(NamedTuple):
     """A comparison of a program: the number of a call, and the answer to it."""
 
     number: int
@@ -165,7 +165,7 @@ class ListProgram(NamedTuple):
     that another filter refuses, once the program runs, with their positions.
     """
 
-    steps: tuple[ListStep, ...]
+    steps: tuple[FirejailStep, ...]
     rest: str
     shared: str = ""
     later: tuple[tuple[str, Position], ...] = ()
@@ -236,7 +236,7 @@ class ListCompiler:
             elif number in kept:
                 later.append((self.calls.names[number], word.position))
             else:
-                steps.append(ListStep(number, self._own(word), word.position))
+                steps.append(FirejailStep(number, self._own(word), word.position))
         refused = sum(step.answer == self.refusal for step in steps)
         shared = self.refusal if refused >= _FEWEST_SHARED else ""
         return ListProgram(tuple(steps), "allow", shared, tuple(later))
@@ -245,7 +245,7 @@ class ListCompiler:
         """Return the program that permits ``words``, and what firejail itself needs, alone."""
         steps = [*self._first(words, self.refusal), *self._group(KEPT, "allow", at)]
         steps += [
-            ListStep(number, word.answer or "allow", word.position)
+            FirejailStep(number, word.answer or "allow", word.position)
             for word, number in self._listed(words)
         ]
         return ListProgram(tuple(steps), self.refusal)
@@ -254,16 +254,16 @@ class ListCompiler:
         """Return the program of firejail's own list."""
         return ListProgram(tuple(self._group(group, self.refusal, at)), "allow")
 
-    def _first(self, words: Sequence[ListWord], excluded: str) -> Iterator[ListStep]:
+    def _first(self, words: Sequence[ListWord], excluded: str) -> Iterator[FirejailStep]:
         """Yield the comparisons that come first: words with an answer, and those taken out."""
         for word in words:
             number = self._number(word)
             if number is None or (word.excluded and word.answer and number):
                 self._vain(word, number)
             elif word.answer:
-                yield ListStep(number, word.answer, word.position)
+                yield FirejailStep(number, word.answer, word.position)
             elif word.excluded and number:
-                yield ListStep(number, excluded, word.position)
+                yield FirejailStep(number, excluded, word.position)
 
     def _vain(self, word: ListWord, number: int | None) -> None:
         """Add a note about a word that says nothing."""
@@ -289,9 +289,9 @@ class ListCompiler:
                                word, Problem.OPPOSITE_EFFECT)  # fmt: skip
                 yield word, number
 
-    def _group(self, group: str, answer: str, at: Position) -> Iterator[ListStep]:
+    def _group(self, group: str, answer: str, at: Position) -> Iterator[FirejailStep]:
         numbers = (self.calls.numbers.get(name) for name in groups()[group])
-        return (ListStep(number, answer, at) for number in numbers if number is not None)
+        return (FirejailStep(number, answer, at) for number in numbers if number is not None)
 
     def _number(self, word: ListWord) -> int | None:
         if word.name.startswith("$"):
