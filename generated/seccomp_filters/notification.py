@@ -59,8 +59,8 @@ _CHUNK = 4096  # no page is smaller, so that what does not cross a multiple is t
 def send_listener(connection: socket.socket, listener: int) -> None:
     """Send what install() returned over a socket of the family AF_UNIX, and close it here.
 
-    For the confined process. Its filter is in force already, and must allow sendmsg(2) and
-    close(2): to ask the supervisor for them would wait for ever. Raises OSError.
+    For the confined process. Its filter is in force already, and must allow sendmsg(2): to ask
+    the supervisor for it would wait for ever. Raises OSError.
     """
     try:
         socket.send_fds(connection, [b"\0"], [listener])

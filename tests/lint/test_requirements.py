@@ -72,3 +72,24 @@ def test_a_refusal_without_fallback(
     text = ALLOW.format(default=default, abi=abi, names=f"{LIVES}, {names}")
     expected = {"wrong-fallback": severity} if severity else {}
     assert codes(tmp_path, form, text) == expected
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ("{action: user_notif, names: [sendmsg]}", "warning"),
+        # Messages over the socket that hands over are permitted.
+        ("{action: user_notif, names: [sendmsg], when: arg0 != 3}", None),
+        ("{action: user_notif, names: [sendto, close]}", None),
+        # Handing over fails, and says so.
+        ("{action: user_notif, names: [sendto]}, {action: errno, names: [sendmsg]}", None),
+        ("{action: trace, names: [sendmsg]}", None),
+    ],
+)
+def test_a_listener_that_waits_for_itself(
+    tmp_path: Path, form: str, rules: str, expected: str | None
+) -> None:
+    text = "default_action: allow\narches: [x86_64]\nflags: [new_listener]\n"
+    found = codes(tmp_path, form, f"{text}syscalls: [{rules}]\n")
+    assert found.get("listener-deadlock") == expected

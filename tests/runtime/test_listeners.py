@@ -39,6 +39,36 @@ def test_a_listener_is_handed_over() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
 
 
+NR_CLOSE, NR_SENDMSG, NR_PIDFD_GETFD = 3, 46, 438
+
+
+def test_a_listener_that_is_asked_for_its_own_hand_over() -> None:
+    """The worker waits in sendmsg until somebody takes the listener out: `listener-deadlock`."""
+    asks = on_call(NR_SENDMSG, kernel.USER_NOTIF)[:-8] + on_call(NR_CLOSE, kernel.USER_NOTIF)
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            number = install(asks, NEW_LISTENER, actions=(kernel.USER_NOTIF, ALLOW))
+            os.write(theirs.fileno(), bytes([number]))
+            notification.send_listener(theirs, number)
+        finally:
+            os._exit(0)
+    theirs.close()
+    descriptor = kernel.syscall(NR_PIDFD_GETFD, os.pidfd_open(pid), ours.recv(1)[0])[0]
+    with notification.Listener(descriptor) as fetched:
+        call = fetched.receive(20)
+        assert call.nr == NR_SENDMSG
+        call.proceed()
+        with ours, notification.Listener.receive_from(ours) as listener:
+            # Closing its own afterwards needs a supervisor that answers, and has one.
+            call = listener.receive(20)
+            assert call.nr == NR_CLOSE
+            call.proceed()
+            assert listener.receive(20) is None
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
 def test_no_listener_is_handed_over() -> None:
     ours, theirs = socket.socketpair()
     with ours:
