@@ -166,7 +166,9 @@ def test_clang_tells_each_abi_and_no_other(tmp_path: Path) -> None:
 # --- Rust ----------------------------------------------------------------------------------------
 
 RUST = """
-mod demo;
+mod demo {
+    include!("demo.rs"); // as what build.rs writes is included
+}
 
 use std::io::ErrorKind;
 
@@ -265,6 +267,49 @@ def test_rust_confines_a_child_without_allocating(tmp_path: Path) -> None:
     length = (tmp_path / f"demo.{os.uname().machine}.bpf").stat().st_size // 8
     assert do("./main", cwd=tmp_path).endswith(f"\nSome(1) None {length}\n")
     assert not (tmp_path / "there").exists()
+
+
+RUST_WITHOUT_STD = """
+#![no_std]
+#![no_main]
+mod demo;
+
+use core::ffi::{c_char, c_int, c_uint};
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+#[link(name = "c")]
+unsafe extern "C" {
+    fn mkdir(path: *const c_char, mode: c_uint) -> c_int;
+    fn perror(text: *const c_char);
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn main() -> c_int {
+    if demo::install_raw().is_err() {
+        return 1;
+    }
+    let made = unsafe { mkdir(c"there".as_ptr(), 0o700) };
+    unsafe { perror(c"confined".as_ptr()) };
+    -made
+}
+"""
+
+
+@needs("rustc")
+def test_rust_without_std_calls_three_functions_of_libc(tmp_path: Path) -> None:
+    build(tmp_path, "rust")
+    (tmp_path / "main.rs").write_text(RUST_WITHOUT_STD)
+    options = ["--cfg", 'feature="no_std"', "-C", "panic=abort", "-O", "-D", "warnings"]
+    do("rustc", "--edition", "2021", *options, "main.rs", cwd=tmp_path)
+    run = subprocess.run(["./main"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (run.stderr, run.returncode) == ("confined: Read-only file system\n", 1)
+    symbols = re.findall(r" U (\w+)", do("nm", "-u", "main", cwd=tmp_path))
+    own = {"mkdir", "perror", "__libc_start_main"}
+    assert {*symbols} - own == {"syscall", "prctl", "__errno_location"}
 
 
 @needs("rustfmt")

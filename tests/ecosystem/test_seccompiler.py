@@ -117,3 +117,10 @@ def test_what_we_write(abi: str, seccompiler: Seccompiler, tmp_path: Path) -> No
     assert not isinstance(theirs, str), theirs
     (program,) = theirs.values()
     assert is_equal(built.policy, program, abi)
+
+
+@pytest.mark.parametrize("crate", ["libc", "seccompiler"])
+def test_a_crate_installs_the_program_of_a_rust_module(
+    crate: str, seccompiler: Seccompiler
+) -> None:
+    assert seccompiler.installed(crate) == "Read-only file system (os error 30)\n"

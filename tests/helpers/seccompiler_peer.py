@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from command import inside
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -19,9 +21,16 @@ name = "ask"
 version = "0.0.0"
 edition = "2021"
 [dependencies]
+libc = "0.2"
 seccompiler = { path = "seccompiler", features = ["json"] }
 [workspace]
 exclude = ["seccompiler"]
+"""
+_POLICY = """\
+default_action: allow
+arches: [x86_64, aarch64]
+syscalls:
+- {action: errno(EROFS), names: [mkdir, mkdirat]}
 """
 _CONFIG = f"""\
 [source.crates-io]
@@ -32,8 +41,35 @@ directory = "{CRATES}"
 _MAIN = r"""
 use std::io::Read;
 
+mod demo;
+
+/// Install our program by a crate, and make a directory.
+fn install(by: &str) {
+    if by == "seccompiler" {
+        let program: seccompiler::BpfProgram = demo::PROGRAM
+            .iter()
+            .map(|one| seccompiler::sock_filter { code: one.0, jt: one.1, jf: one.2, k: one.3 })
+            .collect();
+        seccompiler::apply_filter(&program).unwrap();
+    } else {
+        let fprog = libc::sock_fprog {
+            len: demo::PROGRAM.len() as u16,
+            filter: demo::PROGRAM.as_ptr() as *mut libc::sock_filter,
+        };
+        let done = unsafe {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+            libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &fprog)
+        };
+        assert_eq!(done, 0);
+    }
+    println!("{}", std::fs::create_dir("there").unwrap_err());
+}
+
 fn main() {
     let (arch, mut all) = (std::env::args().nth(1).unwrap(), String::new());
+    if let Some(by) = arch.strip_prefix("by ") {
+        return install(by);
+    }
     std::io::stdin().read_to_string(&mut all).unwrap();
     for text in all.split('\0') {
         match seccompiler::compile_from_json(text.as_bytes(), arch.as_str().try_into().unwrap()) {
@@ -74,9 +110,17 @@ class Seccompiler:
         }.items():  # fmt: skip
             (directory / name).parent.mkdir(exist_ok=True)
             (directory / name).write_text(content)
+        (directory / "demo.yml").write_text(_POLICY)
+        build = inside("build", "demo.yml", "--format", "rust", "-o", "src", cwd=directory)
+        assert build.code == 0, build.err
         command = ["cargo", "build", "--offline", "--quiet"]
         subprocess.run(command, cwd=directory, check=True, capture_output=True)
         self._ask = directory / "target" / "debug" / "ask"
+
+    def installed(self, by: str) -> str:
+        """Return how making a directory fails under our module's program, installed by a crate."""
+        command = [str(self._ask), f"by {by}"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     def compiled(self, texts: Iterable[str], abi: str) -> list[Mapping[str, bytes] | str]:
         """Return for each text its programs by thread, little-endian, or what is wrong with it."""

@@ -73,7 +73,7 @@ def sections(form: str, out: Path) -> list[tuple[str, str]]:
     if form == "c":
         parts = re.split(r"^#(?:el)?if (defined.*)\n(?=/\* Answers)", text, flags=re.MULTILINE)
     else:
-        parts = re.split(r"^#\[cfg\((all.*)\)\]\nmod abi", text, flags=re.MULTILINE)
+        parts = re.split(r"^#\[cfg\((all.*)\)\]\npub\(super\) mod abi", text, flags=re.MULTILINE)
     return list(zip(parts[1::2], parts[2::2], strict=True))
 
 
@@ -250,7 +250,7 @@ syscalls:
 """
     signatures = {
         "c": "result >= 0)\n        return (int)result;",
-        "rust": "pub fn install() -> Result<OwnedFd> {",
+        "rust": "pub fn install() -> std::io::Result<std::os::fd::OwnedFd> {",
         "go": "func Install() (listener int, err error) {",
     }
     for form in FORMATS:

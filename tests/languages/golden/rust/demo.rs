@@ -22,19 +22,13 @@
 //
 //     x86_64, riscv32, mips64
 
-#![allow(unknown_lints, unexpected_cfgs)] // not every rustc knows every architecture
-
-use std::ffi::{c_int, c_long, c_ulong, c_ushort};
-use std::io::{Error, Result};
+extern crate core; // edition 2015 finds it by this alone
+use self::core::ffi::{c_int, c_long, c_ulong, c_ushort};
 
 /// `struct sock_filter`: code, jt, jf, k.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct SockFilter(pub u16, pub u8, pub u8, pub u32);
-
-/// The program of this target, for a launcher that installs filters itself.
-#[allow(dead_code)]
-pub const PROGRAM: &[SockFilter] = abi::PROGRAM;
 
 /// `struct sock_fprog`.
 #[repr(C)]
@@ -47,15 +41,53 @@ struct SockFprog {
 unsafe extern "C" {
     fn prctl(option: c_int, ...) -> c_int;
     fn syscall(number: c_long, ...) -> c_long;
+    fn __errno_location() -> *mut c_int;
+}
+
+pub use self::configured::*;
+
+#[allow(unknown_lints, unexpected_cfgs)] // not every rustc or crate knows all of this
+#[rustfmt::skip]
+mod configured {
+use super::SockFilter;
+
+/// The program of this target, for a launcher that installs filters itself.
+#[allow(dead_code)]
+pub const PROGRAM: &[SockFilter] = abi::PROGRAM;
+
+/// Puts the filter in force for the calling thread; it cannot be taken back.
+///
+/// It allocates nothing and takes no lock, so that it may run between fork and exec. A crate without
+/// `std` has a feature `no_std`, which leaves this function out, and calls `install_raw`.
+///
+/// # Errors
+///
+/// With an error no filter is in force; end the program then. no_new_privs, once set, stays set.
+///
+/// - `ENOSYS`: the kernel, or a sandbox around this process, has no seccomp(2)
+/// - `EINVAL`: the kernel has no filters, or lacks one of the flags
+/// - `EOPNOTSUPP`: the kernel lacks one of the actions
+/// - `EACCES`: neither no_new_privs nor CAP_SYS_ADMIN
+/// - `ESRCH`: a thread has a filter of its own, so that not all can be confined together
+/// - `EBUSY`: an earlier filter has a listener already
+/// - `ENOMEM`: too long beside the earlier filters of this process
+/// - `EPROTO`: something around this process says that it is done, without doing it
+/// - `ENOEXEC`: the kernel shows calls of this ABI to filters as another's
+/// - others: a sandbox around this process forbids what it takes
+#[cfg(not(feature = "no_std"))]
+pub fn install() -> std::io::Result<()> {
+    match super::install_raw() {
+        Ok(()) => Ok(()),
+        Err(errno) => Err(std::io::Error::from_raw_os_error(errno)),
+    }
 }
 
 // Answers calls of x86_64.
-#[rustfmt::skip]
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", target_endian = "little"))]
-mod abi {
-    use super::SockFilter;
-    pub(super) const NR_SECCOMP: std::ffi::c_long = 317;
-    pub(super) const PROGRAM: &[SockFilter] = &[
+pub(super) mod abi {
+    use super::super::SockFilter;
+    pub(in super::super) const NR_SECCOMP: core::ffi::c_long = 317;
+    pub(in super::super) const PROGRAM: &[SockFilter] = &[
         SockFilter(0x20, 0x00, 0x00, 0x00000004), // ld   arch
         SockFilter(0x15, 0x00, 0x09, 0xc000003e), // jeq  AUDIT_ARCH_X86_64       else kill_process
         SockFilter(0x20, 0x00, 0x00, 0x00000000), // ld   nr
@@ -80,12 +112,11 @@ mod abi {
 }
 
 // Answers calls of riscv32.
-#[rustfmt::skip]
 #[cfg(all(target_arch = "riscv32", target_pointer_width = "32", target_endian = "little"))]
-mod abi {
-    use super::SockFilter;
-    pub(super) const NR_SECCOMP: std::ffi::c_long = 277;
-    pub(super) const PROGRAM: &[SockFilter] = &[
+pub(super) mod abi {
+    use super::super::SockFilter;
+    pub(in super::super) const NR_SECCOMP: core::ffi::c_long = 277;
+    pub(in super::super) const PROGRAM: &[SockFilter] = &[
         SockFilter(0x20, 0x00, 0x00, 0x00000004), // ld   arch
         SockFilter(0x15, 0x01, 0x00, 0x400000f3), // jeq  AUDIT_ARCH_RISCV32      -> riscv32 calls
         SockFilter(0x06, 0x00, 0x00, 0x80000000), // ret  kill_process
@@ -147,12 +178,11 @@ mod abi {
 }
 
 // Answers calls of mips64.
-#[rustfmt::skip]
 #[cfg(all(any(target_arch = "mips64", target_arch = "mips64r6"), target_pointer_width = "64", target_endian = "big"))]
-mod abi {
-    use super::SockFilter;
-    pub(super) const NR_SECCOMP: std::ffi::c_long = 5312;
-    pub(super) const PROGRAM: &[SockFilter] = &[
+pub(super) mod abi {
+    use super::super::SockFilter;
+    pub(in super::super) const NR_SECCOMP: core::ffi::c_long = 5312;
+    pub(in super::super) const PROGRAM: &[SockFilter] = &[
         SockFilter(0x20, 0x00, 0x00, 0x00000004), // ld   arch
         SockFilter(0x15, 0x00, 0x0f, 0x80000008), // jeq  AUDIT_ARCH_MIPS64       else kill_process
         SockFilter(0x20, 0x00, 0x00, 0x00000000), // ld   nr
@@ -183,48 +213,32 @@ mod abi {
     ];
 }
 
-#[rustfmt::skip]
 #[cfg(not(all(target_os = "linux", any(
     all(target_arch = "x86_64", target_pointer_width = "64", target_endian = "little"),
     all(target_arch = "riscv32", target_pointer_width = "32", target_endian = "little"),
     all(any(target_arch = "mips64", target_arch = "mips64r6"), target_pointer_width = "64", target_endian = "big"),
 ))))]
 compile_error!("seccomp filter demo: no program fits this target; add its ABI to the policy's arches");
+}
 
 const SET_MODE_FILTER: c_ulong = 1;
 const GET_ACTION_AVAIL: c_ulong = 2;
 const PR_SET_NO_NEW_PRIVS: c_int = 38;
 const PR_GET_NO_NEW_PRIVS: c_int = 39;
 const FLAGS: c_ulong = 0;
-const ESRCH: i32 = 3;
-const EFAULT: i32 = 14;
-const EINVAL: i32 = 22;
-const EPROTO: i32 = 71;
+const ESRCH: c_int = 3;
+const EFAULT: c_int = 14;
+const EINVAL: c_int = 22;
+const EPROTO: c_int = 71;
 
-/// Puts the filter in force for the calling thread; it cannot be taken back.
-///
-/// It allocates nothing and takes no lock, so that it may run between fork and exec.
-///
-/// # Errors
-///
-/// With an error no filter is in force; end the program then. no_new_privs, once set, stays set.
-///
-/// - `ENOSYS`: the kernel, or a sandbox around this process, has no seccomp(2)
-/// - `EINVAL`: the kernel has no filters, or lacks one of the flags
-/// - `EOPNOTSUPP`: the kernel lacks one of the actions
-/// - `EACCES`: neither no_new_privs nor CAP_SYS_ADMIN
-/// - `ESRCH`: a thread has a filter of its own, so that not all can be confined together
-/// - `EBUSY`: an earlier filter has a listener already
-/// - `ENOMEM`: too long beside the earlier filters of this process
-/// - `EPROTO`: something around this process says that it is done, without doing it
-/// - `ENOEXEC`: the kernel shows calls of this ABI to filters as another's
-/// - others: a sandbox around this process forbids what it takes
-pub fn install() -> Result<()> {
+/// Does what `install` does, without `std`: an error the errno.
+#[allow(dead_code)]
+pub fn install_raw() -> Result<(), c_int> {
     #[cfg(target_arch = "riscv32")]
     require_riscv32_kernel()?;
 
     // Without a program: EFAULT where the kernel has filters and understands the flags.
-    require(EFAULT, set_mode_filter(std::ptr::null()))?;
+    require(EFAULT, set_mode_filter(core::ptr::null()))?;
     // Without instructions: EINVAL. To a sandbox's filter, which sees no memory, this is the very
     // call by which the program is put in force: it answers both alike, or neither.
     let mut fprog = SockFprog {
@@ -238,29 +252,29 @@ pub fn install() -> Result<()> {
         let action: *const u32 = action;
         // SAFETY: it reads an u32.
         if unsafe { syscall(abi::NR_SECCOMP, GET_ACTION_AVAIL, 0 as c_ulong, action) } != 0 {
-            return Err(Error::last_os_error());
+            return Err(errno());
         }
     }
     let (zero, one): (c_ulong, c_ulong) = (0, 1);
     // SAFETY: numbers only.
     if unsafe { prctl(PR_SET_NO_NEW_PRIVS, one, zero, zero, zero) } != 0 {
-        return Err(Error::last_os_error());
+        return Err(errno());
     }
     // A sandbox may say yes and do nothing; with CAP_SYS_ADMIN the kernel would not mind.
     // SAFETY: numbers only.
     match unsafe { prctl(PR_GET_NO_NEW_PRIVS, zero, zero, zero, zero) } {
         1 => {}
-        0 => return Err(Error::from_raw_os_error(EPROTO)),
-        _ => return Err(Error::last_os_error()),
+        0 => return Err(EPROTO),
+        _ => return Err(errno()),
     }
 
     // SAFETY: it points to fprog.
     unsafe { (*pointer).len = PROGRAM.len() as c_ushort };
     match set_mode_filter(pointer) {
-        -1 => Err(Error::last_os_error()),
+        -1 => Err(errno()),
         0 => Ok(()),
         // The TID of a thread that cannot be confined.
-        _ => Err(Error::from_raw_os_error(ESRCH)),
+        _ => Err(ESRCH),
     }
 }
 
@@ -271,32 +285,34 @@ fn set_mode_filter(fprog: *const SockFprog) -> c_long {
     unsafe { syscall(nr, SET_MODE_FILTER, FLAGS, fprog, zero, zero, zero) }
 }
 
-fn require(errno: i32, result: c_long) -> Result<()> {
-    let error = Error::last_os_error();
-    if result != -1 {
-        Err(Error::from_raw_os_error(EPROTO))
-    } else if error.raw_os_error() != Some(errno) {
-        Err(error)
-    } else {
-        Ok(())
+fn require(expected: c_int, result: c_long) -> Result<(), c_int> {
+    match result {
+        -1 if errno() == expected => Ok(()),
+        -1 => Err(errno()),
+        _ => Err(EPROTO),
     }
+}
+
+fn errno() -> c_int {
+    // SAFETY: libc has one for each thread.
+    unsafe { *__errno_location() }
 }
 
 // A riscv64 kernel shows filters the calls of its 32-bit tasks as riscv64's.
 #[rustfmt::skip]
 #[cfg(all(target_arch = "riscv32", target_pointer_width = "32", target_endian = "little"))]
-fn require_riscv32_kernel() -> Result<()> {
+fn require_riscv32_kernel() -> Result<(), c_int> {
     unsafe extern "C" {
-        fn uname(name: *mut u8) -> std::ffi::c_int;
+        fn uname(name: *mut u8) -> c_int;
     }
-    const ENOEXEC: i32 = 8;
+    const ENOEXEC: c_int = 8;
     let mut name = [0u8; 6 * 65]; // struct utsname: six fields of 65 bytes, machine is the fifth
     // SAFETY: it writes a struct utsname.
     if unsafe { uname(name.as_mut_ptr()) } != 0 {
-        return Err(Error::last_os_error());
+        return Err(errno());
     }
     if name[4 * 65..].starts_with(b"riscv32\0") {
         return Ok(());
     }
-    Err(Error::from_raw_os_error(ENOEXEC))
+    Err(ENOEXEC)
 }
