@@ -15,7 +15,7 @@ from command import inside, said, seccompgen
 from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy.modeline import MODELINE, SCHEMA_NAME
-from seccompgen.scan.result import Caller, Caveat
+from seccompgen.scan.result import Caller, Caveat, Lead
 from seccompgen.scan.unknown import Why
 
 if TYPE_CHECKING:
@@ -147,10 +147,11 @@ def test_codes_stay_and_each_has_its_text() -> None:
         " no_caller no_way_here no_code too_much no_call foreign no_way sum no_file no_instruction"
         " relocation frames writable"
     )
-    codes = [str(one) for kinds in (Why, Caller, Caveat) for one in kinds]
+    codes = [str(one) for kinds in (Why, Caller, Caveat, Lead) for one in kinds]
     others = "restart signal_return vdso go_whole pointers loaded started"
-    assert codes == f"{why} {others}".split()
-    assert [*command._WHY, *command._ORIGIN, *command._CAVEAT] == codes
+    leads = "started data library go_whole import lookup call pointer label next"
+    assert codes == f"{why} {others} {leads}".split()
+    assert [*command._WHY, *command._ORIGIN, *command._CAVEAT, *command._LEAD] == codes
 
 
 def test_without_capstone_it_says_what_to_install(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import click
 from seccompgen.cli import common, options
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position, did_you_mean
 from seccompgen.io.console import print_json, say
-from seccompgen.scan.result import Caller, Caveat
+from seccompgen.scan.result import Caller, Caveat, Lead
 from seccompgen.scan.unknown import Why
 
 if TYPE_CHECKING:
@@ -70,6 +70,19 @@ _CAVEAT = {
     Caveat.STARTED: "programs that it starts are not seen; scan them, too",
 }
 
+_LEAD = {
+    Lead.STARTED: "started",
+    Lead.DATA: "address in data",
+    Lead.LIBRARY: "loaded library",
+    Lead.GO_WHOLE: "in a Go program",
+    Lead.IMPORT: "imported",
+    Lead.LOOKUP: "found by dlsym",
+    Lead.CALL: "called",
+    Lead.POINTER: "address made",
+    Lead.LABEL: "label referred to",
+    Lead.NEXT: "run on into",
+}
+
 _HOSTS = {"i386": "x86_64"}
 """ABIs whose programs also run on a kernel of another ABI."""
 
@@ -83,6 +96,23 @@ _HOSTS = {"i386": "x86_64"}
 @click.option("--deny", multiple=True, metavar="NAMES", help="Leave these calls out.")
 @options.default_action
 @click.option("--sites", is_flag=True, help="List the code locations that make each call.")
+@click.option(
+    "--why",
+    multiple=True,
+    metavar="NAMES",
+    help="Show the shortest way from an entry point to each of these calls.",
+)
+@click.option(
+    "--by-import",
+    is_flag=True,
+    help="List the calls that only one import brings.",
+)
+@click.option(
+    "--without",
+    multiple=True,
+    metavar="NAMES",
+    help="Leave out what only these imports of BINARY lead to, as if it never used them.",
+)
 @click.option(
     "--accept-unknown",
     is_flag=True,
@@ -121,12 +151,15 @@ def scan(
     allow: tuple[str, ...],
     deny: tuple[str, ...],
     default_action: str,
+    why: tuple[str, ...],
+    without: tuple[str, ...],
     libraries: tuple[Path, ...],
     directories: tuple[Path, ...],
     root: Path,
     tables: Tables,
     *,
     sites: bool,
+    by_import: bool,
     accept_unknown: bool,
     no_cache: bool,
     as_json: bool,
@@ -141,6 +174,7 @@ def scan(
     """
     from seccompgen.core.model import Action  # noqa: PLC0415
     from seccompgen.policy.modeline import modeline  # noqa: PLC0415
+    from seccompgen.scan import Questions  # noqa: PLC0415
     from seccompgen.scan import scan as scan_one  # noqa: PLC0415
 
     try:
@@ -150,9 +184,15 @@ def scan(
     allowed, denied = _names("--allow", allow), _names("--deny", deny)
     if both := allowed & denied:
         raise InputError(f"allowed and denied: {', '.join(sorted(both))}; choose one")
+    wanted = _names("--why", why)
+    asked = Questions(_without(without, binaries), frozenset(wanted), by_import=by_import)
     with common.progress("reading code") as report:
         how = _means(tables, report, cached=not no_cache)
-        found = [scan_one(path, tables, libraries, directories, root, how) for path in binaries]
+        found = [
+            scan_one(path, tables, libraries, directories, root, how, asked) for path in binaries
+        ]
+    abis = list(dict.fromkeys(one.abi for one in found))
+    _require_known(allowed | denied | wanted, abis, tables)
     calls = _calls(found, allowed, denied, tables)
     content = None
     if output:
@@ -168,12 +208,18 @@ def scan(
     else:
         for one in found:
             _show(one, denied, sites=sites)
+            _show_paths(one, wanted)
+            if by_import:
+                _show_imports(one)
         if output and not refused:
             say(f"wrote {output}" if written else "everything is up to date")
     if refused:
         raise AnswerNo(*map(_diagnostic, unknown), _advice(output))
     for diagnostic in map(_diagnostic, unknown):
         say(diagnostic, err=True)
+    made = {name for one in found for name in one.names}
+    if wanted - made:
+        raise AnswerNo(f"none of the code makes {', '.join(sorted(wanted - made))}")
 
 
 def _means(
@@ -192,12 +238,42 @@ def _means(
     )
 
 
-def _names(option: str, texts: Iterable[str]) -> set[str]:
+def _names(option: str, texts: Iterable[str], what: str = "system call") -> set[str]:
     """Return the names in ``texts``, separated by spaces or commas."""
     names = {name for text in texts for name in text.replace(",", " ").split()}
     if not names and any(text.strip() for text in texts):
-        raise InputError(f"{option}: names no system call")
+        raise InputError(f"{option}: names no {what}")
     return names
+
+
+def _without(texts: tuple[str, ...], binaries: Iterable[Path]) -> frozenset[str]:
+    """Return the names in ``texts``; raise InputError if no program imports one of them."""
+    from seccompgen.scan import imports_of  # noqa: PLC0415
+
+    names = _names("--without", texts, "import")
+    known = frozenset[str]().union(*map(imports_of, binaries)) if names else frozenset[str]()
+    unknown = sorted(names - known)
+    if unknown:
+        programs = ", ".join(binary.name for binary in binaries)
+        raise InputError(
+            *(
+                f"--without: {programs} does not import {name!r}{did_you_mean(name, known)}"
+                for name in unknown
+            )
+        )
+    return frozenset(names)
+
+
+def _require_known(names: set[str], abis: list[Abi], tables: Tables) -> None:
+    """Raise InputError unless each of ``names`` is a call of one of ``abis``."""
+    known = {name for abi in abis for name in tables.tables[abi.name].numbers}
+    where = ", ".join(abi.name for abi in abis)
+    problems = [
+        f"unknown system call {name!r} on {where}{did_you_mean(name, known)}"
+        for name in sorted(names - known)
+    ]
+    if problems:
+        raise InputError(*problems)
 
 
 def _calls(
@@ -205,16 +281,6 @@ def _calls(
 ) -> dict[Abi, list[str]]:
     """Return the names that the policy will allow, by ABI."""
     abis = list(dict.fromkeys(one.abi for one in found))
-    known = {name for abi in abis for name in tables.tables[abi.name].numbers}
-    unknown = sorted((allowed | denied) - known)
-    if unknown:
-        where = ", ".join(abi.name for abi in abis)
-        raise InputError(
-            *(
-                f"unknown system call {name!r} on {where}{did_you_mean(name, known)}"
-                for name in unknown
-            )
-        )
     calls: dict[Abi, list[str]] = {}
     for abi in abis:
         numbers = tables.tables[abi.name].numbers
@@ -262,6 +328,9 @@ def _heading(found: list[Scan], *, accept: bool) -> list[str]:
     lines += [f"  {name} (sha256 {sha256})" for name, sha256 in files]
     caveats = dict.fromkeys(caveat for one in found for caveat in one.caveats)
     lines += [f"Note: {_CAVEAT[caveat]}." for caveat in caveats]
+    without = sorted({name for one in found for name in one.without})
+    if without:
+        lines.append(f"It lacks what only these imports lead to: {', '.join(without)}.")
     unknown = [one for result in found for one in result.unknown]
     if accept and unknown:
         lines.append("It lacks what is called here, where the number is unknown:")
@@ -289,11 +358,38 @@ def _show(found: Scan, denied: set[str], *, sites: bool) -> None:
         f"{found.path} ({kind}): {len(found.names)} system calls, from {len(found.sites)} sites"
         f"{lost}, in {len(found.files)} file{'s' if len(found.files) > 1 else ''}"
     )
+    if found.without:
+        say(f"without what only these imports lead to: {', '.join(found.without)}")
     left_out = sorted(denied & set(found.names))
     if left_out:
         say(f"denied: {', '.join(left_out)}")
     for caveat in found.caveats:
         say(f"note: {_CAVEAT[caveat]}", err=True)
+
+
+def _show_paths(found: Scan, wanted: set[str]) -> None:
+    for name, path in found.paths.items():
+        say(f"{name}: {Path(path.site.path).name}:{path.site.address:#x}, the shortest way to it:")
+        for step in path.steps:
+            imported = f" as {step.name}" if step.name not in {"", step.spot.function} else ""
+            where = f"{Path(step.spot.path).name} {_place(step.spot)}"
+            say(f"  {_LEAD[step.lead]:16} {where}{imported}")
+    for one in found.implied:
+        if one.name in wanted - found.paths.keys():
+            say(f"{one.name}: {_ORIGIN[one.origin]}")
+
+
+def _show_imports(found: Scan) -> None:
+    name = Path(found.path).name
+    if not found.imports:
+        say(f"{name} imports nothing")
+        return
+    say(f"calls that only one import of {name} brings, of all that it leads to:")
+    bringing = [one for one in found.imports if one.alone]
+    for one in bringing:
+        say(f"{len(one.alone):6} of {len(one.reached):<4} {one.name}: {', '.join(one.alone)}")
+    others = len(found.imports) - len(bringing)
+    say(f"none alone: {others} other import{'' if others == 1 else 's'}")
 
 
 def _place(spot: Spot | Unknown) -> str:
@@ -343,6 +439,21 @@ def _as_json(found: Scan) -> dict[str, object]:
                 "leads_on": one.why.leads_on,
             }
             for one in found.unknown
+        ],
+        "without": list(found.without),
+        "paths": {
+            name: {
+                "steps": [
+                    {**step.spot._asdict(), "kind": step.lead, "import": step.name}
+                    for step in path.steps
+                ],
+                "site": asdict(path.site),
+            }
+            for name, path in found.paths.items()
+        },
+        "imports": [
+            {"name": one.name, "alone": list(one.alone), "reached": list(one.reached)}
+            for one in found.imports
         ],
         "notes": [{"kind": one, "text": _CAVEAT[one]} for one in found.caveats],
     }

@@ -6,13 +6,24 @@ as an ``image`` (``symbol_tables``, ``relocations``, ``frames``, and ``pclntab``
 instruction leads to code, ``jumps`` finds the targets of computed jumps. ``analysis`` collects the
 facts of all functions, and ``kept`` caches them. ``graph`` finds the code that can run, ``values``
 the numbers with which it enters the kernel (``idioms`` those that pass through memory). Whatever is
-not understood is reported as ``unknown``. ``processor`` is the interface to processors; ``x86`` and
-``arm64`` implement it, with ``jump_tables``, ``vectors`` for instructions newer than the
-disassembler, and ``stack_escape`` for addresses that leave a function.
+not understood is reported as ``unknown``. ``reasons`` says why a call is there. ``processor`` is
+the interface to processors; ``x86`` and ``arm64`` implement it, with ``jump_tables``, ``vectors``
+for instructions newer than the disassembler, and ``stack_escape`` for addresses that leave a
+function.
 """
 
 from seccompgen.scan.kept import Kept
 from seccompgen.scan.result import ImpliedCall, Scan, Site, Unknown
-from seccompgen.scan.scanner import ScanOptions, scan
+from seccompgen.scan.scanner import Questions, ScanOptions, imports_of, scan
 
-__all__ = ["ImpliedCall", "Kept", "Scan", "ScanOptions", "Site", "Unknown", "scan"]
+__all__ = [
+    "ImpliedCall",
+    "Kept",
+    "Questions",
+    "Scan",
+    "ScanOptions",
+    "Site",
+    "Unknown",
+    "imports_of",
+    "scan",
+]

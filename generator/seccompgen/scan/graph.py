@@ -10,11 +10,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.scan.analysis import KnownAnalysis
 from seccompgen.scan.code import code_of
+from seccompgen.scan.result import Lead
 from seccompgen.scan.unknown import Why
 from seccompgen.scan.ways import Goes, ImageAddress, Imports
 
@@ -43,6 +43,18 @@ class Entrance(NamedTuple):
     foreign: bool
 
 
+class Origin(NamedTuple):
+    """An origin of control in the image with index ``image``; ``name`` is that of an import."""
+
+    image: int
+    lead: Lead
+    name: str = ""
+
+
+Cause: TypeAlias = ImageAddress | Origin
+"""The start of a function, or an origin: what leads to a function or an import."""
+
+
 @dataclass(frozen=True, slots=True)
 class CodeGraph:
     """The code that can run.
@@ -51,7 +63,7 @@ class CodeGraph:
     arrives in the middle of an apparent instruction. ``callers`` are the cells that lead to a
     location. ``taken`` are locations that may be reached by a pointer. ``exports`` are the
     locations of each exported name. ``unclear`` are locations whose targets are unknown, with the
-    reason and a detail.
+    reason and a detail. ``leads`` lists what each cause leads to.
     """
 
     images: tuple[Image, ...]
@@ -64,6 +76,7 @@ class CodeGraph:
     exports: Mapping[str, Sequence[ImageAddress]]
     overlays: tuple[ImageAddress, ...]
     unclear: Mapping[ImageAddress, tuple[Why, str]]
+    leads: Mapping[Cause, Mapping[Cause, None]]
 
     def read(self, cell: ImageAddress) -> DecodedFunction:
         """Return the function that starts at ``cell``, decoded."""
@@ -124,14 +137,15 @@ def explore(
     machine: Machine,
     analyses: Sequence[Analysis],
     loaded: Iterable[int] = (),
+    without: Iterable[str] = (),
 ) -> CodeGraph:
     """Find the code of ``images`` that can run; the first image is the program.
 
-    All exported functions of images whose index is in ``loaded`` can run.
+    All exported functions of images whose index is in ``loaded`` can run. The program is taken not
+    to use its imports ``without``.
     """
-    return _Explorer(
-        images, machine, tuple(map(KnownAnalysis, analyses)), frozenset(loaded)
-    ).graph()
+    known = tuple(map(KnownAnalysis, analyses))
+    return _Explorer(images, machine, known, frozenset(loaded), frozenset(without)).graph()
 
 
 class _Explorer:
@@ -141,11 +155,13 @@ class _Explorer:
         machine: Machine,
         known: tuple[KnownAnalysis, ...],
         loaded: frozenset[int],
+        without: frozenset[str],
     ) -> None:
         self.images = images
         self.machine = machine
         self.known = known
         self.loaded = loaded
+        self.without = without
         self.exports: dict[str, list[ImageAddress]] = defaultdict(list)
         for i, image in enumerate(images):
             for name, addresses in image.exports.items():
@@ -157,27 +173,28 @@ class _Explorer:
         self.entrances: list[Entrance] = []
         self.unclear: dict[ImageAddress, tuple[Why, str]] = {}
         self.overlays: set[ImageAddress] = set()
-        self.asking: set[int] = set()
-        """The images that look up functions by name, or that may pass names to images that do."""
+        self.leads: dict[Cause, dict[Cause, None]] = defaultdict(dict)
 
     def graph(self) -> CodeGraph:
         for i, (image, known) in enumerate(zip(self.images, self.known, strict=True)):
             analysis = known.analysis
+            data, roots = Origin(i, Lead.DATA), frozenset(image.roots)
+            started = Origin(i, Lead.STARTED)
             for address in analysis.taken:
-                self._take(ImageAddress(i, address))
+                self._take(started if address in roots else data, ImageAddress(i, address))
             for address in analysis.reached:
-                self._reach(ImageAddress(i, address))
+                self._reach(data, ImageAddress(i, address))
             for name in analysis.imported:
-                self._take_import(i, name)
+                self._take_import(data, i, name)
             for address, why, detail in image.unread:
                 self.unclear[ImageAddress(i, address)] = why, detail
             if image.is_go:
                 for facts in analysis.functions:
-                    self._reach(ImageAddress(i, facts.start))
+                    self._reach(Origin(i, Lead.GO_WHOLE), ImageAddress(i, facts.start))
             if i in self.loaded:
                 for found in image.exports.values():
                     for address in found:
-                        self._take(ImageAddress(i, address))
+                        self._take(Origin(i, Lead.LIBRARY), ImageAddress(i, address))
         while self.waiting:
             self._follow(self.waiting.pop())
         return CodeGraph(
@@ -191,78 +208,86 @@ class _Explorer:
             exports=self.exports,
             overlays=tuple(sorted(self.overlays)),
             unclear=self.unclear,
+            leads=self.leads,
         )
 
-    def _reach(self, place: ImageAddress) -> None:
+    def _reach(self, cause: Cause, place: ImageAddress) -> None:
         known = self.known[place.image]
         for facts in known.at(place.address):
             start = ImageAddress(place.image, facts.start)
+            self.leads[cause][start] = None
             if start not in self.cells:
                 self.cells[start] = facts
                 self.waiting.append(start)
                 if facts.start in known.overlays:
                     self.overlays.add(start)
 
-    def _take(self, place: ImageAddress) -> None:
-        if place not in self.taken:
-            self.taken.add(place)
-            self._reach(place)
+    def _take(self, cause: Cause, place: ImageAddress) -> None:
+        self.taken.add(place)
+        self._reach(cause, place)
 
-    def _take_import(self, number: int, name: str) -> None:
-        self._import(number, name)
-        for place in self.exports.get(name, ()):
-            self._take(place)
+    def _take_import(self, cause: Cause, number: int, name: str) -> None:
+        for place in self._import(cause, number, name):
+            self._take(Origin(number, Lead.IMPORT, name), place)
 
-    def _import(self, number: int, name: str) -> None:
-        """Note that image ``number`` imports ``name``.
+    def _import(self, cause: Cause, number: int, name: str) -> Sequence[ImageAddress]:
+        """Note that image ``number`` imports ``name``, and return its functions.
 
         With dlsym(), it can get all exports whose names are in its data, or in the data of images
         that may have passed it the name: those that use one of its exports.
         """
-        if name not in _BY_NAME:
-            return
-        waiting = [number]
-        while waiting:
-            asking = waiting.pop()
-            if asking in self.asking:
-                continue
-            self.asking.add(asking)
-            waiting += [
-                i for i, used in enumerate(self.uses) if used & set(self.images[asking].exports)
-            ]
-            for other in sorted(self.images[asking].texts & self.exports.keys()):
-                self._take_import(asking, other)
+        if self._is_out(number, name):
+            return ()
+        origin = Origin(number, Lead.IMPORT, name)
+        self.leads[cause][origin] = None
+        if name in _BY_NAME:
+            self._look_up(origin, number)
+        places = self.exports.get(name, ())
+        for place in places:
+            self._reach(origin, place)
+        return places
 
-    @cached_property
-    def uses(self) -> list[set[str]]:
-        """The names that each image imports."""
-        return [{*image.slots.values(), *image.imported_pointers} for image in self.images]
+    def _is_out(self, number: int, name: str) -> bool:
+        return number == 0 and name in self.without
+
+    def _look_up(self, cause: Cause, number: int) -> None:
+        asking = Origin(number, Lead.LOOKUP)
+        is_new = asking not in self.leads
+        self.leads[cause][asking] = None
+        if not is_new:
+            return
+        self.leads[asking] = {}
+        for i, image in enumerate(self.images):
+            if not image.imports.isdisjoint(self.images[number].exports):
+                self._look_up(asking, i)
+        for name in sorted(self.images[number].texts & self.exports.keys()):
+            for place in self.exports[name]:
+                self._take(asking, place)
 
     def _follow(self, cell: ImageAddress) -> None:
         """Follow all that leads out of one function."""
         facts, number = self.cells[cell], cell.image
         for address in facts.goes:
             self.callers[ImageAddress(number, address)].add(cell)
-            self._reach(ImageAddress(number, address))
+            self._reach(cell, ImageAddress(number, address))
         for address in facts.takes:
-            self._take(ImageAddress(number, address))
+            self._take(cell, ImageAddress(number, address))
         for address in facts.reaches:
-            self._reach(ImageAddress(number, address))
+            self._reach(cell, ImageAddress(number, address))
         for name in facts.imports:
-            self._import(number, name)
-            if name not in self.exports and name not in self.images[number].weak:
+            missing = name not in self.exports and name not in self.images[number].weak
+            if missing and not self._is_out(number, name):
                 self.unclear[cell] = Why.NO_FILE, name
-            for place in self.exports.get(name, ()):
+            for place in self._import(cell, number, name):
                 self.callers[place].add(cell)
-                self._reach(place)
         for name in facts.takes_imports:
-            self._take_import(number, name)
+            self._take_import(cell, number, name)
         for address, foreign in facts.entrances:
             self.entrances.append(Entrance(ImageAddress(number, address), foreign))
         for address, why, detail in facts.unclear:
             self.unclear[ImageAddress(number, address)] = why, detail
         if facts.after is not None and not self._never_returns(number, facts.after):
-            self._reach(ImageAddress(number, facts.end))
+            self._reach(cell, ImageAddress(number, facts.end))
 
     def _never_returns(self, number: int, called: int | str) -> bool:
         targets = (

@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seccompgen.scan.unknown import Why
+from seccompgen.scan.values import EnteredNumber
 from seccompgen.scan.ways import ImageAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from seccompgen.scan.values import EnteredNumber, NumberFollower
+    from seccompgen.scan.values import NumberFollower
 
 _GO_HANDLER = "runtime.runPerThreadSyscall"
 _GO_REQUEST = "syscall.runtime_doAllThreadsSyscall"
@@ -145,5 +146,6 @@ def resolve(
     asked_for = {number_of(name) for name in GLIBC_SETXID} & seen - {None}
     for handler in handlers:
         for number in sorted(filter(None, asked_for)):
-            found[handler._replace(number=number, reason=None, detail="", lost=None)] = None
+            echo = EnteredNumber(handler.site, number, is_echo=True)
+            found[echo] = None
     return list(found)

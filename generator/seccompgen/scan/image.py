@@ -96,6 +96,11 @@ class Image:
         """True for a Go program without C code, which would have brought an .eh_frame."""
         return self.is_go and not self.frames
 
+    @cached_property
+    def imports(self) -> frozenset[str]:
+        """The names that the file imports."""
+        return frozenset(self.slots.values()) | self.imported_pointers
+
     def in_code(self, address: int) -> bool:
         """Return True if ``address`` is in a range of instructions."""
         return any(span.start <= address < span.end for span in self.code)

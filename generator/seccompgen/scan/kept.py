@@ -70,20 +70,21 @@ class Kept:
     def add(
         self,
         made: Iterable[tuple[Image, Analysis]],
-        result: tuple[Sequence[Binary], Iterable[int], Scan],
+        result: tuple[Sequence[Binary], Iterable[int], Scan] | None,
     ) -> None:
         """Store the analyses ``made`` and a result; drop entries that were not read for 30 days."""
-        binaries, loaded, scan = result
-        entries = [(self._of_image(image.sha256), analysis) for image, analysis in made]
-        whole = _scan_as_json(scan)
+        entries = [(self._of_image(image.sha256), _json(analysis)) for image, analysis in made]
+        if result:
+            binaries, loaded, scan = result
+            entries.append((self._of_result(binaries, loaded), _json(_scan_as_json(scan))))
+        if not entries:
+            return
         with opened(self._directory) as place, contextlib.suppress(OSError):
             # Somebody may have edited the source after this run loaded it.
             if place is None or not self._code or fingerprint() != self._code:
                 return
-            for name, analysis in entries:
-                write_entry(place, name, _json(analysis))
-            written = write_entry(place, self._of_result(binaries, loaded), _json(whole))
-            drop_unused(place, before=written - KEPT_SECONDS)
+            written = [write_entry(place, name, content) for name, content in entries]
+            drop_unused(place, before=written[-1] - KEPT_SECONDS)
 
     def _of_image(self, content: str) -> str:
         return sha256(repr((self._code, content)).encode())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from seccompgen.core.abis import Abi
     from seccompgen.scan.unknown import Why
 
@@ -33,6 +35,31 @@ class Caveat(StrEnum):
     """libraries that the program loads while it runs are not seen"""
     STARTED = "started"
     """programs that the program starts are not seen"""
+
+
+class Lead(StrEnum):
+    """The way in which something leads to a function. The value is its code in output."""
+
+    STARTED = "started"
+    """the kernel or the loader starts it: an entry point, initialiser or finaliser"""
+    DATA = "data"
+    """its address is in the data of a file"""
+    LIBRARY = "library"
+    """it is exported by a library that the program loads while it runs"""
+    GO_WHOLE = "go_whole"
+    """all of a Go program can run"""
+    IMPORT = "import"
+    """a function uses it by its name"""
+    LOOKUP = "lookup"
+    """a function may look up its name with dlsym()"""
+    CALL = "call"
+    """a function calls it, or jumps to it"""
+    POINTER = "pointer"
+    """a function makes its address"""
+    LABEL = "label"
+    """a function refers to code within it"""
+    NEXT = "next"
+    """a function runs on into it"""
 
 
 class Spot(NamedTuple):
@@ -84,12 +111,39 @@ class ImpliedCall:
     origin: Caller
 
 
+class Step(NamedTuple):
+    """A function on the way to a call, and how the one before leads there.
+
+    ``name`` is the one by which it is imported, or "".
+    """
+
+    lead: Lead
+    spot: Spot
+    name: str
+
+
+class CallPath(NamedTuple):
+    """The shortest way from an origin of control to a call, and the location that determines it."""
+
+    steps: tuple[Step, ...]
+    site: Site
+
+
+class ImportedCalls(NamedTuple):
+    """The calls that an import of the program leads to: those ``alone`` need it, and all."""
+
+    name: str
+    alone: tuple[str, ...]
+    reached: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Scan:
     """The calls that one program can make.
 
     ``files`` are those that were read, the program first, each with its sha256. ``caveats`` list
-    what the result leaves out or overestimates.
+    what the result leaves out or overestimates. ``without`` are imports that the program is taken
+    not to use. ``paths``, by call, and ``imports`` are there if they were asked for.
     """
 
     path: str
@@ -100,6 +154,9 @@ class Scan:
     implied: tuple[ImpliedCall, ...]
     unknown: tuple[Unknown, ...]
     caveats: tuple[Caveat, ...]
+    without: tuple[str, ...] = ()
+    paths: Mapping[str, CallPath] = field(default_factory=dict)
+    imports: tuple[ImportedCalls, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

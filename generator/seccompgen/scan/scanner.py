@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position
@@ -14,6 +14,7 @@ from seccompgen.scan.graph import explore
 from seccompgen.scan.idioms import resolve
 from seccompgen.scan.layout import machine_for
 from seccompgen.scan.libraries import load
+from seccompgen.scan.reasons import call_paths, imported_calls
 from seccompgen.scan.result import Caller, Caveat, ImpliedCall, Scan, Site, Spot, Unknown
 from seccompgen.scan.unknown import Why
 from seccompgen.scan.values import NumberFollower
@@ -49,6 +50,30 @@ class ScanOptions:
 ALONE = ScanOptions()
 
 
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Further questions about a program.
+
+    ``without`` are imports that it is taken not to use. ``why`` are calls to show the shortest way
+    to; with ``by_import``, the result has the calls that each import leads to.
+    """
+
+    without: frozenset[str] = frozenset()
+    why: frozenset[str] = frozenset()
+    by_import: bool = False
+
+
+NO_QUESTIONS = Questions()
+
+
+def require_disassembler() -> None:
+    """Raise OutsideError if capstone is not installed."""
+    if not importlib.util.find_spec("capstone"):
+        raise OutsideError(
+            "scan needs capstone, which is not installed: pip install 'seccompgen[scan]'"
+        )
+
+
 def scan(
     path: Path,
     tables: Tables,
@@ -56,6 +81,7 @@ def scan(
     directories: Sequence[Path],
     root: Path,
     means: ScanOptions = ALONE,
+    asked: Questions = NO_QUESTIONS,
 ) -> Scan:
     """Find the calls that the program at ``path`` can make.
 
@@ -65,17 +91,15 @@ def scan(
 
     ``means`` do not affect the result.
     """
-    if not importlib.util.find_spec("capstone"):
-        raise OutsideError(
-            "scan needs capstone, which is not installed: pip install 'seccompgen[scan]'"
-        )
+    require_disassembler()
     program = read_binary(path)
     if program.abi.name not in tables.tables:
         raise InputError(f"Linux {tables.tag} has no {program.abi.name}")
     binaries = load(program, libraries, directories, root)
     extra = {str(one) for one in libraries}
     loaded = [i for i, binary in enumerate(binaries) if binary.path in extra]
-    result = means.kept.result(binaries, loaded) if means.kept else None
+    is_plain = asked == NO_QUESTIONS
+    result = means.kept.result(binaries, loaded) if means.kept and is_plain else None
     if result:
         return result
     images = tuple(map(image_of, binaries))
@@ -90,19 +114,36 @@ def scan(
     new = tuple(image for image, known in zip(images, kept, strict=True) if known is None)
     made = dict(zip(new, analyse(new, means.spread, means.report), strict=True))
     found = [known or made[image] for image, known in zip(images, kept, strict=True)]
-    graph = explore(images, machine_for(program.abi), found, loaded)
-    result = _result(str(path), graph, tables.tables[program.abi.name])
+    graph = explore(images, machine_for(program.abi), found, loaded, asked.without)
+    result, requested = _result(str(path), graph, tables.tables[program.abi.name])
     if means.kept:
-        means.kept.add(made.items(), (binaries, loaded, result))
-    return result
+        means.kept.add(made.items(), (binaries, loaded, result) if is_plain else None)
+    return result if is_plain else _answered(result, requested, graph, asked)
 
 
-def _result(path: str, graph: CodeGraph, table: Table) -> Scan:
+def _answered(result: Scan, requested: Sequence[Site], graph: CodeGraph, asked: Questions) -> Scan:
+    """Return ``result`` with the answers to the questions ``asked``."""
+    return replace(
+        result,
+        without=tuple(sorted(asked.without & graph.images[0].imports)),
+        paths=call_paths(graph, [one for one in requested if one.name in asked.why]),
+        imports=imported_calls(graph, requested) if asked.by_import else (),
+    )
+
+
+def imports_of(path: Path) -> frozenset[str]:
+    """Return the names that the program at ``path`` imports; raises as `scan` does."""
+    require_disassembler()
+    return image_of(read_binary(path)).imports
+
+
+def _result(path: str, graph: CodeGraph, table: Table) -> tuple[Scan, tuple[Site, ...]]:
+    """Return the result, and its sites without those that repeat the calls of others."""
     images = graph.images
-    sites, unknown = _sites(graph, table)
+    sites, echoes, unknown = _sites(graph, table)
     unknown |= {_unknown(graph, place, *reason) for place, reason in graph.unclear.items()}
     implied = tuple(_implied(images, table, {site.name for site in sites}))
-    return Scan(
+    result = Scan(
         path=path,
         abi=images[0].abi,
         is_go=images[0].is_go,
@@ -112,9 +153,11 @@ def _result(path: str, graph: CodeGraph, table: Table) -> Scan:
         unknown=tuple(sorted(unknown)),
         caveats=tuple(_caveats(graph, {site.name for site in sites})),
     )
+    return result, tuple(site for site in sites if site not in echoes)
 
 
-def _sites(graph: CodeGraph, table: Table) -> tuple[tuple[Site, ...], set[Unknown]]:
+def _sites(graph: CodeGraph, table: Table) -> tuple[tuple[Site, ...], set[Site], set[Unknown]]:
+    """Return the sites, those that repeat the calls of others, and what is unknown."""
     follower = NumberFollower(graph)
     values: dict[EnteredNumber, None] = {}
     unknown: set[Unknown] = set()
@@ -124,6 +167,7 @@ def _sites(graph: CodeGraph, table: Table) -> tuple[tuple[Site, ...], set[Unknow
         else:
             values.update(dict.fromkeys(follower.numbers(entrance.place)))
     sites: set[Site] = set()
+    echoes: set[Site] = set()
     for value in resolve(follower, values, table.numbers.get):
         name = None if value.number is None else table.names.get(value.number)
         if value.number is None:
@@ -132,8 +176,11 @@ def _sites(graph: CodeGraph, table: Table) -> tuple[tuple[Site, ...], set[Unknow
         elif name is None:
             unknown.add(_unknown(graph, value.site, Why.NO_CALL, f"{value.number:#x}"))
         else:
-            sites.add(Site(*_spot(graph, value.site), name, value.number))
-    return tuple(sorted(sites)), unknown
+            site = Site(*_spot(graph, value.site), name, value.number)
+            sites.add(site)
+            if value.is_echo:
+                echoes.add(site)
+    return tuple(sorted(sites)), echoes, unknown
 
 
 def _unknown(

@@ -24,7 +24,7 @@ class EnteredNumber(NamedTuple):
 
     ``site`` is the instruction that determines it: the one that enters the kernel, or the call of a
     function that gets the number as an argument. ``lost`` is where it could not be followed
-    further.
+    further. ``is_echo`` is True where the call is made again that other code was seen to request.
     """
 
     site: ImageAddress
@@ -32,6 +32,7 @@ class EnteredNumber(NamedTuple):
     reason: Why | None = None
     detail: str = ""
     lost: ImageAddress | None = None
+    is_echo: bool = False
 
 
 class _State(NamedTuple):
