@@ -3,10 +3,18 @@
 
 - compute_only: Compute only: nothing but the data and the open descriptors that it has.
   An allowlist.
+- no_escape: No escape: this process and all that it starts reach into no other process,
+  and not for the kernel or
 - no_exec: No exec: this process and its children never become another program. A
+  blocklist.
+- no_listen: No listen: this process and all that it starts take no connections. A
   blocklist.
 - no_network: No network: this process and all that it starts create no sockets but
   AF_UNIX. A blocklist.
+- no_path_sockets: No path sockets: this process and all that it starts reach no AF_UNIX
+  socket by its name. A blocklist.
+- sandboxed_code: Sandboxed code: this process and all that it starts connect, and do with
+  files what their user may,
 - web_worker: Web worker: serves HTTP on a listening socket that it inherited. An
   allowlist.
 

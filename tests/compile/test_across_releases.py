@@ -37,6 +37,10 @@ STOCK_ABIS = {
     "compute_only": ["x86_64", "loongarch64", "mips"],
     "no_exec": ["i386", "arm", "aarch64", "alpha"],
     "no_network": ["x86_64", "i386", "aarch64", "loongarch64", "s390x", "mips64el", "alpha"],
+    "no_path_sockets": ["mips"],
+    "no_escape": ["i386"],
+    "no_listen": ["s390x"],
+    "sandboxed_code": ["aarch64"],
     "web_worker": ["aarch64"],
 }
 """ABIs of stock policies; loongarch64 came after v5.10. Larger policies are tried on fewer."""

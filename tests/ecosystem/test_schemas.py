@@ -25,7 +25,7 @@ SCHEMAS = Path("/usr/share/gocode/src/github.com/opencontainers/runtime-spec/sch
 needs_schemas = pytest.mark.skipif(
     not SCHEMAS.is_dir(), reason="needs golang-github-opencontainers-specs-dev"
 )
-STOCK = ["no_network", "no_exec", "compute_only", "web_worker"]
+STOCK = ["no_network", "no_exec", "compute_only", "web_worker", "sandboxed_code"]
 
 
 @cache

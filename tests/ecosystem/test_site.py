@@ -165,8 +165,12 @@ def test_the_gallery_opens_reports_in_which_calls_can_be_tried(page: Page) -> No
     names = page.locator("h2").all_inner_texts()
     assert [name.rstrip("¶") for name in names] == [
         "compute_only",
+        "no_escape",
         "no_exec",
+        "no_listen",
         "no_network",
+        "no_path_sockets",
+        "sandboxed_code",
         "web_worker",
     ]
     page.locator(".md-button").nth(1).click()

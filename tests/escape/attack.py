@@ -43,6 +43,9 @@ class Attack:
 
 ATTACKS: "list[Attack]" = []
 
+COMPOSED = {"sandboxed_code": ("no_path_sockets", "no_escape", "no_listen")}
+"""By policy, those that it includes, whose promises it makes under the same labels."""
+
 
 def attack(*, abis: "tuple[str, ...]" = (), **against: str) -> "Callable[[Body], Body]":
     """Register an attack on a promise of each policy: ``@attack(no_exec="programs")``."""
@@ -77,6 +80,11 @@ def _register(
     body: Body, against: "dict[str, str]", abis: "tuple[str, ...]", *, outside: bool
 ) -> Body:
     name = getattr(body, "__name__", "")
+    if not outside:
+        for composed, layers in COMPOSED.items():
+            for layer in layers:
+                if layer in against:
+                    against = {composed: against[layer], **against}
     ATTACKS.append(Attack(name, body, dict(against), outside, abis))
     return body
 

@@ -9,7 +9,7 @@ from escape.attack import Outcome
 if TYPE_CHECKING:
     from escape.attack import Attack
 
-ANSWERS = {"EPERM", "EACCES", "ENOSYS", "ENOTTY"}
+ANSWERS = {"EPERM", "EACCES", "ENOSYS", "ENOTTY", "EAFNOSUPPORT", "EPROTONOSUPPORT"}
 """The errnos with which the stock policies refuse."""
 
 _NOT_HERE = {

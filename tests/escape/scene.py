@@ -16,7 +16,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable
-from typing import Optional
+from typing import NoReturn, Optional
 
 from escape.foreign import PROGRAMS, elf
 
@@ -215,6 +215,10 @@ class Scene:
         ctypes.memmove(address, content, len(content))
         return address
 
+    def has_direct_sockets(self) -> bool:
+        """Say if the C library makes sockets by socket(2); Debian's takes socketcall(2) on two."""
+        return self.abi not in ("i386", "s390x")
+
     def privileged(self) -> None:
         if os.geteuid():
             raise Unavailable("only root can do that")
@@ -405,7 +409,7 @@ class Scene:
         return ["sh", "-c", f"exit {ESCAPED}"]
 
 
-def narrow() -> None:
+def narrow() -> NoReturn:
     """Say that there is no room for garbage above an ``int``."""
     raise Unavailable("registers have no more than 32 bits")
 

@@ -387,3 +387,23 @@ def test_a_letter_that_no_yaml_has_is_an_error_at_its_place(name: str, tmp_path:
         load_policy(tmp_path / name, shipped_tables())
     (one,) = caught.value.diagnostics
     assert str(one.position).endswith(f"{name}:2:23")
+
+
+def test_included_files_may_refuse_the_same(tmp_path: Path) -> None:
+    """Each holds without the others; what one of them permits or kills is said as ever."""
+    one = HEAD + "syscalls:\n- {action: errno(EACCES), names: [read, '@keyring']}\n"
+    (tmp_path / "one.yml").write_text(one)
+    other = tmp_path / "other.yml"
+    both = "include: [one.yml, other.yml]\n" + HEAD + "syscalls: []\n"
+    rules = "syscalls:\n- {action: errno(EPERM), names: [read, '@keyring']}\n"
+    other.write_text(HEAD + rules)
+    assert notes(tmp_path, both) == []
+    other.write_text(HEAD + rules.replace("errno(EPERM)", "kill_process"))
+    assert len(errors(tmp_path, both)) == 2
+    # In the file itself it is a mistake.
+    own = "include: [one.yml]\n" + HEAD + rules
+    assert len(errors(tmp_path, own)) == 2
+    assert len(notes(tmp_path, own.replace("EPERM", "EACCES"))) == 2
+    other.write_text(HEAD + rules + rules.removeprefix("syscalls:\n"))
+    (tmp_path / "one.yml").write_text(HEAD + "syscalls: []\n")
+    assert len(notes(tmp_path, both)) == 2

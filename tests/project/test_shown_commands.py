@@ -120,6 +120,7 @@ def test_nobody_is_left_out() -> None:
         "docs/ci.md": 1,
         "docs/diff.md": 1,
         "docs/installing.md": 4,
+        "docs/layers.md": 1,
         "docs/proof.md": 3,
         "docs/record.md": 1,
         "docs/scan.md": 1,

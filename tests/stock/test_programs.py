@@ -104,6 +104,10 @@ def test_each_has_a_program_for_every_abi_that_it_can_speak_for() -> None:
         "no_exec": {*NAMES},
         "compute_only": {*INSPECTED},
         "web_worker": {*SERVING},
+        "no_path_sockets": {*NAMES},
+        "no_escape": {*NAMES},
+        "no_listen": {*NAMES},
+        "sandboxed_code": {*NAMES},
     }
 
 

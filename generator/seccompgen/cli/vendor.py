@@ -58,7 +58,7 @@ def vendor(
 ) -> None:
     """Put filters and their runtime into an application, as the package DEST.
 
-    A POLICY is a file, the name of a stock policy (no_network, no_exec, compute_only, web_worker),
+    A POLICY is a file, the name of a stock policy (no_network, sandboxed_code, compute_only ...),
     or a directory, for all policies in it. DEST then holds these filters and no others; its
     manifest says what they were made from. With DEST alone, it is brought to what its manifest
     says, from the policies as they are now.

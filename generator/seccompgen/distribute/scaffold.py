@@ -41,6 +41,8 @@ class _StockStart:
 
 
 _NO_PROGRAMS = _Probe("other_programs", "import os; os.execv('/bin/true', ['true'])")
+_UNIX_SOCKETS = _Probe("unix_sockets", "import socket; socket.socket(socket.AF_UNIX)")
+_PAIRS = _Probe("pairs", "import socket; socket.socketpair()")
 _MORE_REFUSED = ("To refuse more, for example", "errno(EPERM)", "ptrace, process_vm_writev")
 _KINDS = {
     "no_network": _StockStart(
@@ -58,6 +60,23 @@ _KINDS = {
         _NO_PROGRAMS,
         _Probe("imports", "import http.server"),
         *("If your program needs more, for example upstreams to ask", "allow", "socket, connect"),
+    ),
+    "no_path_sockets": _StockStart(_UNIX_SOCKETS, _PAIRS, *_MORE_REFUSED),
+    "no_listen": _StockStart(
+        _Probe("servers", "import socket; socket.create_server(('127.0.0.1', 0))"),
+        _Probe("sockets", "import socket; socket.socket()"),
+        *_MORE_REFUSED,
+    ),
+    "no_escape": _StockStart(
+        _Probe(
+            "terminal_input",
+            "import fcntl, os, termios; fcntl.ioctl(os.pipe()[0], termios.TIOCSTI, b'x')",
+        ),
+        _Probe("threads", "import threading; threading.Thread(target=print).start()"),
+        *("To refuse more, for example", "errno(EPERM)", "setuid, setgid"),
+    ),
+    "sandboxed_code": _StockStart(
+        _UNIX_SOCKETS, _PAIRS, "To refuse more, for example", "errno(EPERM)", "setuid, setgid"
     ),
 }
 ATTRIBUTES_NAME = ".gitattributes"

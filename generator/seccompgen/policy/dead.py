@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.core.errors import Diagnostic
+from seccompgen.core.model import ActionKind
 from seccompgen.core.problems import Problem
 from seccompgen.core.reach import reach
 from seccompgen.core.text import some
 from seccompgen.policy.expressions import tests_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Position
@@ -27,6 +28,7 @@ def check_dead(
     written: Sequence[WrittenRule],
     ground: Ground,
     answered: Sequence[Table],
+    main: str,
     problems: list[Diagnostic],
     notes: list[Diagnostic],
 ) -> None:
@@ -34,7 +36,8 @@ def check_dead(
 
     Two cases are only notes: a rule that repeats others with the same action, for example those of
     an included file, and a condition that is never true on some ABIs only, because their arguments
-    are too short. A condition whose mask lacks bits of its value has a note already.
+    are too short. A condition whose mask lacks bits of its value has a note already. Files that
+    ``main`` includes side by side may refuse the same call.
     """
     said = {(note.kind, note.position): note.message for note in notes}
     verdicts = _verdicts(ground, answered)
@@ -42,7 +45,7 @@ def check_dead(
     for made in ground.rules:
         if made.source is not None:
             own.setdefault(made.source, []).append(made.rule)
-    _check_mentions(written, verdicts, problems, notes)
+    _check_mentions(written, verdicts, main, problems, notes)
     for place, (one, found) in enumerate(zip(written, verdicts, strict=True)):
         if one.mention or not found:
             continue
@@ -53,6 +56,8 @@ def check_dead(
         every = [rule for rules in (hiders, *found.values()) for rule in rules or ()]
         values = [test.value_at for test in tests_of(one.expression)] if one.expression else []
         if any((Problem.MASK_NEVER_MATCHES, at) in said for at in values) and not every:
+            continue
+        if _composes(one, every, main):
             continue
         if {rule.action for rule in every} == {one.action}:
             text = f"{one.name!r} repeats {every[0].position}"
@@ -69,9 +74,21 @@ def _is_dead(found: _Verdicts) -> bool:
     return all(hiders is not None for hiders in found.values())
 
 
+def _composes(one: WrittenRule, hiders: Collection[Rule], main: str) -> bool:
+    """Return True if included files refuse the same: each of them holds without the others.
+
+    It does not matter which errno of the two is the answer. An answer of another kind does.
+    """
+    file = one.position.file
+    kinds = {one.action.kind, *(other.action.kind for other in hiders)}
+    aside = any(other.position.file != file for other in hiders)
+    return file != main and aside and kinds == {ActionKind.ERRNO}
+
+
 def _check_mentions(
     written: Sequence[WrittenRule],
     verdicts: Sequence[_Verdicts],
+    main: str,
     problems: list[Diagnostic],
     notes: list[Diagnostic],
 ) -> None:
@@ -98,6 +115,8 @@ def _check_mentions(
                 notes.append(Diagnostic(text, position, Problem.HIDDEN_CALLS))
             continue
         hidden_by = {other for _, hiders in dead for other in hiders}
+        if _composes(members[0][0], hidden_by, main):
+            continue
         first = min(hidden_by, key=lambda other: other.position, default=None)
         if first is None:
             text = f"{group} can never match: {members[0][0].expression} is never true"

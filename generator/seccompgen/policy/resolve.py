@@ -111,7 +111,7 @@ def resolve_policy(
     )
     problems += _unheard(policy)
     if not problems:
-        check_dead(written, ground, answered, problems, notes)
+        check_dead(written, ground, answered, main.position().file, problems, notes)
     if problems:
         raise InputError(*sorted(dict.fromkeys(problems), key=_order))
     return policy, tuple(sorted(dict.fromkeys(notes), key=_order))

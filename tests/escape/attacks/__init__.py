@@ -4,7 +4,7 @@ import importlib
 
 SUBJECTS = (
     *("sockets", "rings", "programs", "memory", "files", "processes", "neighbours"),
-    *("connections", "kernel", "crashes"),
+    *("connections", "kernel", "crashes", "layers"),
 )
 
 

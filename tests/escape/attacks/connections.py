@@ -296,7 +296,7 @@ def _listens(name: str, family: int, listen: "Callable[[Scene, socket.socket], o
         _must_be_reached(scene, own)
 
     body.__name__ = name
-    attack(compute_only="making")(body)
+    attack(compute_only="making", no_listen="listening")(body)
 
 
 _listens("listen", socket.AF_INET, lambda s, own: own.listen())
@@ -314,7 +314,7 @@ _listens(
 )
 
 
-@attack(compute_only="making")
+@attack(compute_only="making", no_listen="listening")
 def listen_by_multipath_tcp(scene: Scene) -> Steps:
     try:
         own = socket.socket(socket.AF_INET, socket.SOCK_STREAM, MPTCP)
@@ -325,7 +325,7 @@ def listen_by_multipath_tcp(scene: Scene) -> Steps:
     _must_be_reached(scene, own)
 
 
-@attack(compute_only="making")
+@attack(compute_only="making", no_listen="listening")
 def listen_in_a_thread_that_ran_before(scene: Scene) -> Steps:
     in_thread = scene.early_thread()
     own = socket.socket()
@@ -334,7 +334,7 @@ def listen_in_a_thread_that_ran_before(scene: Scene) -> Steps:
     _must_be_reached(scene, own)
 
 
-@attack(compute_only="making", abis=("x86_64",))
+@attack(compute_only="making", no_listen="listening", abis=("x86_64",))
 def listen_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
     own = socket.socket()
@@ -343,7 +343,7 @@ def listen_by_int_0x80(scene: Scene) -> Steps:
     _must_be_reached(scene, own)
 
 
-@attack(compute_only="making")
+@attack(compute_only="making", no_listen="listening")
 def listen_anew_at_another_port(scene: Scene) -> Steps:
     """Shut down, a socket whose port the kernel chose gives it back; listening, it gets another."""
     own = socket.socket()
@@ -363,7 +363,7 @@ def listen_anew_at_another_port(scene: Scene) -> Steps:
     _must_be_reached(scene, own, before)
 
 
-@attack(web_worker="connections", compute_only="making")
+@attack(web_worker="connections", compute_only="making", no_listen="listening")
 def listen_at_another_port_than_it_was_bound_to(scene: Scene) -> Steps:
     """The kernel keeps the port of a socket that was bound to one, whatever becomes of it."""
     with socket.socket() as one:
@@ -380,7 +380,7 @@ def listen_at_another_port_than_it_was_bound_to(scene: Scene) -> Steps:
     _must_be_reached(scene, own, port)
 
 
-@attack(web_worker="connections", compute_only="making")
+@attack(web_worker="connections", compute_only="making", no_listen="listening")
 def listen_with_what_was_accepted(scene: Scene) -> Steps:
     """An accepted socket that has ended; the kernel wants it disconnected by connect(2) first."""
     server = scene.listening()

@@ -161,7 +161,15 @@ def crash_into_a_file(scene: Scene) -> Steps:
     crash()
 
 
-@outside(compute_only="crashes", web_worker="crashes", no_network="helpers", no_exec="kernel")
+@outside(
+    compute_only="crashes",
+    web_worker="crashes",
+    no_network="helpers",
+    no_exec="kernel",
+    no_path_sockets="crashes",
+    no_escape="crashes",
+    sandboxed_code="crashes",
+)
 def crash_into_a_program(scene: Scene) -> Steps:
     """A limit of 0 is for files alone."""
     crash = _prepare(scene, _to_a_program)

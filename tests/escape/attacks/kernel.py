@@ -37,8 +37,9 @@ def _asks(
     missing: "tuple[int, ...]" = (),
     reached: "tuple[int, ...]" = (),
     compute_only: str = "kernel",
+    no_escape: str = "",
 ) -> None:
-    """Register a request of the kernel.
+    """Register a request of the kernel; ``no_escape`` is the promise of that policy, if it has one.
 
     ``missing`` are the errnos by which a kernel says that it lacks it. ``reached`` are those by
     which it says that it has looked at the request: where to grant it would do harm, that is what
@@ -58,7 +59,8 @@ def _asks(
                 raise
 
     body.__name__ = name
-    attack(web_worker="kernel", compute_only=compute_only)(body)
+    layer = {"no_escape": no_escape} if no_escape else {}
+    attack(abis=(), web_worker="kernel", compute_only=compute_only, **layer)(body)
 
 
 NAMESPACES = {
@@ -73,7 +75,7 @@ def _new_namespace(flag: int) -> "Callable[[Scene], object]":
 
 for _what, _flag in NAMESPACES.items():
     _asks(f"new_namespace_of_{_what}", _new_namespace(_flag),
-          root=_what != "users", missing=(EINVAL, ENOSPC))  # fmt: skip
+          root=_what != "users", missing=(EINVAL, ENOSPC), no_escape="namespaces")  # fmt: skip
 
 
 def _clone(scene: Scene, flags: int) -> None:
@@ -84,16 +86,22 @@ def _clone(scene: Scene, flags: int) -> None:
     assert child > 0  # to wait might be refused
 
 
-_asks("a_process_in_a_new_namespace", lambda s: _clone(s, 0x10000000 | signal.SIGCHLD))
+_asks(
+    "a_process_in_a_new_namespace",
+    lambda s: _clone(s, 0x10000000 | signal.SIGCHLD),
+    no_escape="namespaces",
+)
 _asks("a_process_in_a_new_namespace_with_garbage_above", lambda s: _clone(
-    s, HIGH | 0x10000000 | signal.SIGCHLD) if IS_64_BIT else narrow())  # fmt: skip
+    s, HIGH | 0x10000000 | signal.SIGCHLD) if IS_64_BIT else narrow(),
+    no_escape="namespaces")  # fmt: skip
 
 
 _asks("enter_a_namespace", lambda s: s.call(
-    "setns", os.open("/proc/self/ns/net", os.O_RDONLY), 0), root=True)  # fmt: skip
+    "setns", os.open("/proc/self/ns/net", os.O_RDONLY), 0), root=True,
+    no_escape="namespaces")  # fmt: skip
 
 
-@attack(web_worker="kernel", compute_only="making")
+@attack(web_worker="kernel", compute_only="making", no_escape="namespaces")
 def enter_a_namespace_that_it_has(scene: Scene) -> Steps:
     scene.privileged()
     namespace = os.open("/proc/self/ns/net", os.O_RDONLY)
@@ -107,28 +115,51 @@ _asks(
     lambda s: s.call("mount", b"none\0", b"/nowhere\0", b"tmpfs\0", 0, 0),
     root=True,
     reached=(ENOENT,),
+    no_escape="mounts",
 )
-_asks("unmount", lambda s: s.call("umount2", b"/nowhere\0", 0), root=True, reached=(ENOENT,))
-_asks("open_a_file_system", lambda s: s.call("fsopen", b"tmpfs\0", 0), root=True)
-_asks("clone_a_mount", lambda s: s.call("open_tree", -100, b"/tmp\0", 1), root=True)
+_asks(
+    "unmount",
+    lambda s: s.call("umount2", b"/nowhere\0", 0),
+    root=True,
+    reached=(ENOENT,),
+    no_escape="mounts",
+)
+_asks(
+    "open_a_file_system", lambda s: s.call("fsopen", b"tmpfs\0", 0), root=True, no_escape="mounts"
+)
+_asks(
+    "clone_a_mount",
+    lambda s: s.call("open_tree", -100, b"/tmp\0", 1),
+    root=True,
+    no_escape="mounts",
+)
 _asks(
     "move_a_mount",
     lambda s: s.call("move_mount", -100, b"/nowhere\0", -100, b"/\0", 0),
     root=True,
     reached=(ENOENT,),
+    no_escape="mounts",
 )
-_asks("pick_a_mount", lambda s: s.call("fspick", -100, b"/\0", 0), root=True, missing=(EINVAL,))
+_asks(
+    "pick_a_mount",
+    lambda s: s.call("fspick", -100, b"/\0", 0),
+    root=True,
+    missing=(EINVAL,),
+    no_escape="mounts",
+)
 _asks(
     "change_a_mount",
     lambda s: s.call("mount_setattr", -100, b"/nowhere\0", 0, bytes(32), 32),
     root=True,
     reached=(ENOENT,),
+    no_escape="mounts",
 )
 _asks(
     "pivot",
     lambda s: s.call("pivot_root", b"/nowhere\0", b"/\0"),
     root=True,
     reached=(ENOENT,),
+    no_escape="mounts",
 )
 _asks("stat_a_mount", lambda s: s.call("listmount", struct.pack("=IIQQQ", 24, 0, HIGH * HIGH - 1, 0,
                                                                 0)[:24], bytes(64), 8, 0),
@@ -136,11 +167,14 @@ _asks("stat_a_mount", lambda s: s.call("listmount", struct.pack("=IIQQQ", 24, 0,
 
 # BPF, probes, faults
 _asks("bpf", lambda s: s.call(
-    "bpf", 0, struct.pack("=4I", 2, 4, 4, 1) + bytes(112), 128), root=True)  # fmt: skip
+    "bpf", 0, struct.pack("=4I", 2, 4, 4, 1) + bytes(112), 128), root=True,
+    no_escape="kernel")  # fmt: skip
 _asks("probe", lambda s: s.call(
     "perf_event_open", struct.pack("=IIQ", 1, 128, 0) + bytes(112), 0, -1, -1, 0),
-    root=True, missing=(ENOENT, ENODEV, EOPNOTSUPP))  # fmt: skip
-_asks("handle_faults", lambda s: s.call("userfaultfd", 1), missing=(EINVAL,))  # before 5.11
+    root=True, missing=(ENOENT, ENODEV, EOPNOTSUPP), no_escape="kernel")  # fmt: skip
+_asks(
+    "handle_faults", lambda s: s.call("userfaultfd", 1), missing=(EINVAL,), no_escape="kernel"
+)  # before 5.11
 
 
 @attack(web_worker="kernel", compute_only="kernel")
@@ -195,12 +229,14 @@ _firewall("make_a_firewall_by_socketcall", lambda s, fd, level, table: s.call(
     "socketcall", 15, struct.pack("@5L", fd, level, 64, table, table + 84)))  # fmt: skip
 
 # Keys
-_asks("add_a_key", lambda s: s.call("add_key", b"user\0", b"x\0", b"x", 1, -2))
+_asks("add_a_key", lambda s: s.call("add_key", b"user\0", b"x\0", b"x", 1, -2), no_escape="kernel")
 _asks("ask_for_a_key", lambda s: s.call(
-    "request_key", b"user\0", b"none\0", 0, -2), reached=(ENOKEY, ENOENT))  # fmt: skip
+    "request_key", b"user\0", b"none\0", 0, -2), reached=(ENOKEY, ENOENT),
+    no_escape="kernel")  # fmt: skip
 _asks("ask_for_a_key_of_a_helper", lambda s: s.call(
-    "request_key", b"user\0", b"none\0", b"x\0", -2), reached=(ENOKEY, ENOENT))  # fmt: skip
-_asks("control_keys", lambda s: s.call("keyctl", 0, -2, 1))
+    "request_key", b"user\0", b"none\0", b"x\0", -2), reached=(ENOKEY, ENOENT),
+    no_escape="kernel")  # fmt: skip
+_asks("control_keys", lambda s: s.call("keyctl", 0, -2, 1), no_escape="kernel")
 
 
 def _watch_keys(scene: Scene) -> None:
@@ -210,11 +246,11 @@ def _watch_keys(scene: Scene) -> None:
     scene.call("keyctl", 32, -4, reader, 1)  # KEYCTL_WATCH_KEY, KEY_SPEC_USER_KEYRING
 
 
-_asks("watch_keys", _watch_keys, missing=(EINVAL, ENOPKG, EOPNOTSUPP))
+_asks("watch_keys", _watch_keys, missing=(EINVAL, ENOPKG, EOPNOTSUPP), no_escape="kernel")
 
 # Rings, asynchronous input and output, watching
 _asks("asynchronous_io", lambda s: s.call("io_setup", 1, bytes(8)))
-_asks("watch_everything", lambda s: s.call("fanotify_init", 0, 0), root=True)
+_asks("watch_everything", lambda s: s.call("fanotify_init", 0, 0), root=True, no_escape="kernel")
 
 
 def _sleep(scene: Scene, clock: int) -> None:
@@ -225,42 +261,71 @@ def _sleep(scene: Scene, clock: int) -> None:
 
 # The machine
 _asks("load_a_module", lambda s: s.call(
-    "init_module", bytes(8), 8, b"\0"), root=True, reached=(ENOEXEC,))  # fmt: skip
+    "init_module", bytes(8), 8, b"\0"), root=True, reached=(ENOEXEC,),
+    no_escape="kernel")  # fmt: skip
 _asks("load_a_module_from_a_file", lambda s: s.call(
     "finit_module", os.open("/dev/null", os.O_RDONLY), b"\0", 0),
-    root=True, reached=(ENOEXEC, EINVAL))  # fmt: skip
+    root=True, reached=(ENOEXEC, EINVAL), no_escape="kernel")  # fmt: skip
 _asks(
     "unload_a_module",
     lambda s: s.call("delete_module", b"none\0", 0o4000),
     root=True,
     reached=(ENOENT,),
+    no_escape="kernel",
 )
 _asks(
     "another_kernel",
     lambda s: s.call("kexec_load", 0, 0, 0, 0xFFFF),
     root=True,
     reached=(EINVAL,),
+    no_escape="machine",
 )
-_asks("accounting", lambda s: s.call("acct", b"/nowhere\0"), root=True, reached=(ENOENT,))
-_asks("swap", lambda s: s.call("swapon", b"/nowhere\0", 0), root=True, reached=(ENOENT,))
-_asks("the_log", lambda s: s.call("syslog", 10, 0, 0), root=True)
-_asks("host_name", lambda s: s.call("sethostname", b"x", -1), root=True, reached=(EINVAL,))
+_asks(
+    "accounting",
+    lambda s: s.call("acct", b"/nowhere\0"),
+    root=True,
+    reached=(ENOENT,),
+    no_escape="machine",
+)
+_asks(
+    "swap",
+    lambda s: s.call("swapon", b"/nowhere\0", 0),
+    root=True,
+    reached=(ENOENT,),
+    no_escape="machine",
+)
+_asks("the_log", lambda s: s.call("syslog", 10, 0, 0), root=True, no_escape="machine")
+_asks(
+    "host_name",
+    lambda s: s.call("sethostname", b"x", -1),
+    root=True,
+    reached=(EINVAL,),
+    no_escape="machine",
+)
 _asks("set_the_time", lambda s: s.call(
-    "clock_settime", 0, struct.pack("@ll", -1, 0)), root=True, reached=(EINVAL,))  # fmt: skip
+    "clock_settime", 0, struct.pack("@ll", -1, 0)), root=True, reached=(EINVAL,),
+    no_escape="machine")  # fmt: skip
 for _what, _clock in {"time_of_day": 8, "time_since_the_start": 9}.items():
     _asks(f"wake_the_machine_by_the_{_what}", lambda s, clock=_clock: _sleep(  # type: ignore[misc]
         s, clock), root=True, missing=(EINVAL, EOPNOTSUPP))  # fmt: skip
-_asks("adjust_the_time", lambda s: s.call("adjtimex", bytes(208)))
+_asks("adjust_the_time", lambda s: s.call("adjtimex", bytes(208)), no_escape="machine")
 _asks("reboot", lambda s: s.call(
-    "reboot", 0xFEE1DEAD, 672274793, 0x12345, 0), root=True, reached=(EINVAL,))  # fmt: skip
+    "reboot", 0xFEE1DEAD, 672274793, 0x12345, 0), root=True, reached=(EINVAL,),
+    no_escape="machine")  # fmt: skip
 # Of no memory, so that none is harmed: to say that it would be done is as far as it goes.
 for _what, _advice in {"poison_memory": 100, "take_memory_away": 101}.items():
     _asks(_what, lambda s, advice=_advice: s.call(  # type: ignore[misc]
-        "madvise", s.memory(), 0, advice), root=True, missing=(EINVAL,))  # fmt: skip
-_asks("ports", lambda s: s.call("iopl", 0))
-_asks("port", lambda s: s.call("ioperm", 0x80, 1, 0))
-_asks("segments", lambda s: s.call("modify_ldt", 0, bytes(64), 64))
-_asks("another_persona", lambda s: s.call("personality", 0x0400000), compute_only="memory")
+        "madvise", s.memory(), 0, advice), root=True, missing=(EINVAL,),
+        no_escape="machine")  # fmt: skip
+_asks("ports", lambda s: s.call("iopl", 0), no_escape="machine")
+_asks("port", lambda s: s.call("ioperm", 0x80, 1, 0), no_escape="machine")
+_asks("segments", lambda s: s.call("modify_ldt", 0, bytes(64), 64), no_escape="kernel")
+_asks(
+    "another_persona",
+    lambda s: s.call("personality", 0x0400000),
+    compute_only="memory",
+    no_escape="kernel",
+)
 
 # The process's own rights
 _asks("another_user", lambda s: s.call("setresuid", -1, -1, -1))

@@ -57,19 +57,20 @@ def _advise(scene: Scene, pid: int, word: ctypes.c_int) -> None:
 
 
 _BOTH = {"compute_only": "names", "web_worker": "others"}
-_looks("attach", lambda s, pid, w: s.call("ptrace", 16, pid, 0, 0), **_BOTH)
-_looks("seize", lambda s, pid, w: s.call("ptrace", 0x4206, pid, 0, 0), **_BOTH)
+_LAYER = {**_BOTH, "no_escape": "processes"}
+_looks("attach", lambda s, pid, w: s.call("ptrace", 16, pid, 0, 0), **_LAYER)
+_looks("seize", lambda s, pid, w: s.call("ptrace", 0x4206, pid, 0, 0), **_LAYER)
 _looks("attach_with_garbage_above", lambda s, pid, w: s.call("ptrace", HIGH | 16, pid, 0, 0)
-       if not IS_64_BIT else s.call("ptrace", 16, HIGH | pid, 0, 0), **_BOTH)  # fmt: skip
-_looks("read_its_memory", _read_memory, **_BOTH)
-_looks("write_its_memory", _write_memory, **_BOTH)
+       if not IS_64_BIT else s.call("ptrace", 16, HIGH | pid, 0, 0), **_LAYER)  # fmt: skip
+_looks("read_its_memory", _read_memory, **_LAYER)
+_looks("write_its_memory", _write_memory, **_LAYER)
 _looks("write_its_memory_by_proc", lambda s, pid, w: os.pwrite(
     os.open(f"/proc/{pid}/mem", os.O_RDWR), b"\1\0\0\0", ctypes.addressof(w)), **_BOTH)  # fmt: skip
-_looks("advise_its_memory", _advise, **_BOTH)
-_looks("compare", lambda s, pid, w: s.call("kcmp", os.getpid(), pid, 0, 0, 0), **_BOTH)
+_looks("advise_its_memory", _advise, **_LAYER)
+_looks("compare", lambda s, pid, w: s.call("kcmp", os.getpid(), pid, 0, 0, 0), **_LAYER)
 _looks("a_descriptor_of_it", lambda s, pid, w: s.call("pidfd_open", pid, 0), **_BOTH)
 _looks("its_namespaces", lambda s, pid, w: s.call(
-    "setns", s.call("pidfd_open", pid, 0), 0x20000), **_BOTH)  # fmt: skip
+    "setns", s.call("pidfd_open", pid, 0), 0x20000), no_escape="namespaces", **_BOTH)  # fmt: skip
 _looks("its_priority", lambda s, pid, w: os.setpriority(os.PRIO_PROCESS, pid, 5), **_BOTH)
 _looks("its_processors", lambda s, pid, w: os.sched_setaffinity(pid, {0}), **_BOTH)
 _looks("its_scheduling", lambda s, pid, w: s.call(
@@ -78,7 +79,7 @@ _looks("its_attributes", lambda s, pid, w: s.call(
     "sched_setattr", pid, struct.pack("=IIQiIQQQ", 48, 3, *[0] * 6), 0), **_BOTH)  # fmt: skip
 _looks("its_io_priority", lambda s, pid, w: s.call("ioprio_set", 1, pid, 2 << 13 | 7), **_BOTH)
 _looks("its_limits", lambda s, pid, w: resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0)), **_BOTH)
-_looks("move_its_pages", lambda s, pid, w: s.call("move_pages", pid, 0, 0, 0, 0, 0), **_BOTH)
+_looks("move_its_pages", lambda s, pid, w: s.call("move_pages", pid, 0, 0, 0, 0, 0), **_LAYER)
 _looks("its_core_cookie", lambda s, pid, w: _core_cookie(s, pid), **_BOTH)
 
 _NAMES = {"compute_only": "names"}

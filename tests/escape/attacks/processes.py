@@ -289,7 +289,7 @@ def _hang_up(scene: Scene, terminal: int) -> None:
     fcntl.ioctl(terminal, 0x5437)  # TIOCVHANGUP: SIGHUP to the session
 
 
-@attack(compute_only="signals", web_worker="others")
+@attack(compute_only="signals", web_worker="others", no_escape="terminal")
 def typed_into_a_terminal(scene: Scene) -> Steps:
     """TIOCSTI types what the foreground reads; here ^C, which is SIGINT."""
     _, slave, neighbour = scene.terminal_of_another()
@@ -304,7 +304,7 @@ def typed_into_a_terminal(scene: Scene) -> Steps:
     neighbour.must_die()
 
 
-@attack(compute_only="signals", web_worker="others")
+@attack(compute_only="signals", web_worker="others", no_escape="terminal")
 def ask_a_console(scene: Scene) -> Steps:
     """TIOCLINUX, by which root pastes into a console, ^C too; here it asks for the shift key."""
     scene.privileged()
@@ -316,7 +316,7 @@ def ask_a_console(scene: Scene) -> Steps:
     fcntl.ioctl(console, TIOCLINUX, b"\x06")
 
 
-@attack(compute_only="signals", web_worker="others", abis=("x86_64",))
+@attack(compute_only="signals", web_worker="others", no_escape="terminal", abis=("x86_64",))
 def typed_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
     _, slave, neighbour = scene.terminal_of_another()

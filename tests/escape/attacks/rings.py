@@ -12,12 +12,21 @@ from escape.scene import Scene, Unavailable
 
 Steps = Generator[None, None, None]
 
+_AGAINST = {
+    "no_network": "sockets",
+    "compute_only": "making",
+    "web_worker": "kernel",
+    "no_path_sockets": "unix",
+    "no_escape": "kernel",
+    "no_listen": "listening",
+}
+
 
 def _params() -> "ctypes.Array[ctypes.c_char]":
     return ctypes.create_string_buffer(120)
 
 
-@attack(no_network="sockets", compute_only="making", web_worker="kernel")
+@attack(abis=(), **_AGAINST)
 def ring(scene: Scene) -> Steps:
     yield
     os.close(scene.call("io_uring_setup", 4, _params()))
@@ -56,22 +65,31 @@ class Ring:
         assert user_data == 7
         return int(result)
 
+    def must_do(self) -> int:
+        """Return what the first operation gave, if the kernel has it."""
+        result = self.result()
+        if result < 0:
+            raise Unavailable(f"the ring says: {os.strerror(-result)}")
+        return result
 
-@attack(no_network="sockets", compute_only="making", web_worker="kernel")
+
+def prepared_ring(scene: Scene) -> "tuple[int, Ring]":
+    """Return the descriptor of a ring, and the ring."""
+    number, params = _ring(scene)
+    return number, Ring(number, params)
+
+
+@attack(no_network="sockets", compute_only="making", web_worker="kernel", no_escape="kernel")
 def socket_by_a_ring_that_it_has(scene: Scene) -> Steps:
     """IORING_OP_SOCKET (Linux 5.19) through a ring that was set up before the filter."""
-    number, params = _ring(scene)
-    ring = Ring(number, params)
+    number, ring = prepared_ring(scene)
     ring.put(45, 2, STREAM, 0, 0, 0)
     yield
     scene.call("io_uring_enter", number, 1, 1, 1, 0, 0)
-    result = ring.result()
-    if result < 0:
-        raise Unavailable(f"IORING_OP_SOCKET: {os.strerror(-result)}")
-    must_be_inet(result)
+    must_be_inet(ring.must_do())
 
 
-@attack(no_network="sockets", compute_only="making", web_worker="kernel")
+@attack(abis=(), **_AGAINST)
 def register_with_a_ring_that_it_has(scene: Scene) -> Steps:
     number, _ = _ring(scene)
     yield

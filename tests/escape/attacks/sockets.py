@@ -64,21 +64,24 @@ def _family(family: int, kind: int = STREAM, protocol: int = 0) -> None:
     def body(scene: Scene) -> Steps:
         if family in (17,):  # AF_PACKET
             scene.privileged()
-        yield
         try:
             os.close(scene.call("socket", family, kind, protocol))
         except OSError as error:
             if error.errno in MISSING:
                 raise Unavailable("the kernel has no sockets of that family") from error
-            raise
+        yield
+        os.close(scene.call("socket", family, kind, protocol))
 
     body.__name__ = f"socket_of_family_{family}_{kind_name(kind)}_protocol_{protocol}"
-    attack(no_network="sockets")(body)
+    plain = family in (2, 10) and kind != socket.SOCK_RAW and protocol in (0, 262)
+    rare = not (plain or (family, protocol) == (16, 0))
+    attack(abis=(), no_network="sockets", **{"no_escape": "sockets"} if rare else {})(body)
 
 
 for _arguments in (
     (2, STREAM), (2, socket.SOCK_DGRAM), (2, STREAM, 262), (2, STREAM | socket.SOCK_CLOEXEC),
-    (2, socket.SOCK_RAW, 1),
+    (2, socket.SOCK_RAW, 1), (2, STREAM, 132), (2, socket.SOCK_SEQPACKET),
+    (2, socket.SOCK_DGRAM, 136),
     (10, STREAM), (10, socket.SOCK_DGRAM), (16, socket.SOCK_RAW), (16, socket.SOCK_RAW, 15),
     (17, socket.SOCK_RAW), (17, socket.SOCK_DGRAM), (3, socket.SOCK_DGRAM), (4, socket.SOCK_DGRAM),
     (15, socket.SOCK_RAW, 2), (21, socket.SOCK_SEQPACKET), (29, socket.SOCK_RAW, 1),
@@ -285,6 +288,13 @@ def by_a_tracer_that_changes_the_number(scene: Scene) -> Steps:
 
 
 # --- Out of another process ----------------------------------------------------------------------
+_DESCRIPTORS = {
+    **dict.fromkeys(
+        ("no_network", "no_path_sockets", "no_listen", "sandboxed_code"), "descriptors"
+    ),
+    "compute_only": "names",
+    "web_worker": "others",
+}
 
 
 def _owner(scene: Scene) -> "tuple[int, int]":
@@ -294,7 +304,7 @@ def _owner(scene: Scene) -> "tuple[int, int]":
         return neighbour.pid, one.fileno()
 
 
-@attack(no_network="descriptors", compute_only="names", web_worker="others")
+@attack(abis=(), no_escape="processes", **_DESCRIPTORS)
 def pidfd_getfd(scene: Scene) -> Steps:
     pid, number = _owner(scene)
     pidfd = scene.call("pidfd_open", pid, 0)
@@ -302,14 +312,14 @@ def pidfd_getfd(scene: Scene) -> Steps:
     must_be_inet(scene.call("pidfd_getfd", pidfd, number, 0))
 
 
-@attack(no_network="descriptors", compute_only="names", web_worker="others")
+@attack(abis=(), no_escape="processes", **_DESCRIPTORS)
 def pidfd_open_and_getfd(scene: Scene) -> Steps:
     pid, number = _owner(scene)
     yield
     must_be_inet(scene.call("pidfd_getfd", scene.call("pidfd_open", pid, 0), number, 0))
 
 
-@attack(no_network="descriptors", compute_only="names", web_worker="others")
+@attack(abis=(), no_escape="processes", **_DESCRIPTORS)
 def pidfd_getfd_with_garbage_above(scene: Scene) -> Steps:
     if not IS_64_BIT:
         raise Unavailable("registers have no more than 32 bits")

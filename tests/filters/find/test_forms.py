@@ -244,7 +244,7 @@ def test_each_format_in_each_command(name: str, file: str, made: Path, tmp_path:
 def test_what_is_not_there_is_said_with_what_is_near(name: str, made: Path) -> None:
     for word, told in (
         ("no_netwrok", "neither a file nor a stock policy (did you mean the stock policy "),
-        ("zzz", "neither a file nor a stock policy; these are compute_only, no_exec, "),
+        ("zzz", "neither a file nor a stock policy; these are compute_only, no_escape, "),
         ("worker", "neither a file nor a stock policy (did you mean 'worker.yml'?)"),
         ("no_exec.yml", "No such file or directory (did you mean the stock policy 'no_exec'?)"),
         ("wroker.yml", "No such file or directory (did you mean 'worker.yml'?)"),

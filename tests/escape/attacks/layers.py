@@ -1,0 +1,740 @@
+"""Layers: local sockets, being reached, escapes and terminals, as the policies that compose say."""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import signal
+import socket
+import struct
+import sys
+import termios
+from collections.abc import Callable, Generator
+
+from escape.attack import attack, by_numbers, outside
+from escape.attacks.kernel import NAMESPACES
+from escape.attacks.rings import prepared_ring
+from escape.attacks.sockets import STREAM, libc_prctl
+from escape.foreign import PROGRAMS
+from escape.scene import (
+    ESCAPED,
+    HIGH,
+    IS_64_BIT,
+    SECONDS,
+    Foiled,
+    Scene,
+    Unavailable,
+    msghdr,
+    narrow,
+)
+
+Steps = Generator[None, None, None]
+Call = Callable[..., int]
+
+UNIX = socket.AF_UNIX
+DATAGRAM, PACKET, RAW = socket.SOCK_DGRAM, socket.SOCK_SEQPACKET, socket.SOCK_RAW
+CLOEXEC, NONBLOCK = socket.SOCK_CLOEXEC, socket.SOCK_NONBLOCK
+
+# --- Reaching AF_UNIX sockets by their names ------------------------------------------------------
+
+
+def _address(name: str) -> bytes:
+    """Return a ``struct sockaddr_un``; an abstract name begins with a zero."""
+    return struct.pack("=H", 1) + name.encode()
+
+
+def _names(scene: Scene) -> "dict[str, str]":
+    return {"path": scene.folder + "/socket", "abstract": f"\0layers{os.getpid()}"}
+
+
+def _server(scene: Scene, kind: int, where: str) -> "tuple[socket.socket, str]":
+    """Return a socket of another that has a name, and listens if its kind does."""
+    name = _names(scene)[where]
+    server = socket.socket(UNIX, kind)
+    server.bind(name)
+    if kind != DATAGRAM:
+        server.listen()
+    server.settimeout(SECONDS)
+    return server, name
+
+
+def _must_come(server: socket.socket, kind: int) -> None:
+    """Check that a server has a connection, or a datagram."""
+    try:
+        if kind == DATAGRAM:
+            server.recv(1)
+        else:
+            server.accept()[0].close()
+    except socket.timeout as error:
+        raise Foiled("nothing came") from error
+
+
+def _reaches(
+    name: str, kind: int, reach: "Callable[[Scene, bytes], object]", where: str = "path"
+) -> None:
+    """Register an attack that reaches a server by its name."""
+
+    def body(scene: Scene) -> Steps:
+        server, address = _server(scene, kind, where)
+        yield
+        reach(scene, _address(address))
+        _must_come(server, kind)
+
+    body.__name__ = name
+    attack(no_path_sockets="unix")(body)
+
+
+def _connect(kind: int, family: int = 1) -> "Callable[[Scene, bytes], object]":
+    def reach(scene: Scene, address: bytes) -> None:
+        own = scene.call("socket", family, kind, 0)
+        scene.call("connect", own, address, len(address))
+
+    return reach
+
+
+def _send_to(kind: int) -> "Callable[[Scene, bytes], object]":
+    return lambda scene, address: scene.call(
+        "sendto", scene.call("socket", 1, kind, 0), b"x", 1, 0, address, len(address)
+    )
+
+
+for _kind, _word in ((STREAM, "stream"), (PACKET, "packet"), (DATAGRAM, "datagram")):
+    for _where in ("path", "abstract"):
+        if _word == "datagram":
+            _reaches(f"send_a_datagram_to_a_name_{_where}", _kind, _send_to(_kind), _where)
+        else:
+            _reaches(f"connect_a_{_word}_to_a_name_{_where}", _kind, _connect(_kind), _where)
+_reaches("connect_with_flags_of_the_socket", STREAM, _connect(STREAM | CLOEXEC))
+_reaches("send_by_what_is_called_raw", DATAGRAM, _send_to(RAW))
+_reaches("connect_with_garbage_above_the_family", STREAM, lambda s, address: (
+    _connect(STREAM, HIGH | 1)(s, address) if IS_64_BIT else narrow()))  # fmt: skip
+
+
+def _pair(scene: Scene, kind: int, family: int = 1) -> int:
+    numbers = (ctypes.c_int * 2)()
+    scene.call("socketpair", family, kind, 0, numbers)
+    return int(numbers[0])
+
+
+def _pair_sends(kind: int, family: int = 1) -> "Callable[[Scene, bytes], object]":
+    """A message of a pair to a name that is in memory."""
+
+    def reach(scene: Scene, address: bytes) -> None:
+        kept: "list[object]" = []
+        own = _pair(scene, kind, family)
+        scene.call("sendmsg", own, msghdr(address, b"x", kept), 0)
+
+    return reach
+
+
+for _where in ("path", "abstract"):
+    _reaches(
+        f"a_pair_of_datagrams_sends_to_a_name_{_where}", DATAGRAM, _pair_sends(DATAGRAM), _where
+    )
+_reaches("a_pair_of_raw_sends_to_a_name", DATAGRAM, _pair_sends(RAW))
+_reaches("a_pair_that_is_closed_on_exec_sends_to_a_name", DATAGRAM, _pair_sends(DATAGRAM | CLOEXEC))
+_reaches("a_pair_with_both_flags_sends_to_a_name", DATAGRAM, _pair_sends(
+    DATAGRAM | CLOEXEC | NONBLOCK))  # fmt: skip
+_reaches("a_pair_with_garbage_above_sends_to_a_name", DATAGRAM, lambda s, address: (
+    _pair_sends(HIGH | DATAGRAM, HIGH | 1)(s, address) if IS_64_BIT else narrow()))  # fmt: skip
+
+
+def _pair_connects(scene: Scene, address: bytes, *, apart: bool) -> None:
+    own = _pair(scene, DATAGRAM)
+    if apart:
+        scene.call("connect", own, bytes(16), 16)  # AF_UNSPEC
+    scene.call("connect", own, address, len(address))
+    os.write(own, b"x")
+
+
+_reaches("a_pair_connects_to_a_name", DATAGRAM, lambda s, address: _pair_connects(
+    s, address, apart=False))  # fmt: skip
+_reaches("a_pair_is_taken_apart_and_connects", DATAGRAM, lambda s, address: _pair_connects(
+    s, address, apart=True))  # fmt: skip
+
+
+def _many(scene: Scene, address: bytes) -> None:
+    kept: "list[object]" = []
+    own = _pair(scene, DATAGRAM)
+    scene.call("sendmmsg", own, msghdr(address, b"x", kept) + bytes(8), 1, 0)
+
+
+_reaches("a_pair_sends_many_to_names", DATAGRAM, _many)
+
+
+def _by_socketcall(scene: Scene, address: bytes) -> None:
+    own = scene.call("socketcall", 1, struct.pack("@3L", 1, STREAM, 0))
+    scene.call("connect", own, address, len(address))
+
+
+def _pair_by_socketcall(scene: Scene, address: bytes) -> None:
+    numbers, kept = (ctypes.c_int * 2)(), []  # type: ignore[var-annotated]
+    words = struct.pack("@4L", 1, DATAGRAM, 0, ctypes.addressof(numbers))
+    scene.call("socketcall", 8, words)
+    scene.call("sendmsg", numbers[0], msghdr(address, b"x", kept), 0)
+
+
+_reaches("connect_to_a_name_by_socketcall", STREAM, _by_socketcall)
+_reaches("a_pair_by_socketcall_sends_to_a_name", DATAGRAM, _pair_by_socketcall)
+
+
+@attack(no_path_sockets="unix")
+def reach_a_name_in_a_thread_that_ran_before(scene: Scene) -> Steps:
+    in_thread = scene.early_thread()
+    server, address = _server(scene, STREAM, "path")
+    yield
+    in_thread(lambda: _connect(STREAM)(scene, _address(address)))
+    _must_come(server, STREAM)
+
+
+@attack(no_path_sockets="unix", abis=("x86_64",))
+def reach_a_name_by_int_0x80(scene: Scene) -> Steps:
+    call = scene.int80()
+    server, name = _server(scene, STREAM, "path")
+    address = scene.low(_address(name))
+    yield
+    call("connect", call("socket", 1, STREAM, 0), address, len(_address(name)))
+    _must_come(server, STREAM)
+
+
+@by_numbers(no_path_sockets="unix")
+def reach_a_name(scene: Scene, call: Call) -> Steps:
+    server, name = _server(scene, STREAM, "path")
+    address = scene.low(_address(name))
+    yield
+    call("connect", call("socket", 1, STREAM, 0), address, len(_address(name)))
+    _must_come(server, STREAM)
+
+
+@attack(no_path_sockets="unix")
+def be_reached_at_a_name(scene: Scene) -> Steps:
+    path = _names(scene)["path"]
+    yield
+    own = socket.socket(UNIX)
+    own.bind(path)
+    own.listen()
+
+
+@attack(no_path_sockets="unix")
+def be_sent_to_at_a_name(scene: Scene) -> Steps:
+    """One of a pair of datagram sockets takes a name, and what others send there."""
+    path = _names(scene)["path"]
+    yield
+    own, _ = socket.socketpair(UNIX, DATAGRAM)
+    own.bind(path)
+
+
+@attack(no_path_sockets="unix")
+def a_local_socket_by_a_ring(scene: Scene) -> Steps:
+    """IORING_OP_SOCKET (Linux 5.19)."""
+    number, ring = prepared_ring(scene)
+    ring.put(45, 1, STREAM, 0, 0, 0)
+    yield
+    scene.call("io_uring_enter", number, 1, 1, 1, 0, 0)
+    os.close(ring.must_do())
+
+
+# --- Being reached --------------------------------------------------------------------------------
+
+
+@attack(no_listen="listening")
+def listen_at_a_path(scene: Scene) -> Steps:
+    own = socket.socket(UNIX)
+    own.bind(_names(scene)["path"])
+    yield
+    own.listen()
+
+
+@attack(no_listen="listening")
+def listen_at_an_abstract_name_for_packets(scene: Scene) -> Steps:
+    own = socket.socket(UNIX, PACKET)
+    own.bind(_names(scene)["abstract"])
+    yield
+    own.listen()
+
+
+@attack(no_listen="listening")
+def serve_the_host_of_a_virtual_machine(scene: Scene) -> Steps:
+    try:
+        own = socket.socket(40, STREAM)
+        own.bind((0xFFFFFFFF, 0xFFFFFFFF))  # VMADDR_CID_ANY, VMADDR_PORT_ANY
+    except OSError as error:
+        raise Unavailable(f"the kernel has no vsock: {error.strerror}") from error
+    yield
+    own.listen()
+
+
+@by_numbers(no_listen="listening")
+def have_a_socket_listen(scene: Scene, call: Call) -> Steps:
+    own = socket.socket()
+    yield
+    call("listen", own.fileno(), 5)
+
+
+@attack(no_listen="listening")
+def listen_by_a_ring(scene: Scene) -> Steps:
+    """IORING_OP_LISTEN (Linux 6.11)."""
+    own = socket.socket()
+    number, ring = prepared_ring(scene)
+    ring.put(57, own.fileno(), 0, 0, 5, 0)
+    yield
+    scene.call("io_uring_enter", number, 1, 1, 1, 0, 0)
+    ring.must_do()
+
+
+def _accepts(name: str, accept: "Callable[[Scene, int], int]") -> None:
+    """Register an attack that accepts where it listens already."""
+
+    def body(scene: Scene) -> Steps:
+        server = scene.listening()
+        client = scene.connected(server.getsockname())
+        client.sendall(b"x")
+        yield
+        number = accept(scene, server.fileno())
+        assert os.read(number, 1) == b"x"
+
+    body.__name__ = name
+    attack(no_listen="accepting")(body)
+
+
+_accepts("accept", lambda s, n: s.call("accept", n, 0, 0))
+_accepts("accept4", lambda s, n: s.call("accept4", n, 0, 0, CLOEXEC))
+_accepts("accept_with_garbage_above", lambda s, n: s.call("accept4", HIGH | n, 0, 0, HIGH)
+         if IS_64_BIT else narrow())  # fmt: skip
+_accepts("accept_by_socketcall", lambda s, n: s.call(
+    "socketcall", 5, struct.pack("@3L", n, 0, 0)))  # fmt: skip
+_accepts("accept4_by_socketcall", lambda s, n: s.call(
+    "socketcall", 18, struct.pack("@4L", n, 0, 0, 0)))  # fmt: skip
+
+
+@attack(no_listen="accepting", abis=("x86_64",))
+def accept_by_int_0x80(scene: Scene) -> Steps:
+    call = scene.int80()
+    server = scene.listening()
+    scene.keep(scene.connected(server.getsockname()))
+    yield
+    call("accept4", server.fileno(), 0, 0, 0)
+
+
+@by_numbers(no_listen="accepting")
+def accept_a_connection(scene: Scene, call: Call) -> Steps:
+    server = scene.listening()
+    scene.keep(scene.connected(server.getsockname()))
+    yield
+    call("accept4", server.fileno(), 0, 0, 0)
+
+
+@attack(no_listen="accepting")
+def accept_at_a_path(scene: Scene) -> Steps:
+    server, name = _server(scene, STREAM, "path")
+    client = socket.socket(UNIX)
+    client.connect(name)
+    yield
+    server.accept()
+
+
+@attack(no_listen="accepting")
+def accept_by_a_ring(scene: Scene) -> Steps:
+    """IORING_OP_ACCEPT (Linux 5.5)."""
+    server = scene.listening()
+    scene.keep(scene.connected(server.getsockname()))
+    number, ring = prepared_ring(scene)
+    ring.put(13, server.fileno(), 0, 0, 0, 0)
+    yield
+    scene.call("io_uring_enter", number, 1, 1, 1, 0, 0)
+    os.close(ring.must_do())
+
+
+# --- Namespaces and mounts ------------------------------------------------------------------------
+
+
+@attack(no_escape="namespaces")
+def a_process_in_a_new_namespace_by_clone3(scene: Scene) -> Steps:
+    """Its flags are in memory, so the whole call has to be refused."""
+    arguments = struct.pack("=11Q", 0x10000000, 0, 0, 0, signal.SIGCHLD, *[0] * 6)
+    yield
+    child = scene.call("clone3", arguments, len(arguments))
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+@attack(no_escape="namespaces", abis=("x86_64",))
+def a_new_namespace_by_int_0x80(scene: Scene) -> Steps:
+    call = scene.int80()
+    yield
+    call("unshare", NAMESPACES["users"])
+
+
+@by_numbers(no_escape="namespaces")
+def a_new_namespace(scene: Scene, call: Call) -> Steps:
+    yield
+    call("unshare", NAMESPACES["users"])
+
+
+@attack(no_escape="namespaces")
+def a_new_namespace_with_garbage_above(scene: Scene) -> Steps:
+    if not IS_64_BIT:
+        narrow()
+    arguments = [HIGH | NAMESPACES["users"] | signal.SIGCHLD, 0]
+    if scene.abi == "s390x":
+        arguments.reverse()
+    yield
+    child = scene.call("clone", *arguments, 0, 0, 0)
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+@attack(no_escape="namespaces")
+def a_new_namespace_for_a_thread(scene: Scene) -> Steps:
+    """A thread's flags and a namespace's together."""
+    yield
+    scene.call("unshare", 0x400 | 0x200 | NAMESPACES["users"])
+
+
+@attack(no_escape="mounts")
+def open_a_file_by_its_handle(scene: Scene) -> Steps:
+    scene.privileged()
+    handle = ctypes.create_string_buffer(struct.pack("=Ii", 128, 0), 136)
+    mount = (ctypes.c_int * 1)()
+    try:
+        scene.call("name_to_handle_at", -100, b"/\0", handle, mount, 0)
+    except OSError as error:
+        raise Unavailable(f"no handles here: {error.strerror}") from error
+    root = os.open("/", os.O_RDONLY)
+    yield
+    os.close(scene.call("open_by_handle_at", root, handle, os.O_RDONLY))
+
+
+@attack(no_escape="mounts")
+def another_root_directory(scene: Scene) -> Steps:
+    scene.privileged()
+    yield
+    scene.call("chroot", scene.folder.encode() + b"\0")
+
+
+@attack(no_escape="machine")
+def log_of_the_kernel(scene: Scene) -> Steps:
+    scene.privileged()
+    yield
+    scene.call("syslog", 3, bytes(4096), 4096)  # SYSLOG_ACTION_READ_ALL
+
+
+# --- Sockets of rare kinds ------------------------------------------------------------------------
+
+
+@attack(no_escape="sockets")
+def packets_by_the_old_name(scene: Scene) -> Steps:
+    """SOCK_PACKET, by which the kernel makes a socket of AF_PACKET where AF_INET was asked for."""
+    scene.privileged()
+    yield
+    number = scene.call("socket", 2, 10, 0)
+    with socket.socket(fileno=number) as own:
+        assert own.family == socket.AF_PACKET
+
+
+def _rare(name: str, family: int, protocol: int = 0, kind: int = STREAM) -> None:
+    def body(scene: Scene) -> Steps:
+        if not IS_64_BIT:
+            narrow()
+        try:
+            os.close(scene.call("socket", family, kind, protocol))
+        except OSError as error:
+            raise Unavailable(f"not in this kernel: {error.strerror}") from error
+        yield
+        os.close(scene.call("socket", HIGH | family, HIGH | kind, HIGH | protocol))
+
+    body.__name__ = name
+    attack(no_escape="sockets")(body)
+
+
+_rare("vsock_with_garbage_above", 40)
+_rare("cryptography_with_garbage_above", 38, kind=PACKET)
+_rare("audit_with_garbage_above", 16, protocol=9, kind=RAW)
+
+
+@attack(no_escape="sockets", abis=("x86_64",))
+def cryptography_by_int_0x80(scene: Scene) -> Steps:
+    call = scene.int80()
+    try:
+        socket.socket(38, PACKET).close()
+    except OSError as error:
+        raise Unavailable("the kernel has no AF_ALG") from error
+    yield
+    os.close(call("socket", 38, PACKET, 0))
+
+
+@attack(no_escape="sockets")
+def vsock_by_socketcall(scene: Scene) -> Steps:
+    words = struct.pack("@3L", 16, RAW, 15)
+    yield
+    os.close(scene.call("socketcall", 1, words))
+
+
+# --- Terminals ------------------------------------------------------------------------------------
+
+
+def _typed(name: str, request: "Callable[[int], int]") -> None:
+    """Register an attack that types into its own terminal, which its user reads later."""
+
+    def body(scene: Scene) -> Steps:
+        scene.privileged()
+        _, slave = os.openpty()
+        yield
+        try:
+            scene.call("ioctl", slave, request(termios.TIOCSTI), b"x\n")
+            scene.call("ioctl", slave, termios.TIOCSTI, b"\n")
+        except OSError as error:
+            if error.errno == errno.EIO:
+                raise Unavailable("the kernel was told not to have TIOCSTI") from error
+            raise
+        assert os.read(slave, 2) == b"x\n"
+
+    body.__name__ = name
+    attack(no_escape="terminal")(body)
+
+
+_typed("type_a_line", lambda request: request)
+_typed("type_a_line_with_garbage_above", lambda r: HIGH | r if IS_64_BIT else narrow())
+
+
+# --- Lasting --------------------------------------------------------------------------------------
+# Each layer has one act that it refuses, done again where a filter might have been lost.
+
+
+def _unix(scene: Scene) -> None:
+    os.close(scene.call("socket", 1, STREAM, 0))
+
+
+def _listening(scene: Scene) -> None:
+    scene.call("listen", scene.call("socket", 2, STREAM, 0), 5)
+
+
+def _persona(scene: Scene) -> None:
+    scene.call("personality", 0x0400000)
+
+
+_ACTS = {
+    "no_path_sockets": (_unix, "_socket.socket(1, 1)"),
+    "no_listen": (_listening, "_socket.socket(2, 1).listen(5)"),
+    "no_escape": (
+        _persona,
+        "ctypes.CDLL(None, use_errno=True).personality(0x0400000) != -1 or 1/0",
+    ),
+}
+"""By policy what it refuses, by a call of its own and in a program."""
+
+
+def _lasting(policy: str, act: "Callable[[Scene], None]", code: str) -> None:
+    def register(name: str, body: "Callable[[Scene], Steps]") -> None:
+        body.__name__ = f"{policy}_{name}"
+        attack(abis=(), **{policy: "lasting"})(body)
+
+    def after_fork(scene: Scene) -> Steps:
+        yield
+        scene.in_fork(lambda: scene.in_fork(lambda: act(scene)))
+
+    def after_exec(scene: Scene) -> Steps:
+        program = (
+            "import _socket, ctypes, os\n"
+            f"try: {code}\n"
+            "except (OSError, ZeroDivisionError): os._exit(1)\n"
+            f"os._exit({ESCAPED})"
+        )
+        yield
+        scene.in_fork(lambda: os.execv(sys.executable, [sys.executable, "-IS", "-c", program]))
+
+    def in_a_thread(scene: Scene) -> Steps:
+        in_thread = scene.early_thread()
+        yield
+        in_thread(lambda: act(scene))
+
+    def under_another_filter(scene: Scene) -> Steps:
+        allow = struct.pack("=HBBI", 6, 0, 0, 0x7FFF0000)
+        program = ctypes.create_string_buffer(allow, len(allow))
+        described = struct.pack("@HP", 1, ctypes.addressof(program))
+        yield
+        libc_prctl(scene, 38, 1)
+        scene.call("seccomp", 1, 0, described)
+        act(scene)
+
+    def once_no_mode_was_asked_for(scene: Scene) -> Steps:
+        yield
+        with contextlib.suppress(OSError):
+            libc_prctl(scene, 22, 0)  # PR_SET_SECCOMP, SECCOMP_MODE_DISABLED
+        act(scene)
+
+    register("after_fork", after_fork)
+    register("after_exec", after_exec)
+    register("in_a_thread_that_ran_before", in_a_thread)
+    register("under_a_filter_that_allows_all", under_another_filter)
+    register("once_no_mode_was_asked_for", once_no_mode_was_asked_for)
+
+
+for _policy, (_act, _code) in _ACTS.items():
+    _lasting(_policy, _act, _code)
+
+
+@attack(
+    no_path_sockets="lasting",
+    no_listen="lasting",
+    no_escape="lasting",
+    abis=tuple(PROGRAMS),
+)
+def as_a_program_of_another_abi(scene: Scene) -> Steps:
+    """The filter goes along, and knows no other ABI."""
+    path = scene.program_of_another_abi()
+    yield
+    scene.in_fork(lambda: os.execv(path, [path]))
+
+
+# --- Outside --------------------------------------------------------------------------------------
+
+
+@outside(no_path_sockets="before")
+def a_local_socket_that_it_has(scene: Scene) -> Steps:
+    server, name = _server(scene, STREAM, "path")
+    own = socket.socket(UNIX)
+    yield
+    own.connect(name)
+    _must_come(server, STREAM)
+
+
+def _passes(scene: Scene, make: "Callable[[], socket.socket]") -> "Callable[[], int]":
+    """Start a neighbour that passes a socket; return what takes it."""
+    here, there = socket.socketpair()
+
+    def serve() -> None:
+        there.recv(1)
+        with make() as one:
+            socket.send_fds(there, [b"x"], [one.fileno()])
+        there.recv(1)
+
+    scene.neighbour(serve)
+
+    def take() -> int:
+        here.sendall(b"x")
+        return int(socket.recv_fds(here, 1, 1)[1][0])
+
+    return take
+
+
+@outside(no_path_sockets="passed")
+def a_local_socket_that_another_passes(scene: Scene) -> Steps:
+    take = _passes(scene, lambda: socket.socket(UNIX))
+    yield
+    os.close(take())
+
+
+@outside(no_path_sockets="network", sandboxed_code="network", no_listen="out")
+def connect_to_a_port(scene: Scene) -> Steps:
+    server = scene.listening()
+    address = server.getsockname()
+    if not scene.has_direct_sockets():
+        raise Unavailable("the C library makes its sockets by socketcall")
+    yield
+    scene.connected(address)
+
+
+@outside(no_path_sockets="names")
+def name_a_socket_of_a_pair(scene: Scene) -> Steps:
+    path = _names(scene)["path"]
+    one, _ = socket.socketpair()
+    yield
+    one.bind(path)
+    assert os.path.exists(path)
+
+
+@outside(no_listen="datagrams")
+def be_sent_a_datagram(scene: Scene) -> Steps:
+    own = socket.socket(socket.AF_INET, DATAGRAM)
+    peer = socket.socket(socket.AF_INET, DATAGRAM)
+    yield
+    own.bind(("127.0.0.1", 0))
+    peer.sendto(b"x", own.getsockname())
+    assert own.recv(1) == b"x"
+
+
+@outside(no_listen="passed")
+def a_connection_that_another_accepted(scene: Scene) -> Steps:
+    server = scene.listening()
+    client = scene.connected(server.getsockname())
+    take = _passes(scene, lambda: server.accept()[0])
+    client.sendall(b"x")
+    yield
+    assert os.read(take(), 1) == b"x"
+
+
+@outside(no_listen="root")
+def listen_to_all_packets(scene: Scene) -> Steps:
+    scene.privileged()
+    if not scene.has_direct_sockets():
+        raise Unavailable("the C library makes its sockets by socketcall")
+    yield
+    socket.socket(socket.AF_INET, RAW, socket.IPPROTO_UDP).close()
+
+
+@outside(no_escape="files", sandboxed_code="files")
+def write_to_its_memory_by_a_file(scene: Scene) -> Steps:
+    word = ctypes.c_int(0)
+    neighbour = scene.neighbour()
+    yield
+    memory = os.open(f"/proc/{neighbour.pid}/mem", os.O_RDWR)
+    os.pwrite(memory, struct.pack("@i", 1), ctypes.addressof(word))
+
+
+@outside(no_escape="signals", sandboxed_code="signals")
+def signal_another(scene: Scene) -> Steps:
+    neighbour = scene.neighbour()
+    yield
+    os.setpriority(os.PRIO_PROCESS, neighbour.pid, 5)
+    os.kill(neighbour.pid, signal.SIGTERM)
+    neighbour.must_die()
+
+
+@outside(no_escape="helpers")
+def ask_a_helper(scene: Scene) -> Steps:
+    """A server at a path makes a namespace for whoever asks."""
+    server, name = _server(scene, STREAM, "path")
+    own = socket.socket(UNIX)
+
+    def help_it() -> None:
+        connection, _ = server.accept()
+        connection.recv(1)
+        scene.call("unshare", 0x200)
+        connection.sendall(b"x")
+
+    scene.neighbour(help_it)
+    yield
+    own.connect(name)
+    own.sendall(b"x")
+    assert own.recv(1) == b"x"
+
+
+@outside(no_escape="devices", sandboxed_code="devices")
+def type_into_a_terminal_by_its_master(scene: Scene) -> Steps:
+    master, slave = os.openpty()
+    yield
+    os.write(master, b"x\n")
+    assert os.read(slave, 2) == b"x\n"
+
+
+@outside(no_escape="before", sandboxed_code="before")
+def a_rare_socket_that_it_has(scene: Scene) -> Steps:
+    own = socket.socket(16, RAW, 15)  # NETLINK_KOBJECT_UEVENT
+    yield
+    own.bind((0, 1))
+    assert fcntl.fcntl(own, fcntl.F_GETFD) >= 0
+
+
+@outside(no_escape="root", sandboxed_code="root")
+def make_a_device(scene: Scene) -> Steps:
+    scene.privileged()
+    path = scene.folder + "/device"
+    yield
+    try:
+        os.mknod(path, 0o600 | 0o020000, os.makedev(1, 3))
+    except PermissionError as error:
+        raise Unavailable("root may make none here") from error
