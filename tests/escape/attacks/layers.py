@@ -408,6 +408,42 @@ def open_a_file_by_its_handle(scene: Scene) -> Steps:
     os.close(scene.call("open_by_handle_at", root, handle, os.O_RDONLY))
 
 
+def _own_namespaces(scene: Scene) -> None:
+    """Become root of namespaces of users and mounts, before the filter."""
+    try:
+        scene.call("unshare", NAMESPACES["users"] | NAMESPACES["mounts"])
+    except OSError as error:
+        raise Unavailable(f"no namespaces for users here: {error.strerror}") from error
+
+
+@attack(no_escape="mounts")
+def mount_as_root_of_a_namespace(scene: Scene) -> Steps:
+    _own_namespaces(scene)
+    path = scene.folder.encode() + b"\0"
+    yield
+    scene.call("mount", b"none\0", path, b"tmpfs\0", 0, 0)
+    assert os.listdir(scene.folder) == []
+
+
+@attack(no_escape="mounts")
+def mount_a_copy_as_root_of_a_namespace(scene: Scene) -> Steps:
+    """OPEN_TREE_CLONE, then move_mount(2) with MOVE_MOUNT_F_EMPTY_PATH (Linux 5.2)."""
+    _own_namespaces(scene)
+    path = scene.folder.encode() + b"\0"
+    yield
+    copy = scene.call("open_tree", -100, b"/proc\0", 1 | 0x8000)  # AT_RECURSIVE
+    scene.call("move_mount", copy, b"\0", -100, path, 4)
+    assert os.path.exists(scene.folder + "/self")
+
+
+@attack(no_escape="mounts")
+def change_its_root_as_root_of_a_namespace(scene: Scene) -> Steps:
+    _own_namespaces(scene)
+    yield
+    scene.call("chroot", scene.folder.encode() + b"\0")
+    assert os.path.exists("/old")
+
+
 @attack(no_escape="mounts")
 def another_root_directory(scene: Scene) -> Steps:
     scene.privileged()
@@ -477,20 +513,25 @@ def vsock_by_socketcall(scene: Scene) -> Steps:
 
 
 def _typed(name: str, request: "Callable[[int], int]") -> None:
-    """Register an attack that types into its own terminal, which its user reads later."""
+    """Register an attack that types into its own terminal, which a shell reads later."""
 
     def body(scene: Scene) -> Steps:
-        scene.privileged()
         _, slave = os.openpty()
+
+        def type_it() -> None:
+            os.setsid()
+            fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+            for letter in (b"x", b"\n"):
+                scene.call("ioctl", slave, request(termios.TIOCSTI), letter)
+            assert os.read(slave, 2) == b"x\n"
+
         yield
         try:
-            scene.call("ioctl", slave, request(termios.TIOCSTI), b"x\n")
-            scene.call("ioctl", slave, termios.TIOCSTI, b"\n")
+            scene.in_fork(type_it)
         except OSError as error:
             if error.errno == errno.EIO:
                 raise Unavailable("the kernel was told not to have TIOCSTI") from error
             raise
-        assert os.read(slave, 2) == b"x\n"
 
     body.__name__ = name
     attack(no_escape="terminal")(body)
