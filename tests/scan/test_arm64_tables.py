@@ -39,7 +39,7 @@ def function(index: int) -> FunctionBody:
     nothing = AddressRange(0, 0)
     image = Image(
         *("program", ABIS["aarch64"], "", False, True, segments, (CODE,), (), {}, {}, {}, ()),
-        *(frozenset(), (), frozenset(), frozenset(), (), frozenset(), {}, nothing, ""),
+        *(frozenset(), (), frozenset(), frozenset(), (), frozenset(), {}, nothing, frozenset(), ""),
     )
     instructions = Arm64().disassemble(image, CODE.start, CODE.end)
     addresses = [one[0] for one in instructions]

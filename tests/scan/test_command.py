@@ -149,7 +149,7 @@ def test_codes_stay_and_each_has_its_text() -> None:
     )
     codes = [str(one) for kinds in (Why, Caller, Caveat, Lead) for one in kinds]
     others = "restart signal_return vdso go_whole pointers loaded started"
-    leads = "started data library go_whole import lookup call pointer label next"
+    leads = "started data library go_whole interpreter import lookup call pointer label next"
     assert codes == f"{why} {others} {leads}".split()
     assert [*command._WHY, *command._ORIGIN, *command._CAVEAT, *command._LEAD] == codes
 

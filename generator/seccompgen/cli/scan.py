@@ -75,6 +75,7 @@ _LEAD = {
     Lead.DATA: "address in data",
     Lead.LIBRARY: "loaded library",
     Lead.GO_WHOLE: "in a Go program",
+    Lead.INTERPRETER: "found by the interpreter",
     Lead.IMPORT: "imported",
     Lead.LOOKUP: "found by dlsym",
     Lead.CALL: "called",

@@ -56,6 +56,12 @@ class KnownAnalysis:
         """The overlays by their start."""
         return {facts.start: facts for facts in self.analysis.overlays}
 
+    @cached_property
+    def texts(self) -> frozenset[str]:
+        """The words of text whose addresses some code makes."""
+        facts = (*self.analysis.functions, *self.analysis.overlays)
+        return frozenset(text for one in facts for text in one.texts)
+
     def at(self, address: int) -> Iterator[FunctionFacts]:
         """Yield the functions that may run if control reaches ``address``."""
         cell = self.cell(address)

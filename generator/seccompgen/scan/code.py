@@ -21,6 +21,7 @@ from seccompgen.scan.processor import Effect, EffectKind
 from seccompgen.scan.unknown import Why
 from seccompgen.scan.ways import (
     CALLS,
+    PAGE,
     Context,
     Goes,
     Harmless,
@@ -74,7 +75,8 @@ class DecodedFunction(NamedTuple):
     leaves: bool
     """True if something other than a call may lead out of it"""
     dead: tuple[tuple[int, int], ...]
-    """see ``FunctionFacts``"""
+    texts: frozenset[str]
+    """for both, see ``FunctionFacts``"""
 
 
 class FunctionFacts(NamedTuple):
@@ -85,7 +87,7 @@ class FunctionFacts(NamedTuple):
     whose address it makes; ``reaches`` are addresses that may run without being handed out. If the
     function ends in a call, ``after`` is the callee, by address or name, "" if that is unknown;
     else it is None. ``dead`` are the ranges that are not code: nothing in the function leads to
-    them.
+    them. ``texts`` are the words of text whose addresses it makes.
     """
 
     start: int
@@ -101,6 +103,7 @@ class FunctionFacts(NamedTuple):
     """address, reason and detail of each"""
     after: int | str | None
     dead: tuple[tuple[int, int], ...]
+    texts: tuple[str, ...]
 
 
 def _inside(address: int, spans: Sequence[tuple[int, int]]) -> bool:
@@ -227,6 +230,7 @@ class ImageCode:
             tuple(sorted(unclear)),
             self._called(reading, last[0]) if follows and last else None,
             reading.dead,
+            tuple(sorted(reading.texts)),
         )
 
     def _is_endless(self, address: int) -> bool:
@@ -294,7 +298,17 @@ class ImageCode:
             for one in others
             if one.kind in _ENTRANCES
         )
-        return DecodedFunction(code, addresses, ways, dict(inner), entrances, leaves, dead)
+        texts = frozenset(self._texts(others)) - {""}
+        return DecodedFunction(code, addresses, ways, dict(inner), entrances, leaves, dead, texts)
+
+    def _texts(self, events: Sequence[Effect]) -> Iterator[str]:
+        """Yield the words of text whose addresses ``events`` make."""
+        image = self.image
+        for address in {one.value for one in events if one.kind is EffectKind.REFERENCE}:
+            yield image.text_at(address)
+            yield from image.texts_by_distance(address)
+        for page in {one.value for one in events if one.kind is EffectKind.PAGE}:
+            yield from image.texts_in(AddressRange(page, page + PAGE))
 
     def _body(
         self, span: AddressRange, events: Sequence[Effect], inside: Sequence[Effect]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.text import printable
 from seccompgen.scan.binary import broken_is_refused
 from seccompgen.scan.frames import UnreadFramesError, read_frames, read_landings
-from seccompgen.scan.image import AddressRange, FunctionSymbol, Image
+from seccompgen.scan.image import AddressRange, FunctionSymbol, Image, name_in
 from seccompgen.scan.pclntab import go_functions
 from seccompgen.scan.relocations import relocate
 from seccompgen.scan.symbol_tables import read_symbols
@@ -94,6 +94,9 @@ def _image(binary: Binary) -> Image:
         frames=starts,
         landings=landings,
         names=_names(binary),
+        pointed_texts=frozenset(
+            filter(None, (name_in(binary.segments, value) for value in set(words.values())))
+        ),
         interpreter=binary.interpreter,
     )
 

@@ -195,6 +195,7 @@ class _Explorer:
                 for found in image.exports.values():
                     for address in found:
                         self._take(Origin(i, Lead.LIBRARY), ImageAddress(i, address))
+        self._find_for_interpreter()
         while self.waiting:
             self._follow(self.waiting.pop())
         return CodeGraph(
@@ -225,6 +226,23 @@ class _Explorer:
     def _take(self, cause: Cause, place: ImageAddress) -> None:
         self.taken.add(place)
         self._reach(cause, place)
+
+    def _find_for_interpreter(self) -> None:
+        """Take what the program's interpreter looks up by name.
+
+        It finds these without dlsym(): glibc's ld.so __libc_early_init(), malloc() and free() in
+        libc, musl's its own later stages. Its code hands their names over, or points to them. Its
+        other text, such as musl's list of names that programs may ask for, is not looked up.
+        """
+        if self.images[0].interpreter:
+            texts = self.images[1].pointed_texts | self.known[1].texts
+            self._find(Origin(1, Lead.INTERPRETER), texts)
+
+    def _find(self, cause: Cause, texts: frozenset[str]) -> None:
+        """Take each export whose name is among ``texts``."""
+        for name in sorted(texts & self.exports.keys()):
+            for place in self.exports[name]:
+                self._take(cause, place)
 
     def _take_import(self, cause: Cause, number: int, name: str) -> None:
         for place in self._import(cause, number, name):
@@ -260,9 +278,7 @@ class _Explorer:
         for i, image in enumerate(self.images):
             if not image.imports.isdisjoint(self.images[number].exports):
                 self._look_up(asking, i)
-        for name in sorted(self.images[number].texts & self.exports.keys()):
-            for place in self.exports[name]:
-                self._take(asking, place)
+        self._find(asking, self.images[number].texts | self.known[number].texts)
 
     def _follow(self, cell: ImageAddress) -> None:
         """Follow all that leads out of one function."""

@@ -9,14 +9,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.scan.unknown import Why
 
 
-_TEXT = re.compile(rb"(\w{2,250})\0", re.ASCII)
+_NAME = re.compile(rb"(\w{2,250})\0", re.ASCII)
 """A name that may be looked up; functions with longer names are not expected."""
+_TABLE_BYTES = 4096
 
 
 class AddressRange(NamedTuple):
@@ -66,7 +67,8 @@ class Image:
     loader puts there. ``roots`` are the addresses at which the file is started: the entry point,
     initialisers and finalisers. ``frames`` are the starts of the pieces in .eh_frame, each a
     function or a separate part of one; ``landings`` are the addresses at which these continue after
-    exceptions. ``names`` is the range of the names of dynamic symbols.
+    exceptions. ``names`` is the range of the names of dynamic symbols. ``pointed_texts`` are the
+    words of text to which pointers in data lead.
     """
 
     path: str
@@ -89,6 +91,7 @@ class Image:
     frames: frozenset[int]
     landings: Mapping[int, tuple[int, ...]]
     names: AddressRange
+    pointed_texts: frozenset[str]
     interpreter: str
 
     @property
@@ -148,20 +151,50 @@ class Image:
     def _starts(self) -> list[int]:
         return sorted({one for one in (*self._addresses, *self.frames) if self.in_code(one)})
 
+    def text_at(self, address: int) -> str:
+        """Return the NUL-terminated word that begins at ``address``; "" if there is none."""
+        return name_in(self.segments, address)
+
+    def texts_in(self, span: AddressRange) -> Iterator[str]:
+        """Yield all that `text_at` returns for the addresses of ``span``."""
+        return filter(None, map(self.text_at, range(span.start, span.end)))
+
+    def texts_by_distance(self, table: int) -> Iterator[str]:
+        """Yield the words to which a table of four-byte offsets leads, as LLVM makes of strings."""
+        data = self.read(table, _TABLE_BYTES)
+        for i in range(0, len(data) - 3, 4):
+            target = table + int.from_bytes(data[i : i + 4], "little", signed=True)
+            if not self.read(target, 1).isalnum():
+                return
+            yield self.text_at(target)
+
     @cached_property
     def texts(self) -> frozenset[str]:
-        """The NUL-terminated words in the file, and all their suffixes of two or more characters.
+        """The NUL-terminated words in the file, but for names of dynamic symbols.
 
-        A linker may store a name as the end of a longer one. Names of dynamic symbols are left out.
+        A linker may store a name as the end of a longer one, and some code refers to it there: see
+        ``FunctionFacts.texts``. Without relocations, it is unknown what refers to it, so all ends
+        of words count.
         """
         words = {
             match[1].decode()
             for segment in self.segments
-            for match in _TEXT.finditer(segment.data)
+            for match in _NAME.finditer(segment.data)
             if not self.names.start <= segment.address + match.start() < self.names.end
         }
+        if self.relocatable:
+            return frozenset(words) | self.pointed_texts
         return frozenset(word[i:] for word in words for i in range(len(word) - 1))
 
     @cached_property
     def _addresses(self) -> list[int]:
         return [function.address for function in self.functions]
+
+
+def name_in(segments: Sequence[Segment], address: int) -> str:
+    """Return the NUL-terminated word at ``address`` in ``segments``; "" if there is none."""
+    for segment in segments:
+        if segment.address <= address < segment.end:
+            match = _NAME.match(segment.data, address - segment.address)
+            return match[1].decode() if match else ""
+    return ""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from seccompgen.scan.graph import Cause, CodeGraph
     from seccompgen.scan.result import Site
 
-_FIRST = (Lead.STARTED, Lead.DATA, Lead.LIBRARY, Lead.GO_WHOLE)
+_FIRST = (Lead.STARTED, Lead.DATA, Lead.LIBRARY, Lead.GO_WHOLE, Lead.INTERPRETER)
 
 
 def call_paths(graph: CodeGraph, sites: Iterable[Site]) -> dict[str, CallPath]:

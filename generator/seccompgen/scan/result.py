@@ -48,6 +48,8 @@ class Lead(StrEnum):
     """it is exported by a library that the program loads while it runs"""
     GO_WHOLE = "go_whole"
     """all of a Go program can run"""
+    INTERPRETER = "interpreter"
+    """the program's interpreter looks up its name"""
     IMPORT = "import"
     """a function uses it by its name"""
     LOOKUP = "lookup"

@@ -1,0 +1,69 @@
+"""Functions that are looked up by their names: by ``dlsym``, and by the program's interpreter."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from c_programs import HEAD
+from seccompgen.pipeline.build import shipped_tables
+from seccompgen.scan import Scan, scan
+
+pytestmark = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="the programs are written for x86_64"
+)
+
+EXIT = "enter(60, 0, 0, 0); __builtin_unreachable();"
+EXPORTED = "void at_start(void) { enter(39, 0, 0, 0); } void unasked(void) { enter(102, 0, 0, 0); }"
+
+
+def built(path: Path, source: str, *options: str) -> Path:
+    if not shutil.which("gcc"):
+        pytest.skip("there is no gcc")
+    flags = ("-nostdlib", "-ffreestanding", "-fno-stack-protector", "-O1", "-fPIC", *options)
+    subprocess.run(
+        ["gcc", *flags, "-x", "c", "-o", path, "-"],
+        input=f"{HEAD} {source} void _start(void) {{ {EXIT} }}",
+        text=True,
+        check=True,
+    )
+    return path
+
+
+def started_by(directory: Path, interpreter: str) -> Scan:
+    """Scan a program that exports functions, and is started by a file made of ``interpreter``."""
+    loader = built(directory / "loader", interpreter, "-shared")
+    options = ("-pie", "-Wl,--export-dynamic", f"-Wl,--dynamic-linker={loader}")
+    program = built(directory / "program", EXPORTED, *options)
+    return scan(program, shipped_tables(), (), (), Path("/"))
+
+
+FINDS = "FAR void *find(const char *name) { return (void *)name; }"
+
+
+@pytest.mark.parametrize(
+    "interpreter",
+    [
+        pytest.param(FINDS + 'void *use(void) { return find("at_start"); }', id="in code"),
+        pytest.param('const char *volatile wanted = "at_start";', id="in data"),
+        pytest.param(
+            FINDS
+            + 'void *one(void) { return find("never_at_start"); }'
+            + 'void *use(void) { return find("at_start"); }',
+            id="as the end of another name",
+        ),
+    ],
+)
+def test_the_interpreter_looks_functions_up_without_dlsym(tmp_path: Path, interpreter: str) -> None:
+    """ld.so calls __libc_early_init() of libc, which nothing else refers to."""
+    found = started_by(tmp_path, interpreter)
+    assert "getpid" in found.names
+    assert "getuid" not in found.names
+
+
+def test_text_that_the_interpreter_does_not_refer_to_is_not_looked_up(tmp_path: Path) -> None:
+    found = started_by(tmp_path, 'const char list[] = "other\\0at_start\\0unasked";')
+    assert not {"getpid", "getuid"} & set(found.names)
