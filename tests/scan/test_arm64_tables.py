@@ -16,7 +16,29 @@ FIRST = 0x1020
 COPY, SUM = 0x2A0003E2, 0x11000402  # mov w2, w0; add w2, w0, #1
 
 
-def function(index: int) -> FunctionBody:
+RET, NOP = 0xD65F03C0, 0xD503201F
+ENTRIES = struct.pack("<4i", 0, 4, 8, 12)
+
+
+def function(code: list[int], table: bytes, checks: int) -> FunctionBody:
+    """Return a function of ``code``, in which ``checks`` is the index of a branch to DEFAULT."""
+    segments = (
+        Segment(CODE.start, struct.pack("<12I", *code), executable=True, writable=False),
+        Segment(TABLE.start, table, executable=False, writable=False),
+    )
+    nothing = AddressRange(0, 0)
+    image = Image(
+        *("program", ABIS["aarch64"], "", False, True, segments, (CODE,), (), {}, {}, {}, ()),
+        *(frozenset(), (), frozenset(), frozenset(), (), frozenset(), {}, nothing, frozenset(), ""),
+    )
+    instructions = Arm64().disassemble(image, CODE.start, CODE.end)
+    addresses = [one[0] for one in instructions]
+    leads = {addresses[checks]: addresses[DEFAULT]}
+    sources = {to: [at] for at, to in leads.items()}
+    return FunctionBody(image, CODE, instructions, addresses, sources, leads, lambda _: False)
+
+
+def by_index(index: int) -> FunctionBody:
     """Return a function that jumps by a table of four, at ``index``, if w0 is at most 2."""
     code = [
         0x7100081F,  # cmp w0, #2
@@ -27,25 +49,9 @@ def function(index: int) -> FunctionBody:
         0xB8A27823,  # ldrsw x3, [x1, x2, lsl #2]
         0x8B030083,  # add x3, x4, x3
         0xD61F0060,  # br x3, which is JUMP
-        0xD503201F,  # nop
-        0xD65F03C0,  # ret
-        0xD503201F,
-        0xD503201F,
+        *(NOP, RET, NOP, NOP),
     ]
-    segments = (
-        Segment(CODE.start, struct.pack("<12I", *code), executable=True, writable=False),
-        Segment(TABLE.start, struct.pack("<4i", 0, 4, 8, 12), executable=False, writable=False),
-    )
-    nothing = AddressRange(0, 0)
-    image = Image(
-        *("program", ABIS["aarch64"], "", False, True, segments, (CODE,), (), {}, {}, {}, ()),
-        *(frozenset(), (), frozenset(), frozenset(), (), frozenset(), {}, nothing, frozenset(), ""),
-    )
-    instructions = Arm64().disassemble(image, CODE.start, CODE.end)
-    addresses = [one[0] for one in instructions]
-    leads = {addresses[1]: addresses[DEFAULT]}
-    sources = {to: [at] for at, to in leads.items()}
-    return FunctionBody(image, CODE, instructions, addresses, sources, leads, lambda _: False)
+    return function(code, ENTRIES, 1)
 
 
 @pytest.mark.parametrize(
@@ -56,5 +62,40 @@ def function(index: int) -> FunctionBody:
     ],
 )
 def test_a_table_is_read_as_far_as_its_index_is_checked(index: int, entries: int) -> None:
-    targets = table_targets(Arm64(), function(index), JUMP, lambda _: False)
+    targets = table_targets(Arm64(), by_index(index), JUMP, lambda _: False)
     assert targets == [FIRST + 4 * n for n in range(entries)]
+
+
+def of_llvm(most: int, branch: int = 0x54000108) -> FunctionBody:
+    """Return a function that jumps by a table of bytes if w0 is at most ``most``."""
+    code = [
+        0x7100001F | most << 10,  # cmp w0, #most
+        branch,  # b.hi, to DEFAULT
+        0xB0000001,  # adrp x1, TABLE
+        0x100000A4,  # adr x4, FIRST
+        0x38606823,  # ldrb w3, [x1, x0]
+        NOP,
+        0x8B030883,  # add x3, x4, x3, lsl #2
+        0xD61F0060,  # br x3, which is JUMP
+        *(NOP, RET, NOP, RET),
+    ]
+    return function(code, bytes([0, 2, 1, 3, 40]), 1)
+
+
+def test_a_shifted_entry_counts_instructions() -> None:
+    """LLVM's form, in clang, rustc and zig; as bytes, the entry 2 leads nowhere."""
+    targets = table_targets(Arm64(), of_llvm(3), JUMP, lambda _: False)
+    assert targets == [FIRST, FIRST + 8, FIRST + 4, FIRST + 12]
+
+
+def test_narrow_entries_that_lead_out_of_the_function_are_no_end() -> None:
+    assert table_targets(Arm64(), of_llvm(4), JUMP, lambda _: False) == []
+
+
+B_LS = 0x54000109
+"""Branches away if w0 is at most the number; behind it, w0 is greater."""
+
+
+def test_a_check_counts_only_on_the_side_that_it_limits() -> None:
+    targets = table_targets(Arm64(), of_llvm(2, B_LS), JUMP, lambda _: False)
+    assert len(targets) == 4

@@ -104,14 +104,43 @@ def test_a_jump_table_is_read_or_unknown(
     assert kinds(without) == {Why.SUM} or cases <= set(without.names)
 
 
-def test_a_table_that_is_cut_short_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a table whose length is known, all entries must lead to instructions."""
-    source = BY_TABLE
+LOOSE = (
+    "cmp ${bound}, %ecx; ja 3f; lea loose(%rip), %rdx; movslq (%rdx,%rcx,4), %rax;"
+    " add %rdx, %rax; jmp *%rax; first: mov $39, %eax; syscall; second: mov $3, %eax; syscall;"
+    " 3: nop"
+)
+LAYS_TABLE = (
+    '__asm__(".section .rodata; .balign 4; loose: .long first - loose, second - loose; {after};'
+    ' .text");'
+)
+
+
+@pytest.mark.parametrize(
+    ("bound", "after", "known"),
+    [
+        ("2", ".long 0x7fffff00", True),
+        ("9", "other: .long first - other + 5, second - other", True),
+        ("2", ".long first + 1 - loose", False),
+        ("2", "other: .long first + 2 - loose", False),
+        ("0x7fffffff", ".long 0x7fffff00", True),
+    ],
+    ids=["other data", "another table", "code unread", "code unread, once more", "no bound at all"],
+)
+def test_a_table_may_end_before_its_index_does(
+    tmp_path: Path, bound: str, after: str, *, known: bool
+) -> None:
+    """Unless its end leads into the function, as code that was not read as such does."""
+    source = asm(LOOSE.format(bound=bound), LAYS_TABLE.format(after=after))
+    found = scanned(tmp_path, source)
+    assert kinds(found) == (set() if known else {Why.SUM})
+    assert {"getpid", "close"} <= set(found.names)
+
+
+def test_a_mask_of_all_bits_bounds_nothing(tmp_path: Path) -> None:
+    """As in ripgrep, whose allocator rounds a number down before it jumps by it."""
+    masked = LOOSE.format(bound="9").replace("lea", "and $-8, %rcx; lea")
+    source = asm(masked, LAYS_TABLE.format(after=".long 0x7fffff00"))
     assert not scanned(tmp_path, source).unknown
-    whole = jumps._bound
-    monkeypatch.setattr(jumps, "_bound", lambda *args: (whole(*args) or 0) + 400)
-    code_module.code_of.cache_clear()
-    assert kinds(scanned(tmp_path, source)) == {Why.SUM}
 
 
 OWN_TABLE = (

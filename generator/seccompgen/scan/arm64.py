@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 _KEYS = ["ia", "ib", "da", "db", "iza", "izb", "dza", "dzb", "i", "d"]
 _SIGNS = frozenset(f"{what}{which}" for what in ("pac", "aut", "xpac") for which in _KEYS)
 """Instructions that sign a pointer, check the signature, or strip it."""
+_EXTENDED = re.compile(r", (?:lsl|[su]xt[bhwx])(?: #(?P<shift>\d+))?$")
 _STACK = ("sp", "x29")
 _STUB_BYTES = 20
 
@@ -165,7 +166,11 @@ class Arm64(Arm64Instructions):
             return word_targets(image, table, 8)
         size = 8 if load[2] == "ldr" and load[3][0] == "x" else ENTRY_SIZES[load[2]]
         signed = load[2][3:4] == "s" or "sxt" in addition[3]
-        scale = 1 << number(addition[3].rpartition(" ")[2]) if "xt" in addition[3] else 1
+        # GCC extends what it adds, "w3, sxth #2"; LLVM only shifts it, "x3, lsl #2".
+        extended = _EXTENDED.search(addition[3])
+        if addition[3].count(", ") > 2 and not extended:
+            return iter(())
+        scale = 1 << int(extended["shift"] or 0) if extended else 1
         targets = relative_targets(image, table, size, base, scale=scale, signed=signed)
         return targets if size >= 4 else takewhile(function.contains, targets)
 

@@ -14,7 +14,7 @@ from seccompgen.scan.processor import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from seccompgen.scan.image import Image
 
@@ -37,8 +37,8 @@ SETS = frozenset({"mov", "adrp", "adr", "ldr"})
 
 INDEXED = re.compile(r"\[(?P<base>\w+), (?P<index>[wx]\d+)")
 
-UNSIGNED = frozenset({"b.hi", "b.ls", "b.hs", "b.lo"})
-"""Branches on unsigned comparisons."""
+_BOUNDS = {("b.hi", False): 0, ("b.hs", False): 1, ("b.lo", True): 1, ("b.ls", True): 0}
+"""By how much less the compared value is, by unsigned branch and whether that is taken."""
 
 KEEPS_FLAGS = frozenset({"mov", "adrp", "adr", "add", "ldr", "nop", "movz", "sub"})
 
@@ -171,24 +171,34 @@ class Arm64Instructions:
             return None
         return whole(instruction[3].split(", ")[1]) or None
 
-    def compared(self, code: Sequence[Instruction], index: int) -> tuple[str, int] | None:
+    def compared(self, instruction: Instruction) -> tuple[str, int] | None:
         """See ``Machine``."""
-        _, _, mnemonic, operands = code[index]
-        parts = operands.split(", ")
-        last = number(parts[-1]) if parts[-1][:1] == "#" else -1
-        if last < 0:
-            return None
-        if mnemonic == "and" and len(parts) == 3:
-            return whole(parts[0]), last
-        if mnemonic == "cmp" and len(parts) == 2:
-            following = (one[2] for one in code[index + 1 :] if one[2] not in KEEPS_FLAGS)
-            if next(following, "") in UNSIGNED:
-                return whole(parts[0]), last
-        return None
+        return _with_number(instruction, 2) if instruction[2] == "cmp" else None
+
+    def masked(self, instruction: Instruction) -> tuple[str, int] | None:
+        """See ``Machine``."""
+        return _with_number(instruction, 3) if instruction[2] == "and" else None
+
+    def bounds(self, instruction: Instruction, *, jumping: bool) -> int:
+        """See ``Machine``."""
+        return _BOUNDS.get((instruction[2], jumping), -1)
+
+    def keeps_flags(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2] in KEEPS_FLAGS
 
     def table_load(self, instruction: Instruction) -> TableLoad | None:
         """See ``Machine``."""
         match = INDEXED.search(instruction[3])
         if match is None or instruction[2] not in ENTRY_SIZES:
             return None
-        return TableLoad(whole(match["base"]), whole(match["index"]))
+        wide = instruction[2] == "ldr" and instruction[3][0] == "x"
+        size = 8 if wide else ENTRY_SIZES[instruction[2]]
+        return TableLoad(size, whole(match["base"]), whole(match["index"]))
+
+
+def _with_number(instruction: Instruction, count: int) -> tuple[str, int] | None:
+    """Return the first of ``count`` operands and the last, if that is a number from 0 on."""
+    parts = instruction[3].split(", ")
+    last = number(parts[-1]) if parts[-1][:1] == "#" and len(parts) == count else -1
+    return (whole(parts[0]), last) if last >= 0 else None

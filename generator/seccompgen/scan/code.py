@@ -13,10 +13,10 @@ from seccompgen.scan.jumps import (
     FunctionBody,
     is_whole,
     jump_targets,
-    only_calls,
     stays_within,
 )
 from seccompgen.scan.layout import Layout, machine_for
+from seccompgen.scan.pointer_uses import only_calls
 from seccompgen.scan.processor import Effect, EffectKind
 from seccompgen.scan.unknown import Why
 from seccompgen.scan.ways import (

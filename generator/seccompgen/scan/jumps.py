@@ -11,7 +11,8 @@ jump, or is empty.
 from __future__ import annotations
 
 from bisect import bisect_left
-from itertools import islice
+from functools import partial
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.scan.processor import KnownValue, Lost, Moved, Register
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from seccompgen.scan.image import AddressRange, Image
     from seccompgen.scan.processor import Instruction, Location, Machine, Step
 
-_NEAR_BYTES = 96
-"""The distance before the load of an entry within which the check of its index is searched."""
+_MAX_BOUND_STATES = 500
+"""The most steps back from the load of an entry in which the check of its index is searched."""
+_WIDE = 4
+"""The bytes of entries that may lead anywhere; narrower ones do not lead out of the function."""
 _MOST_ENTRIES = 4096
 _MAX_STATES = 20_000
 _MAX_INTERVAL_STEPS = 400
@@ -182,6 +185,27 @@ class _Table(NamedTuple):
     base: Location | None
 
 
+class _Entries(NamedTuple):
+    """The entries of ``size`` bytes at ``table``, whose targets, from ``base``, are ``read``."""
+
+    read: Callable[[int, int | None], Iterator[int]]
+    table: int
+    base: int | None
+    size: int
+
+    def at(self, number: int) -> Iterator[int]:
+        """Yield the targets from an entry on."""
+        return self.read(self.table + number * self.size, self.base)
+
+    def anew(self, number: int) -> Iterator[int]:
+        """Yield the targets of the table that follows a number of entries; none if it is unknown.
+
+        It is known where a table's address is its base, too.
+        """
+        following = self.table + number * self.size
+        return self.read(following, following) if self.base == self.table else iter(())
+
+
 class _Origin(NamedTuple):
     """A state of the search: ``location``, before ``code[at]``, holds the target; see `_Table`."""
 
@@ -298,12 +322,11 @@ def _entries(
         bases = _addresses(machine, function, table.addition, table.base)
     addition = None if table.addition is None else code[table.addition]
     bound = 0 if load.by is None else _bound(machine, function, table.load, load.by)
+    read = partial(machine.entries, function.image, code[table.load], addition)
     found: list[int] = []
     for place in sorted(places):
         for base in bases:
-            entries = machine.entries(
-                function.image, code[table.load], addition, place, base, function.span
-            )
+            entries = _Entries(partial(read, function=function.span), place, base, load.size)
             targets = _plausible(function, entries, bound, may_enter)
             if not targets:
                 return []
@@ -356,95 +379,75 @@ def _is_kept(machine: Machine, function: FunctionBody, step: Step, location: Loc
 
 
 def _bound(machine: Machine, function: FunctionBody, load: int, index: str) -> int | None:
-    """Return the bound that a check before the load sets for register ``index``, else None."""
-    first = bisect_left(function.addresses, function.addresses[load] - _NEAR_BYTES)
-    window = function.code[first : load + 1]
-    for at in range(len(window) - 2, -1, -1):
-        instruction = window[at]
-        compared = machine.compared(window, at)
-        if compared and compared[0] == index:
-            return compared[1]
-        if machine.sets(instruction) == index:
-            copied = machine.copied(instruction)
-            if copied is None:
+    """Return the highest value of register ``index`` at the load, on all ways there; None if none.
+
+    It is the nearest one on each way, which need not be the least.
+    """
+    first = (load, index, -1)
+    seen, waiting, most = {first}, [first], -1
+    while waiting:
+        at, register, less = waiting.pop()
+        ways = [(earlier, earlier != at - 1) for earlier in _before(machine, function, at)]
+        if not ways or len(seen) > _MAX_BOUND_STATES:
+            return None
+        for earlier, by_jump in ways:
+            instruction = function.code[earlier]
+            bound = machine.compared(instruction) if less >= 0 else machine.masked(instruction)
+            if bound and bound[0] == register:
+                most = max(most, bound[1] - max(less, 0))
+                continue
+            origin = _copied_from(machine, function, earlier, register)
+            if origin is None:
                 return None
-            index = copied
-    return None
+            if machine.branches(instruction):
+                less_before = max(less, machine.bounds(instruction, jumping=by_jump))
+            else:
+                less_before = less if machine.keeps_flags(instruction) else -1
+            state = (earlier, origin, less_before)
+            waiting += [state] if state not in seen else []
+            seen.add(state)
+    return most if most >= 0 else None
+
+
+def _copied_from(machine: Machine, function: FunctionBody, index: int, register: str) -> str | None:
+    """Return the register that held the value of ``register``, or more, before an instruction.
+
+    Compilers check a part of a register, such as a byte, only if they know that the rest is zero.
+    """
+    instruction = function.code[index]
+    step = machine.before(function.image, function.code, index, Register(register))
+    if isinstance(step, Moved) and len(step.places) == 1 and not step.add:
+        (place,) = step.places
+        return place.name if isinstance(place, Register) else None
+    return machine.copied(instruction) if machine.sets(instruction) == register else None
 
 
 def _plausible(
     function: FunctionBody,
-    targets: Iterator[int],
+    entries: _Entries,
     bound: int | None,
     may_enter: Callable[[int], bool],
 ) -> list[int]:
-    """Return those ``targets`` that belong to the table; none if it is not a table."""
-    found: list[int] = []
-    span, addresses = function.span, function.addresses
-    most = _MOST_ENTRIES if bound is None else bound + 1
-    for target in islice(targets, most):
-        if span.start <= target < span.end:
-            at = bisect_left(addresses, target)
-            if at >= len(addresses) or addresses[at] != target:
-                break
-        elif not may_enter(target):
-            break
-        found.append(target)
-    return found if bound is None or len(found) >= bound else []
+    """Return the targets of the first ``entries``, those of the table; none if it is not a table.
 
-
-def only_calls(machine: Machine, function: FunctionBody, index: int) -> list[int] | None:
-    """Return the addresses of calls of the pointer that ``code[index]`` loads.
-
-    None if the pointer may be used otherwise: copied, stored, passed to a callee, returned, or
-    carried out of the function. A register that functions preserve is not passed to any.
+    A table ends at its ``bound``, or before: the nearest comparison may be looser than another.
+    Then it is followed by other data, such as the function's next table.
     """
-    code = function.code
-    register = machine.sets(code[index])
-    if not register:
-        return None
-    calls: list[int] = []
-    seen: set[int] = set()
-    waiting = _after(machine, function, index)
-    while waiting:
-        at = waiting.pop()
-        if at is None:
-            return None
-        if at in seen:
-            continue
-        seen.add(at)
-        instruction = code[at]
-        kept = machine.preserves(function.image, register)
-        if machine.target(instruction) == Register(register) and machine.is_call(instruction):
-            calls.append(instruction[0])
-            if not kept:
-                continue  # the register holds something else when the call returns
-        elif not kept and (machine.is_call(instruction) or machine.returns(instruction)):
-            return None
-        elif machine.mentions(instruction, register):
-            if machine.is_comparison(instruction):
-                pass
-            elif machine.only_sets(instruction, register):
-                continue
-            else:
-                return None
-        waiting += _after(machine, function, at)
-    return calls
-
-
-def _after(machine: Machine, function: FunctionBody, index: int) -> list[int | None]:
-    """Return the indices of the instructions that may follow ``code[index]``, None if elsewhere."""
-    instruction = function.code[index]
-    found: list[int | None] = []
-    if instruction[0] in function.leads:
-        target = function.leads[instruction[0]]
-        at = bisect_left(function.addresses, target)
-        inside = at < len(function.addresses) and function.addresses[at] == target
-        found.append(at if inside else None)
-    if machine.returns(instruction) or (
-        machine.is_call(instruction) and function.endless(instruction[0])
-    ):
+    most = _MOST_ENTRIES if bound is None else min(bound + 1, _MOST_ENTRIES)
+    leads = partial(_leads, function, may_enter)
+    found = list(takewhile(leads, islice(entries.at(0), most)))
+    if bound is None or len(found) == most:
         return found
-    if machine.stops(instruction):
-        return found if found or machine.dies(instruction) else [None]
-    return [*found, index + 1 if index + 1 < len(function.code) else None]
+    beyond = next(entries.at(len(found)), None)
+    # The middle of an instruction may be code that was not read as such, in hand-written code.
+    if entries.size < _WIDE or (beyond and function.image.in_code(beyond)):
+        return found if any(map(leads, islice(entries.anew(len(found)), 1))) else []
+    return found
+
+
+def _leads(function: FunctionBody, may_enter: Callable[[int], bool], target: int) -> bool:
+    """Return True if ``target`` is an instruction."""
+    if not function.span.contains(target):
+        return may_enter(target)
+    at = bisect_left(function.addresses, target)
+    return at < len(function.addresses) and function.addresses[at] == target

@@ -125,8 +125,9 @@ class Sum(NamedTuple):
 
 
 class TableLoad(NamedTuple):
-    """A load that may be of entry ``by`` of a jump table at ``base`` plus ``offset``."""
+    """A load of ``size`` bytes, perhaps of entry ``by`` of a table at ``base`` and ``offset``."""
 
+    size: int
     base: str | None
     by: str | None
     offset: int = 0
@@ -228,11 +229,21 @@ class Machine(Protocol):
     def copied(self, instruction: Instruction) -> str | None:
         """Return the register that a move copies, whole or in part; None for other instructions."""
 
-    def compared(self, code: Sequence[Instruction], index: int) -> tuple[str, int] | None:
-        """Return the register that ``code[index]`` bounds from above, and the bound; None if none.
+    def compared(self, instruction: Instruction) -> tuple[str, int] | None:
+        """Return the register and the number, from 0 on, that are compared; None for others."""
 
-        It does so by a comparison with an unsigned branch, or by masking bits.
+    def masked(self, instruction: Instruction) -> tuple[str, int] | None:
+        """Return the register of which bits are cleared, and its highest value; None for others."""
+
+    def bounds(self, instruction: Instruction, *, jumping: bool) -> int:
+        """Return by how much less than what it was compared with an unsigned value is, at least.
+
+        It is 1 or 0 after the branch ``instruction``, which is taken if ``jumping`` is True; -1 if
+        the value may also be greater.
         """
+
+    def keeps_flags(self, instruction: Instruction) -> bool:
+        """Return True if the instruction keeps the result of the comparison before it."""
 
     def table_load(self, instruction: Instruction) -> TableLoad | None:
         """Return the operands of a load that may be from a jump table; None if it cannot be."""

@@ -16,13 +16,13 @@ from seccompgen.scan.x86_operands import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from seccompgen.scan.image import Image
     from seccompgen.scan.processor import Instruction, Location
 
-_UNSIGNED = frozenset({"ja", "jae", "jb", "jbe"})
-"""Branches on unsigned comparisons."""
+_BOUNDS = {("ja", False): 0, ("jae", False): 1, ("jb", True): 1, ("jbe", True): 0}
+"""By how much less the compared value is, by unsigned branch and whether that is taken."""
 _KEEPS_FLAGS = frozenset({"mov", "movsxd", "movzx", "movsx", "lea", "nop"})
 _SETS = frozenset({"mov", "lea", "pop", "movzx", "movsxd"})
 _TABLE_LOADS = frozenset({"mov", "movsxd", "jmp", "notrack jmp", "bnd jmp"})
@@ -171,15 +171,21 @@ class X86Instructions:
         copies = instruction[2] in {"mov", "movsxd", "movzx", "movsx"}
         return source.name if copies and isinstance(source, Reg) else None
 
-    def compared(self, code: Sequence[Instruction], index: int) -> tuple[str, int] | None:
+    def compared(self, instruction: Instruction) -> tuple[str, int] | None:
         """See ``Machine``."""
-        match code[index][2], first_two(code[index]):
-            case "and", (Reg(name), Immediate(most)) if most >= 0:
-                return name, most
-            case "cmp", (Reg(name), Immediate(most)) if most >= 0:
-                following = (one[2] for one in code[index + 1 :] if one[2] not in _KEEPS_FLAGS)
-                return (name, most) if next(following, "") in _UNSIGNED else None
-        return None
+        return _with_number(instruction) if instruction[2] == "cmp" else None
+
+    def masked(self, instruction: Instruction) -> tuple[str, int] | None:
+        """See ``Machine``."""
+        return _with_number(instruction) if instruction[2] == "and" else None
+
+    def bounds(self, instruction: Instruction, *, jumping: bool) -> int:
+        """See ``Machine``."""
+        return _BOUNDS.get((instruction[2], jumping), -1)
+
+    def keeps_flags(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2] in _KEEPS_FLAGS
 
     def table_load(self, instruction: Instruction) -> TableLoad | None:
         """See ``Machine``."""
@@ -188,11 +194,19 @@ class X86Instructions:
         if memory is None or mnemonic not in _TABLE_LOADS or memory.segment:
             return None
         if memory.base == "rip":
-            return TableLoad(None, None, memory.offset + address + size)
+            return TableLoad(memory.size, None, None, memory.offset + address + size)
         if memory.by is None or memory.scale not in {1, 4, 8}:
             return None
         either = memory.scale == 1  # of two registers, one has the index in bytes
-        return TableLoad(memory.base, memory.by, memory.offset, either=either)
+        return TableLoad(memory.size, memory.base, memory.by, memory.offset, either=either)
+
+
+def _with_number(instruction: Instruction) -> tuple[str, int] | None:
+    """Return the register and the number, from 0 on, that are the operands; None for others."""
+    match first_two(instruction):
+        case Reg(name), Immediate(value) if value >= 0:
+            return name, value
+    return None
 
 
 def _uses(operand: object, register: str) -> bool:
