@@ -43,6 +43,7 @@ RUN_BY: dict[str, dict[str, str]] = {
     "docs/deploy/multiprocessing.md": {"": "project/test_deploy.py"},
     "docs/deploy/report-only.md": {"": "ecosystem/test_report_only.py"},
     "docs/deploy/subprocess.md": {"": "project/test_deploy.py"},
+    "docs/deploy/supervisor.md": {"": "project/test_supervisor.py"},
     "docs/deploy/threads.md": {"": "project/test_deploy.py"},
     "docs/deploy/uploads.md": {"": "ecosystem/test_servers.py"},
     "docs/deploy/uvicorn.md": {"": "ecosystem/test_servers.py"},

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 PAGES = ["asyncio", "multiprocessing", "subprocess", "threads"]
 OF_THEIR_OWN = {"README", "report-only"}
 """Pages that show no example of `examples/`."""
+ELSEWHERE = {"supervisor"}
+"""Pages that tests/project follows in a module of their own."""
 
 
 def some(*often: str) -> list[ParameterSet]:
@@ -242,7 +244,8 @@ def test_every_page_is_followed_and_every_example_has_one() -> None:
     """By this module or by tests/ecosystem."""
     ecosystem = (ROOT / "tests" / "ecosystem" / "test_servers.py").read_text()
     pages = {path.stem for path in walkthrough.PAGES.glob("*.md")} - OF_THEIR_OWN
-    assert {page for page in pages if page in PAGES or f'"{page}"' in ecosystem} == pages
+    followed = {*PAGES, *ELSEWHERE}
+    assert {page for page in pages if page in followed or f'"{page}"' in ecosystem} == pages
     assert shown_by(*pages) == {example.name for example in walkthrough.EXAMPLES}
     for page in pages:
         assert "everything is up to date\n" in (walkthrough.PAGES / f"{page}.md").read_text()
