@@ -44,7 +44,7 @@ DATE ?=
 REPOSITORY ?=
 SITE ?=
 
-.PHONY: generate picture pages companions test test-root test-long quick test-kernels test-ecosystem test-weekly check bench bench-optimum bench-compile bench-record userlands pythons evidence workloads lint types proof fresh site pins release system qemu ecosystem debootstrap editor report-rules clean
+.PHONY: generate picture pages companions test test-root test-long quick test-kernels test-ecosystem test-weekly check bench bench-optimum bench-compile bench-record userlands pythons evidence workloads lint types proof fresh site pins release system qemu ecosystem debootstrap npm clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -88,7 +88,7 @@ test-kernels: $(READY) qemu
 
 # One worker more than there are processors: servers are waited for.
 ECOSYSTEM_TESTS := -n 3 --dist loadfile --no-loadscope-reorder tests/ecosystem
-test-ecosystem: $(VENV)/.ecosystem $(VENV)/.site system ecosystem editor report-rules
+test-ecosystem: $(VENV)/.ecosystem $(VENV)/.site system ecosystem npm
 	$(BIN)/pytest -m "ecosystem and not long" $(ECOSYSTEM_TESTS) --cpu-minutes 20
 
 # The page of kernels is left as it is: it tells what `make test-kernels` tries.
@@ -153,29 +153,19 @@ $(VENV)/.bench: $(READY) requirements/bench.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	touch $@
 
-# The language server that editors have for YAML; without it, its tests are skipped. Node trusts
-# its own certificates alone, unless it is told of the system's.
-editor: export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
-editor:
-	@if ! command -v npm >/dev/null; then echo "no npm, so no editor is tried"; \
-	else $(MAKE) --no-print-directory build/editor/.ready || echo "npm fetched nothing, so no editor is tried"; fi
+# What npm has: the language server that editors have for YAML, the rules of accessibility for reports,
+# a sandbox of agents. Without one of them, its tests are skipped. Node trusts its own certificates
+# alone, unless it is told of the system's.
+NPM := editor report agents
+npm: export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
+npm:
+	@if ! command -v npm >/dev/null; then echo "no npm, so some things are skipped: $(NPM)"; \
+	else $(MAKE) --no-print-directory --keep-going $(NPM:%=build/%/.ready) || echo "npm did not fetch all, so some things are skipped"; fi
 
-build/editor/.ready: requirements/editor/package-lock.json
-	mkdir -p build/editor
-	cp requirements/editor/package.json requirements/editor/package-lock.json build/editor
-	npm ci --prefix build/editor --silent --no-audit --no-fund
-	touch $@
-
-# The rules of accessibility for reports, as above.
-report-rules: export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
-report-rules:
-	@if ! command -v npm >/dev/null; then echo "no npm, so no report is held to axe's rules"; \
-	else $(MAKE) --no-print-directory build/report/.ready || echo "npm fetched nothing, so no report is held to axe's rules"; fi
-
-build/report/.ready: requirements/report/package-lock.json
-	mkdir -p build/report
-	cp requirements/report/package.json requirements/report/package-lock.json build/report
-	npm ci --prefix build/report --silent --no-audit --no-fund
+build/%/.ready: requirements/%/package-lock.json
+	mkdir -p build/$*
+	cp requirements/$*/package.json requirements/$*/package-lock.json build/$*
+	npm ci --prefix build/$* --silent --no-audit --no-fund
 	touch $@
 
 $(VENV)/.ecosystem: $(READY) requirements/ecosystem.txt
@@ -199,7 +189,7 @@ $(READY): requirements/dev.txt pyproject.toml
 # Without the right to install, what needs them is skipped and says so.
 SYSTEM := curl gcc libc6-dev libseccomp2 linux-libc-dev ninja-build pypy3 python3 python3-seccomp python3-venv strace
 QEMU := qemu-system-arm qemu-system-mips qemu-system-misc qemu-system-ppc qemu-system-x86 zstd
-ECOSYSTEM := bazel-bootstrap bison bubblewrap busybox-static cargo chromium clang crun curl debootstrap dnsmasq-base docker-cli docker.io fish flex g++ gcc gcc-aarch64-linux-gnu git gnupg golang-github-opencontainers-specs-dev golang-go groff-base iproute2 jq libc6-dev-arm64-cross libc6-dev-i386 libimage-exiftool-perl librust-libc-dev librust-serde-derive-dev librust-serde-json-dev lighttpd lua-socket lua5.4 man-db mandoc memcached mksh mosquitto mosquitto-clients musl-tools nginx-light patchelf podman postgresql redis-server ripgrep rsync runc rustc rustfmt sqlite3 strace systemd tcl xz-utils zsh
+ECOSYSTEM := bazel-bootstrap bison bubblewrap busybox-static cargo chromium clang crun curl debootstrap dnsmasq-base docker-cli docker.io fish flex g++ gcc gcc-aarch64-linux-gnu git gnupg golang-github-opencontainers-specs-dev golang-go groff-base iproute2 jq libc6-dev-arm64-cross libc6-dev-i386 libimage-exiftool-perl librust-libc-dev librust-serde-derive-dev librust-serde-json-dev lighttpd lua-socket lua5.4 man-db mandoc memcached mksh mosquitto mosquitto-clients musl-tools nginx-light patchelf podman postgresql redis-server ripgrep rsync runc rustc rustfmt socat sqlite3 strace systemd tcl xz-utils zsh
 DEBOOTSTRAP := debootstrap iproute2 util-linux
 system: PACKAGES = $(SYSTEM)
 qemu: PACKAGES = $(QEMU)

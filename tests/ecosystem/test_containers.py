@@ -286,7 +286,7 @@ def filter_of(pid: int) -> bytes:
 
 POLICIES = {
     "enosys": POLICY,
-    "stock": f"include: [{ROOT}/policies/no_network.yml]\narches: [x86_64]\n"
+    "stock": f"include: [{ROOT}/policies/sandboxed_code.yml]\narches: [x86_64]\n"
     "bad_arch_action: kill_thread\n",
     "permissive": POLICY.replace("errno(ENOSYS)", "allow"),
 }

@@ -219,7 +219,7 @@ def test_the_tree_folds_by_keyboard(watched: Watched) -> None:
 @pytest.mark.parametrize("width", [400, 1280])
 def test_axe_finds_nothing(browser: Browser, several: Path, scheme: Any, width: int) -> None:
     if not AXE.is_file():
-        pytest.skip("no axe-core here; `make report-rules` fetches it")
+        pytest.skip("no axe-core here; `make npm` fetches it")
     # Only what the tests inject needs the policy out of its way.
     options = {"bypass_csp": True, "viewport": {"width": width, "height": 900}}
     one = Watched(browser, several, color_scheme=scheme, **options)

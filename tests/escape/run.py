@@ -3,9 +3,10 @@
 The plan has the process's "abi", its "numbers" of system calls by name, "foreign" ones by ABI and
 name, a "directory" with the package "confining" of stock filters, and an empty "folder" to work in.
 "own_machine" is true in a guest, where an attack may change what all processes share. "attacks" and
-"policies" are the names of those to make, and to make them on. The outcomes are by policy ("" is
-without a filter) and attack; each is a kind and a detail. In a process of its own, because forks of
-the small process that this is cost little. Standard library only, Python 3.9 or newer.
+"policies" are the names of those to make, and to make them on; policies of "others", which promise
+nothing, have all of them made on them. The outcomes are by policy ("" is without a filter) and
+attack; each is a kind and a detail. In a process of its own, because forks of the small process
+that this is cost little. Standard library only, Python 3.9 or newer.
 """
 
 import importlib
@@ -27,7 +28,9 @@ def outcomes(
     attacks.load()
     told: dict[str, dict[str, tuple[str, str]]] = {"": {}, **{policy: {} for policy in installs}}
     for one in ATTACKS:
-        policies = [policy for policy in one.against if policy in installs]
+        policies = [
+            name for name in installs if name in one.against or name in plan.get("others", ())
+        ]
         if not policies or one.name not in plan["attacks"]:
             continue
         if not one.outside:

@@ -32,6 +32,7 @@ RUN_BY: dict[str, dict[str, str]] = {
         "PYTHONPATH=generated": "ecosystem/test_newcomer.py",
         "python3 -m venv": "ecosystem/test_newcomer.py",
     },
+    "docs/agents.md": {"": "ecosystem/test_agents.py"},
     "docs/bazel.md": {"": "ecosystem/test_bazel.py"},
     "docs/bpf.md": {"": "ecosystem/test_bpf.py"},
     "docs/build.md": {"seccompgen build policies/web_worker.yml": "project/test_readme.py"},
