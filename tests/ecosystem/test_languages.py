@@ -346,22 +346,6 @@ def holds(condition: str, cfg: set[str]) -> bool:
     return condition.replace(" ", "") in cfg
 
 
-@needs("rustc")
-def test_the_page_on_rust_does_what_it_shows(tmp_path: Path) -> None:
-    assert follow("rust.md", tmp_path) == 2
-
-
-@needs("node")
-@needs("bwrap")
-def test_the_page_on_javascript_does_what_it_shows(tmp_path: Path) -> None:
-    assert follow("javascript.md", tmp_path) == 2
-
-
-@needs("gcc")
-def test_the_page_on_a_launcher_does_what_it_shows(tmp_path: Path) -> None:
-    assert follow("launcher.md", tmp_path) == 3
-
-
 # --- Go ------------------------------------------------------------------------------------------
 
 GO = """package main
@@ -466,12 +450,21 @@ def test_go_without_a_program_does_not_compile(tmp_path: Path) -> None:
     assert "undefined: noProgramFitsThisGOARCH" in run.stderr
 
 
-@needs("go")
-def test_the_page_on_go_does_what_it_shows(tmp_path: Path) -> None:
-    assert follow("go.md", tmp_path) == 3
-
-
 # --- All -----------------------------------------------------------------------------------------
+
+
+@needs("bwrap")
+@needs("gcc")
+@needs("go")
+@needs("node")
+@needs("rustc")
+@pytest.mark.parametrize(
+    ("page", "commands"),
+    [("go", 3), ("javascript", 2), ("launcher", 3), ("rust", 2), ("untrusted", 13)],
+)
+def test_pages_do_what_they_show(page: str, commands: int, tmp_path: Path) -> None:
+    assert follow(f"{page}.md", tmp_path) == commands
+
 
 PRETENDS = """
 default_action: allow

@@ -51,6 +51,8 @@ RUN_BY: dict[str, dict[str, str]] = {
     "docs/first-policy.md": {"": "project/test_shown_commands.py"},
     "docs/go.md": {"": "ecosystem/test_languages.py"},
     "docs/init.md": {"": "distribute/test_init.py"},
+    "docs/javascript.md": {"": "ecosystem/test_languages.py"},
+    "docs/launcher.md": {"": "ecosystem/test_languages.py"},
     "docs/lint-history.md": {"": "lint/test_historic.py"},
     "docs/oci.md": {"": "ecosystem/test_containers.py"},
     "docs/packaging.md": {
@@ -68,6 +70,7 @@ RUN_BY: dict[str, dict[str, str]] = {
         "python3 -m zipapp": "project/test_vendor_page.py",
         "pyinstaller": "ecosystem/test_frozen.py",
     },
+    "docs/untrusted.md": {"": "ecosystem/test_languages.py"},
     "examples/README.md": {"": "project/test_examples.py"},
 }
 """For each page the tests that run its blocks, by how a block's first command begins."""
