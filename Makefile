@@ -53,10 +53,13 @@ picture: $(READY)
 	$(BIN)/python -m website.picture
 
 # What the wheel installs below share/: manual pages of the commands, and completion scripts; also
-# docs/lint.md, from lint's rules, docs/shields.md, and the tables of keys in docs/.
+# docs/lint.md, from lint's rules, docs/shields.md, the tables of keys in docs/, and the filter that
+# the example in Rust commits.
+COMMITTED := examples/rust/untrusted.yml --format rust -o examples/rust/src
 pages: $(READY)
 	$(BIN)/python -m release.pages
 	$(BIN)/python -m website.key_tables
+	$(BIN)/seccompgen build $(COMMITTED)
 
 # From the packages that its lock names; ARGS=--update takes newer ones.
 companions: $(READY)
@@ -102,6 +105,7 @@ check: fresh lint types proof test
 fresh: $(READY)
 	$(BIN)/seccompgen tables --check
 	$(BIN)/python -m release.pages --check
+	$(BIN)/seccompgen build $(COMMITTED) --check
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import outer
 import pytest
-from command import inside, seccompgen
+from command import ROOT, inside, seccompgen
 from extremes import BARE, LISTENING
 from longer import long_but
-from pages import follow
+from pages import EXAMPLES, follow
 from running_kernel import NEW_LISTENER
 from seccompgen.languages import c, go, rust
+from shown import same
+from transcript import play, steps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +47,10 @@ syscalls:
   - {name: personality, arguments: [{argument: 0, operation: Equal, value: 0x123456789, width: 64}]}
 - {action: kill_process, names: [setns]}
 """
+
+
+OFFLINE = {"GOPROXY": "off", "GOTOOLCHAIN": "local"}
+"""Has go fetch neither modules nor another toolchain."""
 
 
 def build(where: Path, form: str, *options: str, name: str = "demo") -> None:
@@ -103,6 +109,85 @@ def test_c_and_cpp(compiler: str, language: str, tmp_path: Path) -> None:
     do(compiler, *options, cwd=tmp_path)
     run = subprocess.run(["./main"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (run.stdout, run.returncode) == ("confined\n", 2)
+
+
+C_AT_ANY_TIME = """
+#include "demo.h"
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+void *__libc_malloc(size_t size);
+static __thread volatile int confining;
+
+void *malloc(size_t size)
+{
+    if (confining)
+        abort();
+    return __libc_malloc(size);
+}
+
+static void *allocate(void *none)
+{
+    for (;;)
+        free(malloc(1000));
+    return none;
+}
+
+static volatile int installed = 1;
+
+static void handle(int number)
+{
+    confining = 1;
+    installed = number == SIGALRM ? demo_install() : -1;
+    confining = 0;
+}
+
+int main(void)
+{
+    pthread_t thread;
+    pid_t child;
+    int status = -1, n;
+
+    pthread_create(&thread, NULL, allocate, NULL);
+    for (n = 0; n < 50; n++) {
+        child = n % 2 ? vfork() : fork();
+        if (child == 0) {
+            confining = 1;
+            if (demo_install() == 0)
+                execlp("mkdir", "mkdir", "there", (char *)0);
+            _exit(125);
+        }
+        confining = 0;
+        waitpid(child, &status, 0);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 1)
+            return 2;
+    }
+    if (mkdir("here", 0700) != 0)
+        return 3;
+    signal(SIGALRM, handle);
+    ualarm(1000, 0);
+    while (installed == 1)
+        free(malloc(1000));
+    return installed == 0 && mkdir("there", 0700) != 0 && errno == EROFS ? 0 : 4;
+}
+"""
+"""Confines children of fork and vfork, and itself in a handler, where it aborts on malloc."""
+
+
+def test_c_installs_between_fork_and_exec_and_in_a_signal_handler(tmp_path: Path) -> None:
+    build(tmp_path, "c")
+    (tmp_path / "main.c").write_text(C_AT_ANY_TIME)
+    do("gcc", "-std=gnu99", *STRICT, "-pthread", "main.c", "-o", "main", cwd=tmp_path)
+    assert "cannot create directory" in do("./main", cwd=tmp_path)
+    (tmp_path / "only.c").write_text('#include "demo.h"\nint go(void) { return demo_install(); }\n')
+    do("gcc", "-std=c99", *STRICT, "-c", "only.c", cwd=tmp_path)
+    called = do("nm", "--undefined-only", "--format=just-symbols", "only.o", cwd=tmp_path).split()
+    assert {*called} - {"_GLOBAL_OFFSET_TABLE_"} == {"__errno_location", "prctl", "syscall"}
 
 
 @needs("musl-gcc")
@@ -384,8 +469,7 @@ func main() {
 
 def go_module(where: Path) -> dict[str, str]:
     (where / "go.mod").write_text("module example.org/demo\n\ngo 1.21\n")
-    # No network: neither modules nor another toolchain.
-    return {"GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOTOOLCHAIN": "local"}
+    return OFFLINE
 
 
 @needs("go")
@@ -460,10 +544,26 @@ def test_go_without_a_program_does_not_compile(tmp_path: Path) -> None:
 @needs("rustc")
 @pytest.mark.parametrize(
     ("page", "commands"),
-    [("go", 3), ("javascript", 2), ("launcher", 3), ("rust", 2), ("untrusted", 13)],
+    [("go", 2), ("javascript", 2), ("launcher", 3), ("rust", 2), ("untrusted", 13)],
 )
 def test_pages_do_what_they_show(page: str, commands: int, tmp_path: Path) -> None:
     assert follow(f"{page}.md", tmp_path) == commands
+
+
+@needs("bwrap")
+@needs("cargo")
+@needs("gcc")
+@needs("go")
+@needs("npm")
+@pytest.mark.parametrize("name", ["c", "go", "javascript", "rust", "rust_build_rs"])
+def test_hosts_do_what_the_readme_of_examples_shows(name: str, tmp_path: Path) -> None:
+    (block,) = [block for block in EXAMPLES if f"cd examples/{name}\n" in block]
+    built = shutil.ignore_patterns("untrusted.h", "host", "internal", "filters", "target")
+    shutil.copytree(ROOT / "examples" / name, tmp_path / "examples" / name, ignore=built)
+    shown = steps(block)
+    played = play([step.command for step in shown], tmp_path, OFFLINE)
+    for step, (code, said) in zip(shown, played, strict=True):
+        assert (code, same(step.output, said)) == (0, True), step.command + said
 
 
 PRETENDS = """

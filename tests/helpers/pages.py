@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from command import ROOT
+from shown import same
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +43,7 @@ def follow(page: str, directory: Path, env: Mapping[str, str] | None = None) -> 
     """Do what docs/``page`` says in ``directory``; return how many commands that were.
 
     A block whose first line is a comment with a file's name is that file. Each command of a
-    ``console`` block must print what is shown below it.
+    ``console`` block must print what is shown below it, where "..." stands for anything.
     """
     shutil.copytree(ROOT / "policies", directory / "policies")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -61,7 +62,7 @@ def follow(page: str, directory: Path, env: Mapping[str, str] | None = None) -> 
                     timeout=300,
                     check=False,
                 )
-                assert run.stdout == shown, f"{page}: {command}\n{run.stdout}"
+                assert same(shown, run.stdout), f"{page}: {command}\n{run.stdout}"
                 done += 1
         elif name := _FILE.match(text):
             file = directory / name["name"]

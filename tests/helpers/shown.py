@@ -71,7 +71,15 @@ RUN_BY: dict[str, dict[str, str]] = {
         "pyinstaller": "ecosystem/test_frozen.py",
     },
     "docs/untrusted.md": {"": "ecosystem/test_languages.py"},
-    "examples/README.md": {"": "project/test_examples.py"},
+    "examples/README.md": {
+        "cd examples/word_count": "project/test_examples.py",
+        "cd examples/file_broker": "project/test_examples.py",
+        "cd examples/c": "ecosystem/test_languages.py",
+        "cd examples/go": "ecosystem/test_languages.py",
+        "cd examples/javascript": "ecosystem/test_languages.py",
+        "cd examples/rust\n": "ecosystem/test_languages.py",
+        "cd examples/rust_build_rs": "ecosystem/test_languages.py",
+    },
 }
 """For each page the tests that run its blocks, by how a block's first command begins."""
 
