@@ -221,7 +221,11 @@ SIGNALS = ("SIGTERM", "SIGINT")
 
 @pytest.mark.parametrize(
     ("server", "ending"),
-    [("gunicorn", "SIGTERM"), ("gunicorn-threads", "SIGINT"), ("uvicorn", "SIGTERM")],
+    long_but(
+        [("gunicorn", "SIGTERM"), ("uvicorn", "SIGTERM")],
+        [("gunicorn", "SIGTERM"), ("uvicorn", "SIGTERM"), ("gunicorn-threads", "SIGINT")],
+        "the same server with threads",
+    ),
 )
 def test_servers_of_python(server: str, ending: str, tmp_path: Path) -> None:
     pytest.importorskip(server.partition("-")[0])

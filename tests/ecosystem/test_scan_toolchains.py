@@ -256,8 +256,8 @@ def made(directory: Path, program: Program) -> Path:
 
 
 USUAL = (
-    *("gcc", "gcc-lto", "clang", "clang-lld-static", "musl-static", "musl-dynamic", "g++"),
-    *("rustc", "rustc-debian", "go", "go-stripped"),
+    *("gcc", "clang", "clang-lld-static", "musl-static", "musl-dynamic", "g++"),
+    *("rustc", "rustc-debian", "go"),
 )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 
 import pytest
 from command import ROOT, inside
+from longer import long_but
 from transcript import BIN
 
 pytestmark = pytest.mark.ecosystem
@@ -60,7 +61,9 @@ def test_a_valid_policy(path: Path, tmp_path: Path) -> None:
     assert inside("build", path, "-o", tmp_path / "out").code == 0
 
 
-@pytest.mark.parametrize("path", INVALID, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", long_but(INVALID[:1], INVALID, "starts a validator"), ids=lambda path: path.name
+)
 def test_an_invalid_policy(path: Path, tmp_path: Path) -> None:
     assert checked(path) == 1
     assert inside("build", path, "-o", tmp_path / "out").code == 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import runpy
 import socket
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import pytest
 import running_kernel as kernel
 import walkthrough
 from command import ROOT
+from seccompgen.kernel.shipped import shipped_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -259,6 +262,18 @@ def test_the_page_shows_what_happens(tmp_path: Path) -> None:
 def test_it_exits_as_the_command_does(command: list[str], code: int) -> None:
     words = [sys.executable, str(EXAMPLE / "supervise.py"), "--", *command]
     assert subprocess.run(words, capture_output=True, check=False).returncode == code
+
+
+def test_it_knows_the_calls_that_its_policy_asks_about() -> None:
+    """By the numbers of each ABI."""
+    policy = (EXAMPLE / "seccomp" / "supervised.yml").read_text()
+    asked = {*re.findall(r"\w+", policy.split("names: [")[1].split("]")[0]), "mknod", "mknodat"}
+    known = runpy.run_path(str(EXAMPLE / "kernel.py"))["NAMES"]
+    for name in ("x86_64", "aarch64"):
+        table = shipped_tables().tables[name]
+        assert {nr: call for (arch, nr), call in known.items() if arch == table.abi.audit_arch} == {
+            nr: call for call, nr in table.numbers.items() if call in asked
+        }
 
 
 @pytest.mark.parametrize("path", ["/", "/proc", "/proc/self", f"/proc/{os.getpid()}"])
