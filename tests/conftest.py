@@ -41,7 +41,7 @@ _LONGEST = (
     "languages/test_sources",
     *("distribute/test_pytest_plugin", "compile/test_objectives", "verify/test_provers"),
     *("ecosystem/test_enforced", "ecosystem/test_packages", "ecosystem/test_site"),
-    *("ecosystem/test_languages", "ecosystem/test_bazel", "ecosystem/test_newcomer"),
+    *("ecosystem/test_go", "ecosystem/test_bazel", "ecosystem/test_newcomer"),
     *("ecosystem/test_wheels", "ecosystem/test_servers", "ecosystem/test_scan_toolchains"),
     *("ecosystem/test_scan", "ecosystem/test_action", "ecosystem/test_containers"),
     *("ecosystem/test_record", "ecosystem/test_report", "ecosystem/test_tutorial"),
@@ -128,6 +128,12 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(directory / "cache"))
         yield
+
+
+@pytest.fixture
+def distributions_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Find the compilers that `make test-ecosystem` installs before any proxy of rustup's."""
+    monkeypatch.setenv("PATH", f"/usr/bin:{os.environ['PATH']}")
 
 
 @pytest.fixture(scope="module", autouse=True)
