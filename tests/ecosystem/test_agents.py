@@ -1,8 +1,9 @@
 """Filters of agents and judges are those of `examples/agents`, and sandbox-runtime takes ours.
 
 sandbox-runtime is npm's, in build/agents (`make npm`). What others ask of libseccomp is asked of it
-here; what they assemble by hand is assembled anew, from the numbers. The programs of codex and
-dify-sandbox were compared once: one is large to fetch, the other a list of names.
+here; what they assemble by hand is assembled anew, from the numbers. `test_seccompiler` has codex.
+Two programs were compared once: that of a running codex, which is large to fetch, and that of
+dify-sandbox, which is a list of names.
 """
 
 from __future__ import annotations
