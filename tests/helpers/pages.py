@@ -43,7 +43,7 @@ def follow(page: str, directory: Path, env: Mapping[str, str] | None = None) -> 
     """Do what docs/``page`` says in ``directory``; return how many commands that were.
 
     A block whose first line is a comment with a file's name is that file. Each command of a
-    ``console`` block must print what is shown below it, where "..." stands for anything.
+    ``console`` block must print what is shown below it, where "..." matches anything.
     """
     shutil.copytree(ROOT / "policies", directory / "policies")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
