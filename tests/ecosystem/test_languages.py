@@ -198,25 +198,32 @@ def test_clang_tells_each_abi_and_no_other(tmp_path: Path) -> None:
 # --- All -----------------------------------------------------------------------------------------
 
 
-@needs("bwrap")
-@needs("gcc")
-@needs("go")
-@needs("node")
-@needs("rustc")
 @pytest.mark.parametrize(
     ("page", "commands"),
-    [("go", 2), ("javascript", 2), ("launcher", 3), ("rust", 2), ("untrusted", 13)],
+    [
+        pytest.param("go", 2, marks=needs("go")),
+        pytest.param("javascript", 2, marks=[needs("node"), needs("bwrap")]),
+        pytest.param("launcher", 3, marks=needs("gcc")),
+        pytest.param("rust", 2, marks=needs("rustc")),
+        pytest.param(
+            "untrusted", 13, marks=[needs(one) for one in ("bwrap", "gcc", "node", "rustc")]
+        ),
+    ],
 )
 def test_pages_do_what_they_show(page: str, commands: int, tmp_path: Path) -> None:
     assert follow(f"{page}.md", tmp_path) == commands
 
 
-@needs("bwrap")
-@needs("cargo")
-@needs("gcc")
-@needs("go")
-@needs("npm")
-@pytest.mark.parametrize("name", ["c", "go", "javascript", "rust", "rust_build_rs"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("c", marks=needs("gcc")),
+        pytest.param("go", marks=needs("go")),
+        pytest.param("javascript", marks=[needs("npm"), needs("bwrap")]),
+        pytest.param("rust", marks=needs("cargo")),
+        pytest.param("rust_build_rs", marks=needs("cargo")),
+    ],
+)
 def test_hosts_do_what_the_readme_of_examples_shows(name: str, tmp_path: Path) -> None:
     (block,) = [block for block in EXAMPLES if f"cd examples/{name}\n" in block]
     built = shutil.ignore_patterns("untrusted.h", "host", "internal", "filters", "target")
