@@ -52,7 +52,7 @@ class Supervisor:
                 call.respond(0)
         except notification.SeccompError as error:
             if error.cause == "unreadable":
-                call.fail(errno.EFAULT)
+                call.fail(error.errno or errno.EFAULT)
         except OSError as error:
             call.fail(error.errno or errno.EIO)
         finally:

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import threading
@@ -212,6 +213,31 @@ def test_chromiums_own_sandbox_needs_namespaces(bench: Bench, policy: str, code:
     assert free[0] == 0, free[1]
     held = bench.run("chromium", *bench.launcher(policy), SANDBOX="")
     assert held == ((1, "No usable sandbox\n") if code else free)
+
+
+DRIVE = """
+import sys
+from playwright.sync_api import sync_playwright
+with sync_playwright() as drive:
+    opened = drive.chromium.launch(executable_path=sys.argv[1], args=["--no-sandbox"])
+    page = opened.new_page()
+    page.goto(sys.argv[2])
+    print(page.inner_text("#p"), len(page.screenshot()) > 100, len(page.pdf()) > 100)
+    opened.close()
+"""
+
+
+@pytest.mark.long("starts a browser and its driver")
+def test_playwright_drives_it(bench: Bench) -> None:
+    """By pipes, as it does unless asked otherwise."""
+    pytest.importorskip("playwright")
+    require("chromium")
+    program = shutil.which("chromium-headless-shell", path=_PATH) or ""
+    words = [sys.executable, "-c", DRIVE, program, f"{bench.url}/page.html"]
+    done = subprocess.run(
+        [*bench.launcher("sandboxed"), *words], capture_output=True, timeout=GRACE, check=False
+    )
+    assert (done.stdout, done.returncode) == (b"n=499500 True True\n", 0), done.stderr
 
 
 @pytest.mark.parametrize(
