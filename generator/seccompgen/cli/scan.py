@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -10,19 +11,27 @@ from typing import TYPE_CHECKING
 import click
 
 from seccompgen.cli import common, options
+from seccompgen.cli.scan_reasons import place, reasons_json, show_imports, show_paths
+from seccompgen.cli.scanned_image import (
+    RUNTIME_CALLS,
+    Targets,
+    left_out_of,
+    show_targets,
+    started_json,
+    targets_in,
+)
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position, did_you_mean
 from seccompgen.io.console import print_json, say
-from seccompgen.scan.result import Caller, Caveat, Lead
+from seccompgen.scan.result import Caller, Caveat
 from seccompgen.scan.unknown import Why
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Action
     from seccompgen.core.tables import Tables
     from seccompgen.scan import Scan, ScanOptions, Unknown
-    from seccompgen.scan.result import Spot
 
 
 _WHY = {
@@ -70,29 +79,20 @@ _CAVEAT = {
     Caveat.STARTED: "programs that it starts are not seen; scan them, too",
 }
 
-_LEAD = {
-    Lead.STARTED: "started",
-    Lead.DATA: "address in data",
-    Lead.LIBRARY: "loaded library",
-    Lead.GO_WHOLE: "in a Go program",
-    Lead.INTERPRETER: "found by the interpreter",
-    Lead.IMPORT: "imported",
-    Lead.LOOKUP: "found by dlsym",
-    Lead.CALL: "called",
-    Lead.POINTER: "address made",
-    Lead.LABEL: "label referred to",
-    Lead.NEXT: "run on into",
-}
-
 _HOSTS = {"i386": "x86_64"}
 """ABIs whose programs also run on a kernel of another ABI."""
 
 
 @click.command()
-@click.argument(
-    "binaries", nargs=-1, required=True, metavar="BINARY...", type=click.Path(path_type=Path)
-)
+@click.argument("words", nargs=-1, metavar="BINARY...", type=click.Path())
 @options.output("POLICY", "The file to write; without it, only report what was found.")
+@options.form(["policy", "oci"], "With oci, write the container profiles next to POLICY as well.")
+@click.option(
+    "--image",
+    type=click.Path(path_type=Path),
+    metavar="DIR|TAR",
+    help="Scan what this container image starts: its entry point, and BINARY if named.",
+)
 @click.option("--allow", multiple=True, metavar="NAMES", help="Allow these calls, too.")
 @click.option("--deny", multiple=True, metavar="NAMES", help="Leave these calls out.")
 @options.default_action
@@ -147,8 +147,10 @@ _HOSTS = {"i386": "x86_64"}
 @options.no_cache
 @options.as_json
 def scan(
-    binaries: tuple[Path, ...],
+    words: tuple[str, ...],
     output: Path | None,
+    form: str,
+    image: Path | None,
     allow: tuple[str, ...],
     deny: tuple[str, ...],
     default_action: str,
@@ -171,6 +173,9 @@ def scan(
     architectures perhaps, the policy allows what any can call. The libraries that it is loaded
     with are read as well, from this machine or below --root.
 
+    With --image, which is a directory, or an archive as 'docker save' and 'podman save' write it,
+    all files are those of the image, and nothing else is read.
+
     Exit code 1, and nothing written, where the number of a call, or what can run, is unknown.
     """
     from seccompgen.core.model import Action  # noqa: PLC0415
@@ -186,34 +191,61 @@ def scan(
     if both := allowed & denied:
         raise InputError(f"allowed and denied: {', '.join(sorted(both))}; choose one")
     wanted = _names("--why", why)
-    asked = Questions(_without(without, binaries), frozenset(wanted), by_import=by_import)
-    with common.progress("reading code") as report:
+    if not image and not words:
+        raise InputError("name a BINARY, or an image with --image")
+    if image and root != Path("/"):
+        raise InputError("--root is for a BINARY; the files of an image are those of --image")
+    with contextlib.ExitStack() as stack:
+        if image:
+            targets = targets_in(stack, image, words, libraries, directories)
+        else:
+            targets = Targets([(Path(word), libraries) for word in words], directories, root)
+        names = _without(without, [path for path, _ in targets.programs])
+        asked = Questions(names, frozenset(wanted), by_import=by_import)
+        report = stack.enter_context(common.progress("reading code"))
         how = _means(tables, report, cached=not no_cache)
+        where = targets.directories, targets.root, how, asked
         found = [
-            scan_one(path, tables, libraries, directories, root, how, asked) for path in binaries
+            scan_one(path, tables, more, *where, is_image=bool(image))
+            for path, more in targets.programs
         ]
     abis = list(dict.fromkeys(one.abi for one in found))
     _require_known(allowed | denied | wanted, abis, tables)
+    if image:
+        allowed |= RUNTIME_CALLS - denied
     calls = _calls(found, allowed, denied, tables)
-    content = None
+    files = {}
     if output:
         if not calls:
             raise AnswerNo("nothing to write: no call was found, or all are denied")
-        text = _content(found, calls, action, tables, accept=accept_unknown)
+        heading = [*_heading(found, accept=accept_unknown), *left_out_of(targets)]
+        text = _content(found, calls, action, tables, heading)
         content = f"{modeline(output.parent)}{text}".encode()
+        files = _files(output, content, form, tables)
     unknown = [one for result in found for one in result.unknown]
     refused = bool(unknown) and not accept_unknown
-    written = _write(output, content) if output and content and not refused else False
+    written = _write(files) if files and not refused else []
     if as_json:
-        print_json([{**_as_json(one), "policy": sorted(calls.get(one.abi, ()))} for one in found])
+        print_json(
+            [
+                {
+                    **_as_json(one),
+                    "policy": sorted(calls.get(one.abi, ())),
+                    "started": started_json(targets, one.path),
+                }
+                for one in found
+            ]
+        )
     else:
+        show_targets(targets)
         for one in found:
             _show(one, denied, sites=sites)
-            _show_paths(one, wanted)
+            show_paths(one)
+            _show_implied(one, wanted)
             if by_import:
-                _show_imports(one)
+                show_imports(one)
         if output and not refused:
-            say(f"wrote {output}" if written else "everything is up to date")
+            common.print_written(written)
     if refused:
         raise AnswerNo(*map(_diagnostic, unknown), _advice(output))
     for diagnostic in map(_diagnostic, unknown):
@@ -298,8 +330,7 @@ def _content(
     calls: dict[Abi, list[str]],
     action: Action,
     tables: Tables,
-    *,
-    accept: bool,
+    heading: Sequence[str],
 ) -> str:
     from seccompgen.core.releases import Release  # noqa: PLC0415
     from seccompgen.policy.allowlist_text import AS_RUNTIMES, Allowed, write_policy  # noqa: PLC0415
@@ -313,9 +344,8 @@ def _content(
         tables.tables[name].abi: calls.get(tables.tables[name].abi, []) for name in hosts
     }
     allowed = {abi: [Allowed(name) for name in names] for abi, names in wanted.items()}
-    heading = "\n".join(_heading(found, accept=accept))
     return write_policy(
-        *(description, allowed, action, tables, heading),
+        *(description, allowed, action, tables, "\n".join(heading)),
         compat_arches=guests,
         kernel=Release.parse(tables.tag),
         bad_arch_action=AS_RUNTIMES,
@@ -335,16 +365,29 @@ def _heading(found: list[Scan], *, accept: bool) -> list[str]:
     unknown = [one for result in found for one in result.unknown]
     if accept and unknown:
         lines.append("It lacks what is called here, where the number is unknown:")
-        lines += [f"  {Path(one.path).name} {_place(one)}: {_reason(one)}" for one in unknown]
+        lines += [f"  {Path(one.path).name} {place(one)}: {_reason(one)}" for one in unknown]
     return lines
 
 
-def _write(output: Path, content: bytes) -> bool:
-    from seccompgen.io.outputs import Outputs  # noqa: PLC0415
+def _files(output: Path, policy: bytes, form: str, tables: Tables) -> dict[Path, bytes]:
+    """Return the files to write: the policy, and what other tools read."""
+    from seccompgen.pipeline.build import build_policies  # noqa: PLC0415
+    from seccompgen.pipeline.files import filter_files  # noqa: PLC0415
+    from seccompgen.policy.document import read_document  # noqa: PLC0415
 
     if output.is_dir():
         raise InputError(f"{output} is a directory; name the file to write")
-    return bool(Outputs({output: content}).write())
+    if form == "policy":
+        return {output: policy}
+    document = read_document(policy, output.stem)
+    built = build_policies([document], tables, options=common.build_options(cached=True))
+    return {output: policy, **filter_files(built, tables, output.parent, form)}
+
+
+def _write(files: dict[Path, bytes]) -> list[Path]:
+    from seccompgen.io.outputs import Outputs  # noqa: PLC0415
+
+    return Outputs(files).write()
 
 
 def _show(found: Scan, denied: set[str], *, sites: bool) -> None:
@@ -368,33 +411,10 @@ def _show(found: Scan, denied: set[str], *, sites: bool) -> None:
         say(f"note: {_CAVEAT[caveat]}", err=True)
 
 
-def _show_paths(found: Scan, wanted: set[str]) -> None:
-    for name, path in found.paths.items():
-        say(f"{name}: {Path(path.site.path).name}:{path.site.address:#x}, the shortest way to it:")
-        for step in path.steps:
-            imported = f" as {step.name}" if step.name not in {"", step.spot.function} else ""
-            where = f"{Path(step.spot.path).name} {_place(step.spot)}"
-            say(f"  {_LEAD[step.lead]:16} {where}{imported}")
+def _show_implied(found: Scan, wanted: set[str]) -> None:
     for one in found.implied:
         if one.name in wanted - found.paths.keys():
             say(f"{one.name}: {_ORIGIN[one.origin]}")
-
-
-def _show_imports(found: Scan) -> None:
-    name = Path(found.path).name
-    if not found.imports:
-        say(f"{name} imports nothing")
-        return
-    say(f"calls that only one import of {name} brings, of all that it leads to:")
-    bringing = [one for one in found.imports if one.alone]
-    for one in bringing:
-        say(f"{len(one.alone):6} of {len(one.reached):<4} {one.name}: {', '.join(one.alone)}")
-    others = len(found.imports) - len(bringing)
-    say(f"none alone: {others} other import{'' if others == 1 else 's'}")
-
-
-def _place(spot: Spot | Unknown) -> str:
-    return f"{spot.address:#x}" + (f" ({spot.function})" if spot.function else "")
 
 
 def _reason(unknown: Unknown) -> str:
@@ -402,14 +422,14 @@ def _reason(unknown: Unknown) -> str:
     lost = unknown.lost
     if (lost.path, lost.address) != (unknown.path, unknown.address):
         elsewhere = f" of {Path(lost.path).name}" if lost.path != unknown.path else ""
-        more.append(f"at {_place(lost)}{elsewhere}")
+        more.append(f"at {place(lost)}{elsewhere}")
     return _WHY[unknown.why] + (f" ({', '.join(more)})" if more else "")
 
 
 def _diagnostic(unknown: Unknown) -> Diagnostic:
     what = "what can run from" if unknown.why.leads_on else "the number of the system call at"
     return Diagnostic(
-        f"{what} {_place(unknown)} is unknown: {_reason(unknown)}", Position(unknown.path)
+        f"{what} {place(unknown)} is unknown: {_reason(unknown)}", Position(unknown.path)
     )
 
 
@@ -442,19 +462,6 @@ def _as_json(found: Scan) -> dict[str, object]:
             for one in found.unknown
         ],
         "without": list(found.without),
-        "paths": {
-            name: {
-                "steps": [
-                    {**step.spot._asdict(), "kind": step.lead, "import": step.name}
-                    for step in path.steps
-                ],
-                "site": asdict(path.site),
-            }
-            for name, path in found.paths.items()
-        },
-        "imports": [
-            {"name": one.name, "alone": list(one.alone), "reached": list(one.reached)}
-            for one in found.imports
-        ],
+        **reasons_json(found),
         "notes": [{"kind": one, "text": _CAVEAT[one]} for one in found.caveats],
     }

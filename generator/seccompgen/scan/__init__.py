@@ -10,6 +10,9 @@ not understood is reported as ``unknown``. ``reasons`` says why a call is there.
 the interface to processors; ``x86`` and ``arm64`` implement it, with ``jump_tables``, ``vectors``
 for instructions newer than the disassembler, and ``stack_escape`` for addresses that leave a
 function.
+
+A container image is a directory or an archive (``saved_image``, ``layers``); ``image_programs``
+finds what it starts, and ``inside`` its files.
 """
 
 from seccompgen.scan.kept import Kept

@@ -31,13 +31,14 @@ _UNREAD_TABLES = frozenset(
 """Packed relocations of Android, and LLVM's CREL: by name, or by number if pyelftools has none."""
 
 
-def read_binary(path: Path) -> Binary:
-    """Read the ELF file at ``path``.
+def read_binary(path: Path, shown: str = "") -> Binary:
+    """Read the ELF file at ``path``; errors and results call it ``shown``, or by its path.
 
     Raises InputError, with one line, if it cannot be read, is not an ELF program or library, is
     truncated or corrupt, or is for an unsupported machine.
     """
-    where = Position(str(path))
+    shown = shown or str(path)
+    where = Position(shown)
     try:
         content = read_file(path, _MAX_BYTES)
     except OSError as error:
@@ -45,8 +46,8 @@ def read_binary(path: Path) -> Binary:
     if content[:4] != b"\x7fELF":
         what = "a script: scan its interpreter" if content[:2] == b"#!" else "no ELF file"
         raise InputError(Diagnostic(f"is {what}", where))
-    with broken_is_refused(str(path)):
-        return Binary(content, str(path))
+    with broken_is_refused(shown):
+        return Binary(content, shown, path)
 
 
 @contextlib.contextmanager
@@ -74,13 +75,14 @@ class _ElfFile(Protocol):
 
 
 class Binary:
-    """One parsed file; all its InputErrors name the file."""
+    """One parsed file; ``path`` is its name in errors, ``place`` where it is."""
 
-    def __init__(self, content: bytes, path: str) -> None:
+    def __init__(self, content: bytes, path: str, place: Path) -> None:
         from elftools.elf.elffile import ELFFile  # noqa: PLC0415 - in an extra
 
         self.content = content
         self.path = path
+        self.place = place
         self.sha256 = hashlib.sha256(content).hexdigest()
         self.elf: _ElfFile = ELFFile(BytesIO(content))
         self.abi = self._abi()

@@ -13,7 +13,7 @@ from seccompgen.scan.elf import image_of
 from seccompgen.scan.graph import explore
 from seccompgen.scan.idioms import resolve
 from seccompgen.scan.layout import machine_for
-from seccompgen.scan.libraries import load
+from seccompgen.scan.libraries import System, load
 from seccompgen.scan.reasons import call_paths, imported_calls
 from seccompgen.scan.result import Caller, Caveat, ImpliedCall, Scan, Site, Spot, Unknown
 from seccompgen.scan.unknown import Why
@@ -82,22 +82,25 @@ def scan(
     root: Path,
     means: ScanOptions = ALONE,
     asked: Questions = NO_QUESTIONS,
+    *,
+    is_image: bool = False,
 ) -> Scan:
     """Find the calls that the program at ``path`` can make.
 
     ``libraries`` are further ones that it loads while it runs; libraries are searched for in
-    ``directories`` and, as by ld.so, below ``root``. Raises InputError for a file that cannot be
+    ``directories`` and, as by ld.so, below ``root``. If ``is_image``, all these are below it, and
+    the result has their names there. Raises InputError for a file that cannot be
     scanned, OutsideError if capstone is not installed.
 
     ``means`` do not affect the result.
     """
     require_disassembler()
-    program = read_binary(path)
+    system = System(root, tuple(directories), is_image)
+    program = system.read(path)
     if program.abi.name not in tables.tables:
         raise InputError(f"Linux {tables.tag} has no {program.abi.name}")
-    binaries = load(program, libraries, directories, root)
-    extra = {str(one) for one in libraries}
-    loaded = [i for i, binary in enumerate(binaries) if binary.path in extra]
+    binaries = load(program, libraries, system)
+    loaded = [i for i, binary in enumerate(binaries) if binary.place in libraries]
     is_plain = asked == NO_QUESTIONS
     result = means.kept.result(binaries, loaded) if means.kept and is_plain else None
     if result:
@@ -107,7 +110,7 @@ def scan(
         raise InputError(
             Diagnostic(
                 "is a 32-bit x86 program; of these, scan reads those of Go only, without C",
-                Position(str(path)),
+                Position(program.path),
             )
         )
     kept = [means.kept.analysis(image) if means.kept else None for image in images]
@@ -115,7 +118,7 @@ def scan(
     made = dict(zip(new, analyse(new, means.spread, means.report), strict=True))
     found = [known or made[image] for image, known in zip(images, kept, strict=True)]
     graph = explore(images, machine_for(program.abi), found, loaded, asked.without)
-    result, requested = _result(str(path), graph, tables.tables[program.abi.name])
+    result, requested = _result(program.path, graph, tables.tables[program.abi.name])
     if means.kept:
         means.kept.add(made.items(), (binaries, loaded, result) if is_plain else None)
     return result if is_plain else _answered(result, requested, graph, asked)
