@@ -29,13 +29,25 @@ def function(code: list[int], table: bytes, checks: int) -> FunctionBody:
     nothing = AddressRange(0, 0)
     image = Image(
         *("program", ABIS["aarch64"], "", False, True, segments, (CODE,), (), {}, {}, {}, ()),
-        *(frozenset(), (), frozenset(), frozenset(), (), frozenset(), {}, nothing, frozenset(), ""),
+        *(
+            frozenset(),
+            frozenset(),
+            (),
+            frozenset(),
+            frozenset(),
+            (),
+            frozenset(),
+            {},
+            nothing,
+            frozenset(),
+            "",
+        ),
     )
     instructions = Arm64().disassemble(image, CODE.start, CODE.end)
     addresses = [one[0] for one in instructions]
     leads = {addresses[checks]: addresses[DEFAULT]}
     sources = {to: [at] for at, to in leads.items()}
-    return FunctionBody(image, CODE, instructions, addresses, sources, leads, lambda _: False)
+    return FunctionBody(image, CODE, instructions, addresses, sources, leads, lambda _: False, ())
 
 
 def by_index(index: int) -> FunctionBody:

@@ -67,3 +67,14 @@ def test_the_interpreter_looks_functions_up_without_dlsym(tmp_path: Path, interp
 def test_text_that_the_interpreter_does_not_refer_to_is_not_looked_up(tmp_path: Path) -> None:
     found = started_by(tmp_path, 'const char list[] = "other\\0at_start\\0unasked";')
     assert not {"getpid", "getuid"} & set(found.names)
+
+
+def test_thread_local_data_leads_to_no_slot(tmp_path: Path) -> None:
+    """Its module and offset are in the table of slots, whose address elsewhere leads to all."""
+    source = (
+        "extern void unasked(void); __attribute__((used)) static void *never(void) {"
+        "return unasked; } __thread int one, two; FAR int *use(int *p) { return p ? &one : &two; }"
+    )
+    assert (
+        "getuid" not in started_by(tmp_path, source + "int *(*volatile used)(int *) = use;").names
+    )

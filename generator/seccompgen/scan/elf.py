@@ -86,6 +86,7 @@ def _image(binary: Binary) -> Image:
         slots=relocated.slots,
         own_slots=own_slots,
         slot_tables=tables,
+        thread_words=frozenset(relocated.thread_words),
         weak=frozenset(one.name for one in dynamic if one.is_weak),
         unread=tuple(unread),
         pointers=frozenset(filter(binary.in_code, pointers)),

@@ -61,7 +61,8 @@ class Image:
     ``code`` are the ranges of instructions. ``functions`` are sorted by address. ``exports`` are
     the functions that others can import, by name, in every version. ``slots`` are words that the
     loader fills with the address of the named function, ``own_slots`` those that contain a code
-    address of the file itself; both are in ``slot_tables``. ``weak`` are names that the file can do
+    address of the file itself; both are in ``slot_tables``. ``thread_words`` are words there that
+    describe thread-local data. ``weak`` are names that the file can do
     without. ``unread`` are locations that `scan` does not understand, with the reason and a detail.
     ``pointers`` are code addresses in other data, ``imported_pointers`` names whose addresses the
     loader puts there. ``roots`` are the addresses at which the file is started: the entry point,
@@ -83,6 +84,7 @@ class Image:
     slots: Mapping[int, str]
     own_slots: Mapping[int, int]
     slot_tables: tuple[AddressRange, ...]
+    thread_words: frozenset[int]
     weak: frozenset[str]
     unread: tuple[tuple[int, Why, str], ...]
     pointers: frozenset[int]
@@ -150,6 +152,16 @@ class Image:
     @cached_property
     def _starts(self) -> list[int]:
         return sorted({one for one in (*self._addresses, *self.frames) if self.in_code(one)})
+
+    def pads_of(self, span: AddressRange) -> Iterator[int]:
+        """Yield the addresses at which the pieces that begin in ``span`` go on after exceptions."""
+        starts = self._landing_starts
+        for start in starts[bisect_left(starts, span.start) : bisect_left(starts, span.end)]:
+            yield from self.landings[start]
+
+    @cached_property
+    def _landing_starts(self) -> list[int]:
+        return sorted(self.landings)
 
     def text_at(self, address: int) -> str:
         """Return the NUL-terminated word that begins at ``address``; "" if there is none."""

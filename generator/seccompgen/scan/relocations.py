@@ -22,16 +22,23 @@ class _Relocations(NamedTuple):
     slots: frozenset[int]
     relative: int
     irelative: int
+    thread_local: frozenset[int]
+    """relocations that store a module, an offset or a descriptor of thread-local data"""
     no_code: frozenset[int]
-    """relocations that store no code address: for thread-local data, copies, and no-ops"""
+    """others that store no code address: copies and no-ops"""
 
 
 _RELOCATIONS = {
-    "x86_64": _Relocations(1, frozenset({6, 7}), 8, 37, frozenset({0, 5, 16, 17, 18, 36})),
-    "aarch64": _Relocations(
-        257, frozenset({1025, 1026}), 1027, 1032, frozenset({0, 1024, 1028, 1029, 1030, 1031})
+    "x86_64": _Relocations(
+        *(1, frozenset({6, 7}), 8, 37), frozenset({16, 17, 18, 36}), frozenset({0, 5})
     ),
-    "i386": _Relocations(1, frozenset({6, 7}), 8, 42, frozenset({0, 5, 14, 35, 36, 37, 41})),
+    "aarch64": _Relocations(
+        *(257, frozenset({1025, 1026}), 1027, 1032),
+        *(frozenset({1028, 1029, 1030, 1031}), frozenset({0, 1024})),
+    ),
+    "i386": _Relocations(
+        *(1, frozenset({6, 7}), 8, 42), frozenset({14, 35, 36, 37, 41}), frozenset({0, 5})
+    ),
 }
 
 
@@ -39,12 +46,14 @@ _RELOCATIONS = {
 class Relocated:
     """Values that the loader stores: ``words`` and ``slots`` by address, ``pointers`` to code.
 
-    ``slots`` maps to names. ``imported`` are names whose addresses it puts into data. ``unread``
-    are the addresses of relocations that are not understood, each with the reason and a detail.
+    ``slots`` maps to names. ``thread_words`` describe thread-local data. ``imported`` are names
+    whose addresses it puts into data. ``unread`` are the addresses of relocations that are not
+    understood, each with the reason and a detail.
     """
 
     words: dict[int, int] = field(default_factory=dict)
     slots: dict[int, str] = field(default_factory=dict)
+    thread_words: set[int] = field(default_factory=set)
     pointers: set[int] = field(default_factory=set)
     imported: set[str] = field(default_factory=set)
     unread: list[tuple[int, Why, str]] = field(default_factory=list)
@@ -72,6 +81,8 @@ def relocate(binary: Binary, symbols: Sequence[ElfSymbol]) -> Relocated:
                 found.imported.add(symbol.name)
             if symbol.defined and (kind == kinds.absolute or not symbol.name):
                 found.pointers.add(symbol.value + addend)
+        elif kind in kinds.thread_local:
+            found.thread_words.add(address)
         elif kind not in kinds.no_code:
             found.unread.append((address, Why.RELOCATION, str(kind)))
     _relative_words(binary, found.words)

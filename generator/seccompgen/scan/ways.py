@@ -118,9 +118,16 @@ def _load(context: Context, kind: EffectKind, value: int) -> list[Way]:
 
 
 def _reference(context: Context, kind: EffectKind, value: int) -> list[Way]:
-    """Return the ways of an address; an address in a table of slots leads to all of them."""
+    """Return the ways of an address; an address in a table of slots leads to all of them.
+
+    The address of thread-local data's module and offset, or of its descriptor, is handed to a
+    function that returns the data's address. No slot is reached from there, unless the words are
+    the first of their table, whose address stands for the whole.
+    """
     image = context.image
     tables = [one for one in image.slot_tables if one.start <= value < one.end]
+    if value in image.thread_words and all(value != one.start for one in tables):
+        return [Harmless("thread-local data")]
     ways: list[Way] = []
     for table in tables:
         ways += _slots_between(image, table.start, table.end)
