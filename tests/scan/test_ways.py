@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from c_programs import compiled
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.scan import Scan, scan
 from seccompgen.scan.processor import EffectKind
+from seccompgen.scan.unknown import Why
 from seccompgen.scan.ways import WAYS
 
 pytestmark = pytest.mark.skipif(
@@ -103,3 +106,76 @@ def test_what_jumps_to_an_import_and_does_more_is_no_stub(tmp_path: Path) -> Non
 def test_a_call_out_of_all_code_is_unknown(tmp_path: Path) -> None:
     found = scanned(tmp_path, "call . + 0x10000000")
     assert [one.why for one in found.unknown if one.why.leads_on]
+
+
+WRAPPER = """
+__asm__(".text; .type w,@function; w: mov %rdi,%rax; syscall; ret; .size w,.-w;"
+        ".section .rodata; .balign 4; places: .long 1f - places, 2f - places, 1f - places; .text;"
+        ".type user,@function; user: push %rbx; {user}; .size user,.-user;"
+        ".type after,@function; after: ret; .size after,.-after;");
+extern void w(void), user(void); void (*volatile pointer)(void);
+"""
+JUMPS = (
+    "cmp $2, %ecx; ja 1f; lea places(%rip), %rdx; movslq (%rdx,%rcx,4), %rax; add %rdx, %rax;"
+    " jmp *%rax; 1: mov $39, %edi; call *%rbx; 2: mov $102, %edi; call *%rbx"
+)
+
+
+@pytest.mark.parametrize(
+    ("user", "only_called"),
+    [
+        pytest.param("mov w@GOTPCREL(%rip), %rbx; {jumps}; pop %rbx; ret", True, id="a slot"),
+        pytest.param("lea w(%rip), %rbx; {jumps}; pop %rbx; ret", True, id="its address"),
+        pytest.param("lea w(%rip), %rbx; {jumps}; call after; nop", True, id="a last call"),
+        pytest.param(
+            "lea w(%rip), %rbx; {jumps}; mov %rbx, pointer(%rip); pop %rbx; ret", False, id="stored"
+        ),
+        pytest.param(
+            "lea w(%rip), %rbx; {jumps}; pop %rbx; ret; 3: lea w(%rip), %rax;"
+            " mov %rax, pointer(%rip); ret",
+            False,
+            id="stored elsewhere",
+        ),
+        pytest.param(
+            "lea w(%rip), %rdi; mov %rdi, %rbx; {jumps}; pop %rbx; ret", False, id="copied"
+        ),
+    ],
+)
+def test_a_function_that_a_register_only_calls_is_not_taken(
+    tmp_path: Path, user: str, *, only_called: bool
+) -> None:
+    """Rust's library loads ``syscall`` once and calls it often, also behind jumps by tables."""
+    source = WRAPPER.replace("{user}", user.replace("{jumps}", JUMPS))
+    source += "void _start(void) { user(); enter(60, 0, 0, 0); }"
+    path = compiled(tmp_path, source, "-O1", "-static-pie", "-Wl,--no-relax")
+    found = scan(path, shipped_tables(), (), (), Path("/"))
+    assert [one.why for one in found.unknown] == ([] if only_called else [Why.POINTER])
+    assert not only_called or {"getpid", "getuid"} <= set(found.names)
+
+
+def test_a_function_that_is_called_after_an_exception_is_called_there(tmp_path: Path) -> None:
+    """Where the register of a cleanup holds the pointer that the function loaded before."""
+    if not shutil.which("g++"):
+        pytest.skip("there is no g++")
+    source = r"""
+    extern "C" { void w(long); void thrower(); void *volatile sink; void *__gxx_personality_v0; }
+    __asm__(".text; .globl w; .type w,@function; w: mov %rdi,%rax; syscall; ret; .size w,.-w;"
+            ".globl thrower; .type thrower,@function; thrower: ret; .size thrower,.-thrower;"
+            ".globl _Unwind_Resume; .type _Unwind_Resume,@function; _Unwind_Resume: hlt;"
+            ".size _Unwind_Resume,.-_Unwind_Resume;"
+            ".globl _start; .type _start,@function; _start: .cfi_startproc;"
+            ".cfi_personality 0x9b,ref; .cfi_lsda 0x1b,.Llsda;"
+            "mov w@GOTPCREL(%rip), %rbx; .Lbegin: call thrower; .Lend:"
+            "mov $60, %edi; call *%rbx; hlt;"
+            ".Lpad: mov $39, %edi; call *%rbx; hlt; .cfi_endproc; .size _start,.-_start;"
+            ".section .gcc_except_table,\"a\"; .Llsda: .byte 0xff, 0xff, 1, 4;"
+            ".uleb128 .Lbegin-_start, .Lend-.Lbegin, .Lpad-_start, 0;"
+            ".section .data.rel,\"aw\"; .balign 8; ref: .quad __gxx_personality_v0; .text");
+    """
+    (tmp_path / "program.cc").write_text(source)
+    flags = ("-nostdlib", "-static-pie", "-Wl,--no-relax", "-O1")
+    path = tmp_path / "program"
+    subprocess.run(["g++", *flags, "-o", path, path.with_suffix(".cc")], check=True)
+    found = scan(path, shipped_tables(), (), (), Path("/"))
+    assert {"getpid", "exit"} <= set(found.names)
+    assert not found.unknown

@@ -17,7 +17,7 @@ from seccompgen.scan.jumps import (
 )
 from seccompgen.scan.layout import Layout, machine_for
 from seccompgen.scan.pointer_uses import only_calls
-from seccompgen.scan.processor import Effect, EffectKind
+from seccompgen.scan.processor import Effect, EffectKind, KnownValue, Register
 from seccompgen.scan.unknown import Why
 from seccompgen.scan.ways import (
     CALLS,
@@ -57,6 +57,8 @@ _LEAVING = frozenset({EffectKind.INDIRECT_JUMP, EffectKind.JUMP_SLOT, EffectKind
 _ENTRANCES = frozenset({EffectKind.ENTER, EffectKind.FOREIGN})
 _MAKING = frozenset({EffectKind.REFERENCE, EffectKind.PAGE})
 _INDIRECT = frozenset({EffectKind.INDIRECT_CALL, EffectKind.INDIRECT_JUMP})
+_AS_CALLED = {EffectKind.LOAD: EffectKind.CALL_SLOT, EffectKind.REFERENCE: EffectKind.CALL}
+"""The effect of a call of what an effect puts into a register."""
 
 
 class DecodedFunction(NamedTuple):
@@ -324,7 +326,8 @@ class ImageCode:
             return call in called and self._is_endless(called[call])
 
         code, addresses = self._decoded(span.start, span.end)
-        return FunctionBody(self.image, span, code, addresses, sources, leads, endless)
+        pads = tuple(self.image.pads_of(span))
+        return FunctionBody(self.image, span, code, addresses, sources, leads, endless, pads)
 
     def _ways(
         self, function: FunctionBody, events: Sequence[Effect], others: Sequence[Effect]
@@ -334,21 +337,20 @@ class ImageCode:
         targets = self._targets(function, others)
         made: set[tuple[EffectKind, int]] = set()
         for event in others:
-            if event.kind in _MAKING:
-                if (event.kind, event.value) in made:
-                    continue  # the same address; the place that makes it is irrelevant
-                made.add((event.kind, event.value))
             if event.kind in _INDIRECT:
                 found = self._indirect(context, function, events, event, targets)
             else:
                 found = ways_of(context, event.kind, event.value)
-            if event.kind is EffectKind.LOAD and not any(type(way) is Unclear for way in found):
-                calls = self._only_calls(function, event)
-                if calls is not None:  # equivalent to calls through the slot
-                    for call in calls:
-                        for way in ways_of(context, EffectKind.CALL_SLOT, event.value):
-                            yield call, self._settled(way)
-                    continue
+            called = self._only_called(function, event, targets)
+            if called is not None and not any(type(way) is Unclear for way in found):
+                for call in called:
+                    for way in ways_of(context, _AS_CALLED[event.kind], event.value):
+                        yield call, self._settled(way)
+                continue
+            if event.kind in _MAKING:
+                if (event.kind, event.value) in made:
+                    continue  # the same address; the place that makes it is irrelevant
+                made.add((event.kind, event.value))
             for way in found:
                 if type(way) is not Harmless:
                     yield event.address, self._settled(way)
@@ -459,12 +461,24 @@ class ImageCode:
             return [Harmless("it goes on within the function, which calls nothing")]
         return ways_of(context, EffectKind.SUM, 0)
 
-    def _only_calls(self, function: FunctionBody, event: Effect) -> list[int] | None:
-        """Return the calls of a pointer loaded from a slot; None if it has other uses."""
-        image = self.image
-        if event.value not in image.slots and event.value not in image.own_slots:
-            return None
-        return only_calls(self.machine, function, bisect_left(function.addresses, event.address))
+    def _only_called(
+        self, function: FunctionBody, event: Effect, targets: Mapping[int, Sequence[int]]
+    ) -> list[int] | None:
+        """Return the calls of a pointer from a slot, or made by ``event``; None for other uses."""
+        image, value = self.image, event.value
+        index = bisect_left(function.addresses, event.address)
+        if event.kind is EffectKind.LOAD:
+            is_pointer = value in image.slots or value in image.own_slots
+        else:
+            is_made = event.kind is EffectKind.REFERENCE and value in self.layout
+            is_pointer = is_made and self._is_made_whole(function, index, value)
+        return only_calls(self.machine, function, index, targets) if is_pointer else None
+
+    def _is_made_whole(self, function: FunctionBody, index: int, value: int) -> bool:
+        """Return True if an instruction sets a register to ``value``."""
+        register = self.machine.sets(function.code[index])
+        step = self.machine.before(self.image, function.code, index, Register(register))
+        return bool(register) and step == KnownValue(value)
 
     def _onward(self, end: int, code: Sequence[Instruction]) -> Iterator[tuple[int, Way]]:
         """Yield the way to the code after the function, if control may run on into it."""

@@ -46,7 +46,7 @@ class FunctionBody(NamedTuple):
 
     ``sources`` maps targets within it to the addresses of the jumps there, ``leads`` the address of
     each direct jump to its target. ``endless`` returns True if the call at an address never
-    returns.
+    returns. ``pads`` are the addresses at which it goes on after exceptions.
     """
 
     image: Image
@@ -56,6 +56,7 @@ class FunctionBody(NamedTuple):
     sources: dict[int, list[int]]
     leads: Mapping[int, int]
     endless: Callable[[int], bool]
+    pads: tuple[int, ...]
 
 
 def is_whole(
