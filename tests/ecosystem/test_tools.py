@@ -113,8 +113,10 @@ def build(place: Path) -> None:
     for name in ("own_namespaces.yml", "browser.yml"):
         (place / name).write_text(shown[name])
     (place / "pyproject.toml").write_text("[tool.seccompgen]\n")
-    (place / "sandboxed.yml").write_text("include: [sandboxed_code]\nsyscalls: []\n")
-    for name in ("sandboxed", "browser"):
+    for name, layers in (("sandboxed", ""), ("offline", ", no_network")):
+        text = f"include: [sandboxed_code{layers}]\nsyscalls: []\n"
+        (place / f"{name}.yml").write_text(text)
+    for name in ("sandboxed", "offline", "browser"):
         words = (f"{name}.yml", "--arch", "x86_64", "--format", "launcher", "-o", "launchers")
         assert seccompgen("build", *words, cwd=place).code == 0
         folder = place / "launchers" / name
@@ -192,6 +194,12 @@ def test_a_tool_ends_as_without_the_policy(bench: Bench, tool: str) -> None:
     free = bench.run(tool, SANDBOX="--no-sandbox")
     assert free[0] == 0, free[1]
     assert bench.run(tool, *bench.launcher("sandboxed"), SANDBOX="--no-sandbox") == free
+
+
+@pytest.mark.parametrize("tool", long_but({"make"}, ["make", "gcc", "cargo"], "as make"))
+def test_what_fetches_nothing_ends_so_without_a_network(bench: Bench, tool: str) -> None:
+    require(tool)
+    assert bench.run(tool, *bench.launcher("offline")) == bench.run(tool)
 
 
 @pytest.mark.long("three runs each, as a user and as root")
