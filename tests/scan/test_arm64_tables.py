@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 
 import pytest
-from seccompgen.core.abis import ABIS
+from arm64_images import image_of_words
 from seccompgen.scan.arm64 import Arm64
-from seccompgen.scan.image import AddressRange, Image, Segment
+from seccompgen.scan.image import AddressRange
 from seccompgen.scan.jumps import FunctionBody, table_targets
 
 CODE, TABLE = AddressRange(0x1000, 0x1030), AddressRange(0x2000, 0x2010)
@@ -22,27 +22,7 @@ ENTRIES = struct.pack("<4i", 0, 4, 8, 12)
 
 def function(code: list[int], table: bytes, checks: int) -> FunctionBody:
     """Return a function of ``code``, in which ``checks`` is the index of a branch to DEFAULT."""
-    segments = (
-        Segment(CODE.start, struct.pack("<12I", *code), executable=True, writable=False),
-        Segment(TABLE.start, table, executable=False, writable=False),
-    )
-    nothing = AddressRange(0, 0)
-    image = Image(
-        *("program", ABIS["aarch64"], "", False, True, segments, (CODE,), (), {}, {}, {}, ()),
-        *(
-            frozenset(),
-            frozenset(),
-            (),
-            frozenset(),
-            frozenset(),
-            (),
-            frozenset(),
-            {},
-            nothing,
-            frozenset(),
-            "",
-        ),
-    )
+    image = image_of_words(code, table)
     instructions = Arm64().disassemble(image, CODE.start, CODE.end)
     addresses = [one[0] for one in instructions]
     leads = {addresses[checks]: addresses[DEFAULT]}

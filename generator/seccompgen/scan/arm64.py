@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from seccompgen.scan.arm64_instructions import (
     number,
     whole,
 )
-from seccompgen.scan.arm64_pages import carried, memory_operand, pages_of, parts_of
+from seccompgen.scan.arm64_pages import PageFlow, carried, memory_operand, parts_of
 from seccompgen.scan.jump_tables import relative_targets, word_targets
 from seccompgen.scan.processor import (
     Effect,
@@ -46,6 +46,9 @@ _SIGNS = frozenset(f"{what}{which}" for what in ("pac", "aut", "xpac") for which
 _EXTENDED = re.compile(r", (?:lsl|[su]xt[bhwx])(?: #(?P<shift>\d+))?$")
 _STACK = ("sp", "x29")
 _STUB_BYTES = 20
+_STUB = re.compile(
+    r"adrp x16, #\w+\nldr x17, \[x16(?:, (?P<slot>#\w+))?\]\nadd x16, x16, (?P<also>#\w+)\nbr x17"
+)
 
 
 class Arm64(Arm64Instructions):
@@ -78,11 +81,14 @@ class Arm64(Arm64Instructions):
     ) -> Iterator[Effect]:
         """See ``Machine``.
 
-        Two instructions, which need not be adjacent, make an address of a page and an offset. So
-        every page that the function puts into the register counts.
+        Two instructions, which need not be adjacent, make an address of a page and an offset.
         """
-        pages = pages_of(code)
-        for place, page in carried(code, pages):
+        flow = PageFlow(
+            code,
+            partial(self.preserves, image),
+            begins=bool(code) and image.starts_function(code[0][0]),
+        )
+        for place, page in carried(code, flow.pages):
             yield Effect(EffectKind.PAGE, place, page)
         for i, (address, _, mnemonic, operands) in enumerate(code):
             if mnemonic in {"bl", "b"} or mnemonic[:2] == "b." or mnemonic[:3] == "bc.":
@@ -106,19 +112,25 @@ class Arm64(Arm64Instructions):
                     yield Effect(EffectKind.UNREAD, address)
             elif mnemonic == "movk" and not image.relocatable:
                 yield from parts_of(code, i)
-            elif pages and (mnemonic == "add" or mnemonic[:3] == "ldr"):
-                yield from self._reference(code, i, pages)
+            elif flow.pages and (mnemonic == "add" or mnemonic[:3] == "ldr"):
+                yield from self._reference(code, i, flow)
 
     def _reference(
-        self, code: Sequence[Instruction], index: int, pages: dict[str, set[int]]
+        self, code: Sequence[Instruction], index: int, flow: PageFlow
     ) -> Iterator[Effect]:
-        """Yield references or loads that ``adrp`` and this ``add`` or ``ldr`` make together."""
+        """Yield references or loads that ``adrp`` and this ``add`` or ``ldr`` make together.
+
+        The address of a slot that an import's stub puts into x16 is for the loader's code, which
+        finds the import there if nothing has called it before; others do not read x16 (AAPCS64).
+        """
         address, _, mnemonic, operands = code[index]
         if mnemonic == "add":
             parts = operands.split(", ")
             if len(parts) != 3 or parts[2][:1] != "#":
                 return
             base, offset = whole(parts[1]), number(parts[2])
+            if parts[0] == "x16" and _STUB.fullmatch(_text(code, index)):
+                return
         else:
             memory = memory_operand(operands)
             if memory is None or memory.moves:
@@ -127,7 +139,7 @@ class Arm64(Arm64Instructions):
         made = EffectKind.REFERENCE if mnemonic == "add" else EffectKind.LOAD
         only = is_only_compared(self, code, index)
         kind = EffectKind.COMPARISON if only else made
-        for page in sorted(pages.get(base, ())):
+        for page in sorted(flow.at(index, base)):
             yield Effect(kind, address, page + offset)
 
     def stub_slot(self, image: Image, address: int) -> int | None:
@@ -339,6 +351,11 @@ class Arm64(Arm64Instructions):
             if mnemonic in CALLS:
                 break
         return 0
+
+
+def _text(code: Sequence[Instruction], index: int) -> str:
+    """Return the instructions of an import's stub whose address of the slot is ``code[index]``."""
+    return "\n".join(f"{one[2]} {one[3]}" for one in code[max(index - 2, 0) : index + 2])
 
 
 def _return_register(code: Sequence[Instruction], index: int) -> bool:

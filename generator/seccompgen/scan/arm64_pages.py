@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.scan.arm64_instructions import number, whole
+from seccompgen.scan.arm64_instructions import CALLS, COMPARES, STOPS, number, whole
 from seccompgen.scan.processor import Effect, EffectKind, Instruction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
 _MEMORY = re.compile(
     r"\[(?P<base>\w+)(?:, #(?P<offset>-?\w+))?\](?P<pre>!)?(?:, #(?P<post>-?\w+))?"
@@ -54,6 +55,73 @@ def pages_of(code: Sequence[Instruction]) -> dict[str, set[int]]:
     return pages
 
 
+class PageFlow:
+    """The pages that a register may hold where a function uses it.
+
+    ``begins`` is True if no control comes from elsewhere into the middle of the function. Where it
+    is unknown how control arrives, as behind a jump by a table, each page counts that the function
+    puts into the register.
+    """
+
+    def __init__(
+        self, code: Sequence[Instruction], preserves: Callable[[str], bool], *, begins: bool
+    ) -> None:
+        self.pages = pages_of(code)
+        self._code = code
+        self._preserves = preserves
+        self._begins = begins
+
+    def at(self, index: int, register: str) -> Collection[int]:
+        """Return the pages that may be in ``register`` before ``code[index]``."""
+        pages = self.pages.get(register, set())
+        if len(pages) < 2:
+            return pages
+        found: set[int] = set()
+        seen, waiting = {index}, [index]
+        while waiting:
+            at = waiting.pop()
+            earlier = self._before(at)
+            if not earlier and (at or not self._begins):
+                return pages
+            for before in earlier:
+                page = self._page(before, register)
+                if page:
+                    found.add(page)
+                elif page is None and before not in seen:
+                    seen.add(before)
+                    waiting.append(before)
+        return found
+
+    def _page(self, index: int, register: str) -> int | None:
+        """Return the page that an instruction puts there; 0 for another value, None for none."""
+        _, _, mnemonic, operands = self._code[index]
+        if mnemonic in CALLS:
+            return None if self._preserves(register) else 0
+        first, _, rest = operands.partition(", ")
+        only_read = mnemonic[:2] in {"st", "cb", "tb"} or mnemonic in {*COMPARES, "movk"}
+        if whole(first) != register or only_read:
+            return None
+        return number(rest) if mnemonic == "adrp" else 0
+
+    def _before(self, index: int) -> list[int]:
+        found = [*self._sources.get(index, ())]
+        if index and self._code[index - 1][2] not in STOPS:
+            found.append(index - 1)
+        return found
+
+    @cached_property
+    def _sources(self) -> dict[int, list[int]]:
+        """The jumps within the function, by where they lead to."""
+        index = {one[0]: i for i, one in enumerate(self._code)}
+        found: dict[int, list[int]] = defaultdict(list)
+        for i, (_, _, mnemonic, operands) in enumerate(self._code):
+            if mnemonic in _GOES:
+                target = number(operands.rpartition(", ")[2])
+                if target in index:
+                    found[index[target]].append(i)
+        return found
+
+
 def carried(code: Sequence[Instruction], pages: dict[str, set[int]]) -> Iterator[tuple[int, int]]:
     """Yield the pages that a function does not merely load from or add offsets to, by location.
 
@@ -85,6 +153,9 @@ def _is_carried(code: Sequence[Instruction], index: int, register: str, end: int
         if not word.search(operands):
             continue
         first, _, rest = operands.partition(", ")
+        second = ""
+        if mnemonic == "ldp":
+            second, _, rest = rest.partition(", ")
         memory = memory_operand(operands)
         based = memory is not None and memory.base == register and not memory.moves
         if mnemonic[:2] == "st" and based:
@@ -98,7 +169,7 @@ def _is_carried(code: Sequence[Instruction], index: int, register: str, end: int
             and not added
         ):
             return True
-        if whole(first) == register or (mnemonic == "ldp" and word.search(rest.partition(",")[0])):
+        if register in {whole(first), whole(second)}:
             return False
     return False
 
