@@ -262,7 +262,7 @@ def test_libraries_are_those_of_the_image(tmp_path: Path) -> None:
     (root / "lib/libc.so.6").symlink_to("/lib/x86_64-linux-gnu/libc.so.6")
     interpreter = "/lib64/ld-linux-x86-64.so.2"
     assert refused(root, "/bin/server") == (
-        f"/bin/server: is started by {interpreter}, which is not found in the image\n"
+        f"/bin/server: is started by {interpreter}, which is not found below its root directory\n"
     )
     run = inside("scan", "image/bin/server", "--root", "image", cwd=tmp_path)
     assert (run.code, run.out) == (2, "")

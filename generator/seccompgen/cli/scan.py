@@ -20,6 +20,7 @@ from seccompgen.cli.scanned_image import (
     started_json,
     targets_in,
 )
+from seccompgen.cli.scanned_packages import fill_table, show_callers
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position, did_you_mean
 from seccompgen.io.console import print_json, say
 from seccompgen.scan.result import Caller, Caveat
@@ -143,6 +144,20 @@ _HOSTS = {"i386": "x86_64"}
     metavar="DIR",
     help="The root of the system that BINARY is to run on.",
 )
+@click.option(
+    "--packages",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Scan the programs of the Debian packages in DIR into TABLE, or go on doing so.",
+)
+@click.option("--who-calls", metavar="NAME", help="List the programs in TABLE that make this call.")
+@click.option(
+    "--table",
+    "table_path",
+    type=click.Path(path_type=Path),
+    metavar="TABLE",
+    help="The SQLite file of --packages and --who-calls.",
+)
 @options.tables
 @options.no_cache
 @options.as_json
@@ -159,6 +174,9 @@ def scan(
     libraries: tuple[Path, ...],
     directories: tuple[Path, ...],
     root: Path,
+    packages: Path | None,
+    who_calls: str | None,
+    table_path: Path | None,
     tables: Tables,
     *,
     sites: bool,
@@ -176,6 +194,8 @@ def scan(
     With --image, which is a directory, or an archive as 'docker save' and 'podman save' write it,
     all files are those of the image, and nothing else is read.
 
+    With --packages, go on filling TABLE with the programs of many packages.
+
     Exit code 1, and nothing written, where the number of a call, or what can run, is unknown.
     """
     from seccompgen.core.model import Action  # noqa: PLC0415
@@ -183,6 +203,16 @@ def scan(
     from seccompgen.scan import Questions  # noqa: PLC0415
     from seccompgen.scan import scan as scan_one  # noqa: PLC0415
 
+    if packages or who_calls or table_path:
+        if words or image or output or not table_path or bool(packages) == bool(who_calls):
+            raise InputError("--table goes with --packages DIR, or with --who-calls NAME, alone")
+        if who_calls:
+            show_callers(table_path, who_calls, tables, as_json=as_json)
+        elif packages:
+            means = _means(tables, None, cached=not no_cache)
+            with common.progress("scanning programs") as report:
+                fill_table(packages, table_path, tables, means, report)
+        return
     try:
         action = Action.parse(default_action)
     except ValueError as error:

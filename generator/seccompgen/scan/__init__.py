@@ -12,7 +12,8 @@ for instructions newer than the disassembler, and ``stack_escape`` for addresses
 function.
 
 A container image is a directory or an archive (``saved_image``, ``layers``); ``image_programs``
-finds what it starts, and ``inside`` its files.
+finds what it starts, and ``inside`` its files. ``packages`` scans the programs of Debian packages
+into a ``call_table``.
 """
 
 from seccompgen.scan.kept import Kept

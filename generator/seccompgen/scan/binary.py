@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
 
 _MAX_BYTES = 1 << 30
+_DF_1_PIE = 0x08000000
 _MACHINES = {
     ("EM_X86_64", 64): "x86_64",
     ("EM_AARCH64", 64): "aarch64",
@@ -103,6 +104,21 @@ class Binary:
     def soname(self) -> str:
         """The name by which other files depend on it; "" if it has none."""
         return next(iter(self.lists.get("DT_SONAME", ())), "")
+
+    @property
+    def is_program(self) -> bool:
+        """True for a program, False for a library that nobody starts."""
+        is_pie = bool(self.dynamic.get("DT_FLAGS_1", 0) & _DF_1_PIE)
+        return bool(self.interpreter) or not self.relocatable or is_pie
+
+    @property
+    def build_id(self) -> str:
+        """The build-id in hexadecimal digits, "" if there is none."""
+        for segment in self.elf.iter_segments():
+            for note in segment.iter_notes() if segment.header["p_type"] == "PT_NOTE" else ():
+                if note["n_type"] == "NT_GNU_BUILD_ID":
+                    return str(note["n_desc"])
+        return ""
 
     @property
     def needed(self) -> tuple[str, ...]:

@@ -7,19 +7,21 @@ archive may not unpack to more than fixed limits.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import os
 import shutil
 import stat
 import tarfile
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.scan.inside import located
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 MOST_BYTES = 32 << 30
@@ -84,41 +86,68 @@ def unpack(archive: Path, root: Path, budget: Budget, *, whole: bool) -> None:
     Unless ``whole``, the content of large files that are no programs or scripts is left out.
     Raises InputError, with one line, for an archive that is broken, malicious or too large.
     """
+    with _broken_is_refused(archive.name), archive.open("rb") as file:
+        start = file.read(4)
+        file.seek(0)
+        if start == _ZSTD:
+            raise ValueError("it is compressed by zstd, which is not read: use gzip, or none")
+        plain = gzip.GzipFile(fileobj=file) if start[:2] == _GZIP else file
+        _unpack(cast("BinaryIO", plain), _Target(root, budget, whole=whole))
+
+
+def unpack_package(file: BinaryIO, name: str, root: Path, budget: Budget) -> frozenset[Path]:
+    """Unpack the plain archive of a package over what ``root`` has, as dpkg does; return its files.
+
+    Links to directories stay where the package has a directory. Raises InputError as `unpack`.
+    """
+    with _broken_is_refused(name):
+        return _unpack(file, _Target(root, budget, whole=False, keeps_links=True))
+
+
+@contextlib.contextmanager
+def _broken_is_refused(name: str) -> Iterator[None]:
     try:
-        with archive.open("rb") as file:
-            start = file.read(4)
-            file.seek(0)
-            if start == _ZSTD:
-                raise ValueError("it is compressed by zstd, which is not read: use gzip, or none")
-            plain = gzip.GzipFile(fileobj=file) if start[:2] == _GZIP else file
-            counted = cast("BinaryIO", _Counted(cast("BinaryIO", plain), budget))
-            with tarfile.open(fileobj=counted, mode="r|", tarinfo=_Member) as members:
-                _Layer(members, root, budget, whole=whole).unpack()
+        yield
     except InputError:
         raise
     except Exception as error:  # gzip and tarfile raise anything
         reason = str(error).split("\n")[0] or type(error).__name__
-        where = Position(archive.name)
-        raise InputError(Diagnostic(f"cannot be unpacked: {reason}", where)) from None
+        raise InputError(Diagnostic(f"cannot be unpacked: {reason}", Position(name))) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where an archive is unpacked to; with ``keeps_links``, links to directories stay."""
+
+    root: Path
+    budget: Budget
+    whole: bool
+    keeps_links: bool = False
+
+
+def _unpack(file: BinaryIO, target: _Target) -> frozenset[Path]:
+    counted = cast("BinaryIO", _Counted(file, target.budget))
+    with tarfile.open(fileobj=counted, mode="r|", tarinfo=_Member) as members:
+        return _Layer(members, target).unpack()
 
 
 class _Layer:
-    def __init__(
-        self, members: tarfile.TarFile, root: Path, budget: Budget, *, whole: bool
-    ) -> None:
+    def __init__(self, members: tarfile.TarFile, target: _Target) -> None:
         self._members = members
-        self._root = root
-        self._budget = budget
-        self._whole = whole
+        self._target = target
+        self._root = target.root
+        self._budget = target.budget
         self._fresh: set[Path] = set()
         """The paths of this layer, and their directories, which its whiteouts leave alone."""
 
-    def unpack(self) -> None:
+    def unpack(self) -> frozenset[Path]:
+        """Unpack all members, and return what is there now."""
         for member in self._members:
             self._budget.spend(0, members=1)
             parts = _parts(member.name)
             if parts:
                 self._unpack(member, parts)
+        return frozenset(self._fresh)
 
     def _unpack(self, member: tarfile.TarInfo, parts: Sequence[str]) -> None:
         directory = self._directory(parts[:-1])
@@ -162,7 +191,7 @@ class _Layer:
             is_program = chunk.startswith((b"\x7fELF", b"#!"))
             if is_program and member.size > _LARGEST:
                 raise ValueError(f"{member.name} is larger than {_LARGEST >> 30} GiB")
-            wanted = self._whole or is_program or member.size <= _SMALL
+            wanted = self._target.whole or is_program or member.size <= _SMALL
             while content and chunk and wanted:
                 self._budget.spend(len(chunk))
                 file.write(chunk)
@@ -177,6 +206,10 @@ class _Layer:
         return here
 
     def _directory_at(self, place: Path) -> Path:
+        if self._target.keeps_links and place.is_symlink():
+            found = located(self._root, str(place.relative_to(self._root)))
+            if found and found.is_dir():
+                return found
         if place.is_symlink() or not place.is_dir():
             _remove(place)
             place.mkdir(mode=0o700)

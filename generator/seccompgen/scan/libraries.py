@@ -43,7 +43,7 @@ class System(NamedTuple):
     def advice(self) -> str:
         """The end of an error about a file that is not found."""
         if self.is_image:
-            return " in the image"
+            return " below its root directory"
         return ": name its directory with --library-path, or the root of the system with --root"
 
     def file(self, path: Path) -> Path | None:
