@@ -72,7 +72,7 @@ _KINDS = {
             "terminal_input",
             "import fcntl, os, termios; fcntl.ioctl(os.pipe()[0], termios.TIOCSTI, b'x')",
         ),
-        _Probe("threads", "import threading; threading.Thread(target=print).start()"),
+        _Probe("threads", "import threading; threading.Thread(target=int).start()"),
         *("To refuse more, for example", "errno(EPERM)", "setuid, setgid"),
     ),
     "sandboxed_code": _StockStart(
