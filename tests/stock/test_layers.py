@@ -132,7 +132,12 @@ def test_no_escape_makes_no_namespaces_and_types_nothing(abi: str) -> None:
     typing, console = (0x5472, 0x5483) if abi in MIPS else (0x5412, 0x541C)
     if abi in ("sh", "sheb", "xtensa"):
         typing, console = 0x40015412, 0x4001541C
-    for request in (typing, console):
+    # TIOCSETD.
+    discipline = {
+        **dict.fromkeys(("sh", "sheb", "xtensa"), 0x40045423),
+        **dict.fromkeys(MIPS, 0x7401),
+    }
+    for request in (typing, console, discipline.get(abi, 0x5423)):
         assert asked("ioctl", 0, request) == asked("ioctl", 0, HIGH | request) == EPERM
     assert asked("ioctl", 0, 0x5413) == asked("ioctl", 0, 0x5401) == ALLOW
     for persona in (0, 8, 0xFFFFFFFF, HIGH):

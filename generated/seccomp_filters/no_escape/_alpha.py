@@ -11,42 +11,43 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # alpha calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x30\x00\x97\x00\x00\x00"  # jge  151                     -> from osf_pid_block
-    b"\x35\x00\x11\x00\x59\x00\x00\x00"  # jge  89 getdtablesize        -> from getdtablesize
+    b"\x35\x00\x31\x00\x97\x00\x00\x00"  # jge  151                     -> from osf_pid_block
+    b"\x35\x00\x12\x00\x59\x00\x00\x00"  # jge  89 getdtablesize        -> from getdtablesize
     b"\x15\x00\x0d\x00\x36\x00\x00\x00"  # jeq  54 ioctl                -> ioctl
     b"\x15\x00\x09\x00\x4b\x00\x00\x00"  # jeq  75 madvise              -> madvise
     b"\x35\x00\x05\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> osf_reboot and others
     b"\x35\x00\x01\x00\x17\x00\x00\x00"  # jge  23 setuid               -> from setuid
-    b"\x35\x00\x7b\x7a\x15\x00\x00\x00"  # jge  21 osf_mount            -> errno(EPERM) else allow
+    b"\x35\x00\x7c\x7b\x15\x00\x00\x00"  # jge  21 osf_mount            -> errno(EPERM) else allow
     # from setuid:
-    b"\x15\x00\x7a\x00\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM)
-    b"\x15\x00\x79\x00\x33\x00\x00\x00"  # jeq  51 acct                 -> errno(EPERM)
-    b"\x15\x00\x79\x77\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x7b\x00\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM)
+    b"\x15\x00\x7a\x00\x33\x00\x00\x00"  # jeq  51 acct                 -> errno(EPERM)
+    b"\x15\x00\x7a\x78\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS) else allow
     # osf_reboot and others:
-    b"\x15\x00\x77\x00\x3d\x00\x00\x00"  # jeq  61 chroot               -> errno(EPERM)
-    b"\x15\x00\x76\x00\x4c\x00\x00\x00"  # jeq  76 vhangup              -> errno(EPERM)
-    b"\x15\x00\x75\x74\x58\x00\x00\x00"  # jeq  88 sethostname          -> errno(EPERM) else allow
-    # madvise: no_escape.yml:98
+    b"\x15\x00\x78\x00\x3d\x00\x00\x00"  # jeq  61 chroot               -> errno(EPERM)
+    b"\x15\x00\x77\x00\x4c\x00\x00\x00"  # jeq  76 vhangup              -> errno(EPERM)
+    b"\x15\x00\x76\x75\x58\x00\x00\x00"  # jeq  88 sethostname          -> errno(EPERM) else allow
+    # madvise: no_escape.yml:99
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x72\x64\x00\x00\x00"  # jge  0x64                    else allow
-    b"\x35\x00\x71\x72\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # ioctl: no_escape.yml:121
+    b"\x35\x00\x00\x73\x64\x00\x00\x00"  # jge  0x64                    else allow
+    b"\x35\x00\x72\x73\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    # ioctl: no_escape.yml:123
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x70\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x15\x00\x6f\x6e\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM) else allow  ; cmd == TIOCLINUX
+    b"\x15\x00\x71\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x15\x00\x70\x00\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x6f\x6e\x23\x54\x00\x00"  # jeq  0x5423                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from getdtablesize:
     b"\x15\x00\x09\x00\x61\x00\x00\x00"  # jeq  97 socket               -> socket (1)
     b"\x15\x00\x03\x00\x87\x00\x00\x00"  # jeq  135 socketpair          -> socketpair
     b"\x15\x00\x6c\x00\x7a\x00\x00\x00"  # jeq  122 osf_settimeofday    -> errno(EPERM)
     b"\x15\x00\x6b\x00\x94\x00\x00\x00"  # jeq  148 quotactl            -> errno(EPERM)
     b"\x15\x00\x6b\x69\x77\x00\x00\x00"  # jeq  119                     -> errno(ENOSYS) else allow
-    # socketpair: no_escape.yml:133
+    # socketpair: no_escape.yml:135
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x16\x01\x00\x00\x00"  # jge  1                       else errno(EAFNOSUPPORT)    ; family >= AF_UNIX
     b"\x15\x00\x66\x00\x0a\x00\x00\x00"  # jeq  0xa                     -> allow                    ; family == AF_INET6
     b"\x45\x00\x00\x65\xef\xff\xff\xff"  # jset 0xffffffef              else allow
     b"\x35\x00\x13\x64\x03\x00\x00\x00"  # jge  3                       -> errno(EAFNOSUPPORT) else allow ; family >= AF_AX25
-    # socket (1): no_escape.yml:133, 140, 141, 148
+    # socket (1): no_escape.yml:135, 142, 143, 150
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x11\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x45\x00\x0b\x00\xf5\xff\xff\xff"  # jset 0xfffffff5              -> socket (4)
@@ -54,21 +55,21 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socket (2)
     b"\x45\x00\x00\x04\xfe\xff\xff\xff"  # jset 0xfffffffe              else socket (3)
     b"\x15\x00\x03\x0a\x06\x00\x00\x00"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:141
+    # socket (2): no_escape.yml:143
     b"\x15\x00\x02\x00\x11\x00\x00\x00"  # jeq  0x11                    -> socket (3)
     b"\x15\x00\x01\x00\x3a\x00\x00\x00"  # jeq  0x3a                    -> socket (3)
     b"\x15\x00\x00\x07\x06\x01\x00\x00"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (3): no_escape.yml:148
+    # socket (3): no_escape.yml:150
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x59\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
     b"\x45\x00\x00\x57\x0d\x00\x00\x00"  # jset 0xd                     else allow
     b"\x45\x00\x57\x56\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (4): no_escape.yml:133, 140, 141, 148
+    # socket (4): no_escape.yml:135, 142, 143, 150
     b"\x45\x00\x03\x00\xef\xff\xff\xff"  # jset 0xffffffef              -> socket (5)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x53\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x06\x00\x00\x00\x2b\x00\x05\x00"  # ret  errno(EPROTONOSUPPORT)
-    # socket (5): no_escape.yml:133, 140, 141, 148
+    # socket (5): no_escape.yml:135, 142, 143, 150
     b"\x45\x00\x00\x51\xfe\xff\xff\xff"  # jset 0xfffffffe              else allow
     b"\x06\x00\x00\x00\x2f\x00\x05\x00"  # ret  errno(EAFNOSUPPORT)
     # from osf_pid_block:
@@ -103,7 +104,7 @@ PROGRAM = (
     # from getdents:
     b"\x35\x00\x00\x38\x33\x01\x00\x00"  # jge  307 init_module         else allow
     b"\x15\x00\x37\x38\x35\x01\x00\x00"  # jeq  309 get_kernel_syms     -> allow else errno(EPERM)
-    # clone: no_escape.yml:75
+    # clone: no_escape.yml:76
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x36\x35\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     # from uselib:
@@ -114,7 +115,7 @@ PROGRAM = (
     # from _sysctl:
     b"\x35\x00\x30\x00\x43\x01\x00\x00"  # jge  323 times               -> allow
     b"\x35\x00\x30\x31\x41\x01\x00\x00"  # jge  321 oldumount           -> errno(EPERM) else errno(ENOSYS)
-    # personality: no_escape.yml:115
+    # personality: no_escape.yml:116
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x2d\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
     b"\x35\x00\x2c\x2d\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
@@ -142,14 +143,14 @@ PROGRAM = (
     b"\x15\x00\x07\x00\xc1\x01\x00\x00"  # jeq  449 migrate_pages       -> migrate_pages, move_pages
     b"\x15\x00\x01\x00\xd1\x01\x00\x00"  # jeq  465 unshare             -> unshare
     b"\x15\x00\x1b\x1a\xc0\x01\x00\x00"  # jeq  448 kexec_load          -> errno(EPERM) else allow
-    # unshare: no_escape.yml:79
+    # unshare: no_escape.yml:80
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x19\x00\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x16\x17\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from move_pages:
     b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473 getcpu              -> from getcpu
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x13\x14\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from getcpu:

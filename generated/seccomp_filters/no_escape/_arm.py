@@ -11,76 +11,77 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # arm calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x4c\x00\x12\x01\x00\x00"  # jge  274 mq_open             -> from mq_open
-    b"\x35\x00\x33\x00\x88\x00\x00\x00"  # jge  136 personality         -> from personality
+    b"\x35\x00\x4d\x00\x12\x01\x00\x00"  # jge  274 mq_open             -> from mq_open
+    b"\x35\x00\x34\x00\x88\x00\x00\x00"  # jge  136 personality         -> from personality
     b"\x15\x00\x2f\x00\x36\x00\x00\x00"  # jeq  54 ioctl                -> ioctl
     b"\x15\x00\x2c\x00\x78\x00\x00\x00"  # jeq  120 clone               -> clone
     b"\x35\x00\x14\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid and others
     b"\x35\x00\x09\x00\x21\x00\x00\x00"  # jge  33 access               -> access and others
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17                      -> from lseek
-    b"\x15\x00\x89\x00\x07\x00\x00\x00"  # jeq  7                       -> errno(ENOSYS)
-    b"\x15\x00\x88\x87\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x8a\x00\x07\x00\x00\x00"  # jeq  7                       -> errno(ENOSYS)
+    b"\x15\x00\x89\x88\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else allow
     # from lseek:
     b"\x35\x00\x03\x00\x19\x00\x00\x00"  # jge  25                      -> from ptrace
-    b"\x35\x00\x00\x86\x13\x00\x00\x00"  # jge  19 lseek                else errno(ENOSYS)
-    b"\x15\x00\x81\x00\x15\x00\x00\x00"  # jeq  21 mount                -> errno(EPERM)
-    b"\x15\x00\x84\x83\x16\x00\x00\x00"  # jeq  22                      -> errno(ENOSYS) else allow
+    b"\x35\x00\x00\x87\x13\x00\x00\x00"  # jge  19 lseek                else errno(ENOSYS)
+    b"\x15\x00\x82\x00\x15\x00\x00\x00"  # jeq  21 mount                -> errno(EPERM)
+    b"\x15\x00\x85\x84\x16\x00\x00\x00"  # jeq  22                      -> errno(ENOSYS) else allow
     # from ptrace:
-    b"\x15\x00\x7f\x00\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM)
-    b"\x15\x00\x81\x82\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(ENOSYS)
+    b"\x15\x00\x80\x00\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM)
+    b"\x15\x00\x82\x83\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(ENOSYS)
     # access and others:
     b"\x35\x00\x03\x00\x33\x00\x00\x00"  # jge  51 acct                 -> acct and others
     b"\x35\x00\x01\x00\x2c\x00\x00\x00"  # jge  44                      -> from brk
-    b"\x15\x00\x7f\x7e\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x80\x7f\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else allow
     # from brk:
-    b"\x45\x00\x7d\x7e\xc3\xff\xff\xff"  # jset 0xffffffc3              -> allow else errno(ENOSYS)
+    b"\x45\x00\x7e\x7f\xc3\xff\xff\xff"  # jset 0xffffffc3              -> allow else errno(ENOSYS)
     # acct and others:
     b"\x35\x00\x03\x00\x3c\x00\x00\x00"  # jge  60 umask                -> from umask
-    b"\x35\x00\x00\x78\x35\x00\x00\x00"  # jge  53                      else errno(EPERM)
-    b"\x15\x00\x7a\x00\x37\x00\x00\x00"  # jeq  55 fcntl                -> allow
-    b"\x15\x00\x79\x7a\x39\x00\x00\x00"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
+    b"\x35\x00\x00\x79\x35\x00\x00\x00"  # jge  53                      else errno(EPERM)
+    b"\x15\x00\x7b\x00\x37\x00\x00\x00"  # jeq  55 fcntl                -> allow
+    b"\x15\x00\x7a\x7b\x39\x00\x00\x00"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
     # from umask:
-    b"\x15\x00\x75\x00\x3d\x00\x00\x00"  # jeq  61 chroot               -> errno(EPERM)
-    b"\x35\x00\x78\x77\x44\x00\x00\x00"  # jge  68                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x76\x00\x3d\x00\x00\x00"  # jeq  61 chroot               -> errno(EPERM)
+    b"\x35\x00\x79\x78\x44\x00\x00\x00"  # jge  68                      -> errno(ENOSYS) else allow
     # setreuid and others:
     b"\x35\x00\x09\x00\x65\x00\x00\x00"  # jge  101                     -> syslog and others
     b"\x35\x00\x03\x00\x52\x00\x00\x00"  # jge  82                      -> from symlink
-    b"\x15\x00\x71\x00\x4a\x00\x00\x00"  # jeq  74 sethostname          -> errno(EPERM)
-    b"\x15\x00\x70\x00\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM)
-    b"\x15\x00\x73\x72\x4c\x00\x00\x00"  # jeq  76                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x72\x00\x4a\x00\x00\x00"  # jeq  74 sethostname          -> errno(EPERM)
+    b"\x15\x00\x71\x00\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM)
+    b"\x15\x00\x74\x73\x4c\x00\x00\x00"  # jeq  76                      -> errno(ENOSYS) else allow
     # from symlink:
     b"\x35\x00\x03\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> from munmap
     b"\x35\x00\x01\x00\x57\x00\x00\x00"  # jge  87 swapon               -> from swapon
-    b"\x45\x00\x6f\x70\xa9\xff\xff\xff"  # jset 0xffffffa9              -> allow else errno(ENOSYS)
+    b"\x45\x00\x70\x71\xa9\xff\xff\xff"  # jset 0xffffffa9              -> allow else errno(ENOSYS)
     # from swapon:
-    b"\x35\x00\x6f\x6b\x59\x00\x00\x00"  # jge  89                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x70\x6c\x59\x00\x00\x00"  # jge  89                      -> errno(ENOSYS) else errno(EPERM)
     # from munmap:
-    b"\x15\x00\x6e\x6d\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x6f\x6e\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else allow
     # syslog and others:
     b"\x35\x00\x07\x00\x76\x00\x00\x00"  # jge  118 fsync               -> fsync and others
     b"\x35\x00\x02\x00\x6d\x00\x00\x00"  # jge  109                     -> from vhangup
-    b"\x35\x00\x6a\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> allow
-    b"\x15\x00\x66\x6a\x67\x00\x00\x00"  # jeq  103 syslog              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x6b\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> allow
+    b"\x15\x00\x67\x6b\x67\x00\x00\x00"  # jeq  103 syslog              -> errno(EPERM) else errno(ENOSYS)
     # from vhangup:
     b"\x35\x00\x01\x00\x72\x00\x00\x00"  # jge  114 wait4               -> from wait4
-    b"\x15\x00\x64\x68\x6f\x00\x00\x00"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x65\x69\x6f\x00\x00\x00"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
     # from wait4:
-    b"\x15\x00\x63\x00\x73\x00\x00\x00"  # jeq  115 swapoff             -> errno(EPERM)
-    b"\x15\x00\x66\x65\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x64\x00\x73\x00\x00\x00"  # jeq  115 swapoff             -> errno(EPERM)
+    b"\x15\x00\x67\x66\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS) else allow
     # fsync and others:
     b"\x35\x00\x02\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> from mprotect
-    b"\x45\x00\x00\x60\x02\x00\x00\x00"  # jset 2 fork                  else errno(EPERM)
-    b"\x35\x00\x63\x62\x7b\x00\x00\x00"  # jge  123                     -> errno(ENOSYS) else allow
+    b"\x45\x00\x00\x61\x02\x00\x00\x00"  # jset 2 fork                  else errno(EPERM)
+    b"\x35\x00\x64\x63\x7b\x00\x00\x00"  # jge  123                     -> errno(ENOSYS) else allow
     # from mprotect:
-    b"\x15\x00\x62\x00\x82\x00\x00\x00"  # jeq  130                     -> errno(ENOSYS)
-    b"\x15\x00\x61\x5c\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else mprotect and others
-    # clone: no_escape.yml:75
+    b"\x15\x00\x63\x00\x82\x00\x00\x00"  # jeq  130                     -> errno(ENOSYS)
+    b"\x15\x00\x62\x5d\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else mprotect and others
+    # clone: no_escape.yml:76
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x5b\x5e\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # ioctl: no_escape.yml:121
+    b"\x45\x00\x5c\x5f\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    # ioctl: no_escape.yml:123
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x59\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x15\x00\x58\x5b\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM) else allow  ; cmd == TIOCLINUX
+    b"\x15\x00\x5a\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x15\x00\x59\x00\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x58\x5b\x23\x54\x00\x00"  # jeq  0x5423                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from personality:
     b"\x35\x00\x0c\x00\xdc\x00\x00\x00"  # jge  220 madvise             -> from madvise
     b"\x35\x00\x03\x00\x89\x00\x00\x00"  # jge  137                     -> from setfsuid
@@ -125,7 +126,7 @@ PROGRAM = (
     b"\x35\x00\x14\x3b\x03\x00\x00\x00"  # jge  3                       -> errno(EAFNOSUPPORT) else allow
     # mq_open and others:
     b"\x35\x00\x3b\x3a\x35\x01\x00\x00"  # jge  309 add_key             -> errno(ENOSYS) else allow
-    # socket (1): no_escape.yml:133, 140, 141, 148
+    # socket (1): no_escape.yml:135, 142, 143, 150
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x11\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x45\x00\x0b\x00\xf5\xff\xff\xff"  # jset 0xfffffff5              -> socket (4)
@@ -133,21 +134,21 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socket (2)
     b"\x45\x00\x00\x04\xfe\xff\xff\xff"  # jset 0xfffffffe              else socket (3)
     b"\x15\x00\x03\x0a\x06\x00\x00\x00"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:141
+    # socket (2): no_escape.yml:143
     b"\x15\x00\x02\x00\x11\x00\x00\x00"  # jeq  0x11                    -> socket (3)
     b"\x15\x00\x01\x00\x3a\x00\x00\x00"  # jeq  0x3a                    -> socket (3)
     b"\x15\x00\x00\x07\x06\x01\x00\x00"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (3): no_escape.yml:148
+    # socket (3): no_escape.yml:150
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x2b\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
     b"\x45\x00\x00\x2d\x0d\x00\x00\x00"  # jset 0xd                     else allow
     b"\x45\x00\x29\x2c\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (4): no_escape.yml:133, 140, 141, 148
+    # socket (4): no_escape.yml:135, 142, 143, 150
     b"\x45\x00\x03\x00\xef\xff\xff\xff"  # jset 0xffffffef              -> socket (5)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x29\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x06\x00\x00\x00\x5d\x00\x05\x00"  # ret  errno(EPROTONOSUPPORT)
-    # socket (5): no_escape.yml:133, 140, 141, 148
+    # socket (5): no_escape.yml:135, 142, 143, 150
     b"\x45\x00\x00\x27\xfe\xff\xff\xff"  # jset 0xfffffffe              else allow
     b"\x06\x00\x00\x00\x61\x00\x05\x00"  # ret  errno(EAFNOSUPPORT)
     # from semtimedop:
@@ -155,7 +156,7 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x51\x01\x00\x00"  # jeq  337 unshare             -> unshare
     b"\x15\x00\x0f\x00\x58\x01\x00\x00"  # jeq  344 move_pages          -> move_pages, migrate_pages
     b"\x15\x00\x1f\x22\x5b\x01\x00\x00"  # jeq  347 kexec_load          -> errno(EPERM) else allow
-    # unshare: no_escape.yml:79
+    # unshare: no_escape.yml:80
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x1d\x00\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
@@ -173,7 +174,7 @@ PROGRAM = (
     # from sched_setattr:
     b"\x15\x00\x12\x00\x82\x01\x00\x00"  # jeq  386 bpf                 -> errno(EPERM)
     b"\x15\x00\x11\x14\x84\x01\x00\x00"  # jeq  388 userfaultfd         -> errno(EPERM) else allow
-    # move_pages, migrate_pages: no_escape.yml:64, 65
+    # move_pages, migrate_pages: no_escape.yml:65, 66
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x12\x0f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from kexec_file_load:

@@ -11,30 +11,31 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # csky calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x32\x00\xc7\x00\x00\x00"  # jge  199 socketpair          -> from socketpair
-    b"\x35\x00\x11\x00\x61\x00\x00\x00"  # jge  97 unshare              -> from unshare
+    b"\x35\x00\x33\x00\xc7\x00\x00\x00"  # jge  199 socketpair          -> from socketpair
+    b"\x35\x00\x12\x00\x61\x00\x00\x00"  # jge  97 unshare              -> from unshare
     b"\x15\x00\x0d\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x15\x00\x09\x00\x5c\x00\x00\x00"  # jeq  92 personality          -> personality
     b"\x35\x00\x01\x00\x26\x00\x00\x00"  # jge  38                      -> umount2 and others
-    b"\x15\x00\x5f\x5e\x12\x00\x00\x00"  # jeq  18 lookup_dcookie       -> errno(ENOSYS) else allow
+    b"\x15\x00\x60\x5f\x12\x00\x00\x00"  # jeq  18 lookup_dcookie       -> errno(ENOSYS) else allow
     # umount2 and others:
     b"\x35\x00\x05\x00\x3d\x00\x00\x00"  # jge  61 getdents64           -> getdents64 and others
     b"\x35\x00\x02\x00\x2b\x00\x00\x00"  # jge  43 statfs64             -> from statfs64
-    b"\x15\x00\x5c\x00\x2a\x00\x00\x00"  # jeq  42 nfsservctl           -> errno(ENOSYS)
-    b"\x15\x00\x5b\x59\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x5d\x00\x2a\x00\x00\x00"  # jeq  42 nfsservctl           -> errno(ENOSYS)
+    b"\x15\x00\x5c\x5a\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
     # from statfs64:
-    b"\x35\x00\x54\x00\x3a\x00\x00\x00"  # jge  58 vhangup              -> vhangup and others
-    b"\x15\x00\x57\x58\x33\x00\x00\x00"  # jeq  51 chroot               -> errno(EPERM) else allow
+    b"\x35\x00\x55\x00\x3a\x00\x00\x00"  # jge  58 vhangup              -> vhangup and others
+    b"\x15\x00\x58\x59\x33\x00\x00\x00"  # jeq  51 chroot               -> errno(EPERM) else allow
     # getdents64 and others:
-    b"\x15\x00\x56\x57\x59\x00\x00\x00"  # jeq  89 acct                 -> errno(EPERM) else allow
-    # personality: no_escape.yml:115
+    b"\x15\x00\x57\x58\x59\x00\x00\x00"  # jeq  89 acct                 -> errno(EPERM) else allow
+    # personality: no_escape.yml:116
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x00\x55\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
-    b"\x35\x00\x54\x53\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
-    # ioctl: no_escape.yml:121
+    b"\x45\x00\x00\x56\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
+    b"\x35\x00\x55\x54\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
+    # ioctl: no_escape.yml:123
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x51\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x15\x00\x50\x51\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM) else allow  ; cmd == TIOCLINUX
+    b"\x15\x00\x52\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x15\x00\x51\x00\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x50\x51\x23\x54\x00\x00"  # jeq  0x5423                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from unshare:
     b"\x35\x00\x0c\x00\xc6\x00\x00\x00"  # jge  198 socket              -> socket (1)
     b"\x35\x00\x02\x00\x62\x00\x00\x00"  # jge  98 futex                -> from futex
@@ -52,7 +53,7 @@ PROGRAM = (
     b"\x35\x00\x46\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
     b"\x35\x00\x00\x44\xa3\x00\x00\x00"  # jge  163 getrlimit           else errno(EPERM)
     b"\x35\x00\x43\x44\xaa\x00\x00\x00"  # jge  170 settimeofday        -> errno(EPERM) else allow
-    # socket (1): no_escape.yml:133, 140, 141, 148
+    # socket (1): no_escape.yml:135, 142, 143, 150
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x19\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x45\x00\x0b\x00\xf5\xff\xff\xff"  # jset 0xfffffff5              -> socket (4)
@@ -60,21 +61,21 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socket (2)
     b"\x45\x00\x00\x04\xfe\xff\xff\xff"  # jset 0xfffffffe              else socket (3)
     b"\x15\x00\x03\x0a\x06\x00\x00\x00"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:141
+    # socket (2): no_escape.yml:143
     b"\x15\x00\x02\x00\x11\x00\x00\x00"  # jeq  0x11                    -> socket (3)
     b"\x15\x00\x01\x00\x3a\x00\x00\x00"  # jeq  0x3a                    -> socket (3)
     b"\x15\x00\x00\x07\x06\x01\x00\x00"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (3): no_escape.yml:148
+    # socket (3): no_escape.yml:150
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x37\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
     b"\x45\x00\x00\x37\x0d\x00\x00\x00"  # jset 0xd                     else allow
     b"\x45\x00\x35\x36\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (4): no_escape.yml:133, 140, 141, 148
+    # socket (4): no_escape.yml:135, 142, 143, 150
     b"\x45\x00\x03\x00\xef\xff\xff\xff"  # jset 0xffffffef              -> socket (5)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x33\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x06\x00\x00\x00\x5d\x00\x05\x00"  # ret  errno(EPROTONOSUPPORT)
-    # socket (5): no_escape.yml:133, 140, 141, 148
+    # socket (5): no_escape.yml:135, 142, 143, 150
     b"\x45\x00\x08\x31\xfe\xff\xff\xff"  # jset 0xfffffffe              -> errno(EAFNOSUPPORT) else allow
     # from socketpair:
     b"\x35\x00\x11\x00\xee\x00\x00\x00"  # jge  238 migrate_pages       -> from migrate_pages
@@ -95,7 +96,7 @@ PROGRAM = (
     # from execve:
     b"\x15\x00\x01\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> madvise
     b"\x45\x00\x22\x21\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
-    # madvise: no_escape.yml:98
+    # madvise: no_escape.yml:99
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x00\x20\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x35\x00\x1f\x1e\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL

@@ -11,51 +11,52 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # i386 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x36\x00\x1d\x01\x00\x00"  # jge  285                     -> from add_key
-    b"\x35\x00\x22\x00\x84\x00\x00\x00"  # jge  132 getpgid             -> from getpgid
+    b"\x35\x00\x37\x00\x1d\x01\x00\x00"  # jge  285                     -> from add_key
+    b"\x35\x00\x23\x00\x84\x00\x00\x00"  # jge  132 getpgid             -> from getpgid
     b"\x15\x00\x1e\x00\x36\x00\x00\x00"  # jeq  54 ioctl                -> ioctl
     b"\x15\x00\x19\x00\x66\x00\x00\x00"  # jeq  102 socketcall          -> socketcall
     b"\x15\x00\x16\x00\x78\x00\x00\x00"  # jeq  120 clone               -> clone
     b"\x35\x00\x05\x00\x35\x00\x00\x00"  # jge  53 lock                 -> lock and others
     b"\x35\x00\x03\x00\x1b\x00\x00\x00"  # jge  27 alarm                -> from alarm
-    b"\x35\x00\x00\x6c\x15\x00\x00\x00"  # jge  21 mount                else allow
-    b"\x35\x00\x00\x6a\x17\x00\x00\x00"  # jge  23 setuid               else errno(EPERM)
-    b"\x35\x00\x69\x6a\x19\x00\x00\x00"  # jge  25 stime                -> errno(EPERM) else allow
+    b"\x35\x00\x00\x6d\x15\x00\x00\x00"  # jge  21 mount                else allow
+    b"\x35\x00\x00\x6b\x17\x00\x00\x00"  # jge  23 setuid               else errno(EPERM)
+    b"\x35\x00\x6a\x6b\x19\x00\x00\x00"  # jge  25 stime                -> errno(EPERM) else allow
     # from alarm:
-    b"\x35\x00\x68\x69\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM) else allow
+    b"\x35\x00\x69\x6a\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM) else allow
     # lock and others:
     b"\x35\x00\x03\x00\x56\x00\x00\x00"  # jge  86 uselib               -> uselib and others
-    b"\x15\x00\x66\x00\x3d\x00\x00\x00"  # jeq  61 chroot               -> errno(EPERM)
-    b"\x15\x00\x65\x00\x4a\x00\x00\x00"  # jeq  74 sethostname          -> errno(EPERM)
-    b"\x15\x00\x64\x65\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
+    b"\x15\x00\x67\x00\x3d\x00\x00\x00"  # jeq  61 chroot               -> errno(EPERM)
+    b"\x15\x00\x66\x00\x4a\x00\x00\x00"  # jeq  74 sethostname          -> errno(EPERM)
+    b"\x15\x00\x65\x66\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
     # uselib and others:
     b"\x35\x00\x02\x00\x65\x00\x00\x00"  # jge  101 ioperm              -> ioperm and others
-    b"\x35\x00\x63\x00\x59\x00\x00\x00"  # jge  89 readdir              -> allow
-    b"\x15\x00\x63\x61\x56\x00\x00\x00"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x64\x00\x59\x00\x00\x00"  # jge  89 readdir              -> allow
+    b"\x15\x00\x64\x62\x56\x00\x00\x00"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
     # ioperm and others:
     b"\x35\x00\x04\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> sysinfo and others
     b"\x35\x00\x01\x00\x6e\x00\x00\x00"  # jge  110 iopl                -> from iopl
-    b"\x35\x00\x5f\x5e\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x35\x00\x60\x5f\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from iopl:
-    b"\x15\x00\x5f\x00\x71\x00\x00\x00"  # jeq  113 vm86old             -> errno(ENOSYS)
-    b"\x45\x00\x5c\x5d\x8d\xff\xff\xff"  # jset 0xffffff8d              -> errno(EPERM) else allow
+    b"\x15\x00\x60\x00\x71\x00\x00\x00"  # jeq  113 vm86old             -> errno(ENOSYS)
+    b"\x45\x00\x5d\x5e\x8d\xff\xff\xff"  # jset 0xffffff8d              -> errno(EPERM) else allow
     # sysinfo and others:
-    b"\x35\x00\x5b\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> errno(EPERM)
-    b"\x45\x00\x00\x5a\x06\xff\xff\xff"  # jset 0xffffff06              else errno(EPERM)
-    b"\x15\x00\x59\x00\x7c\x00\x00\x00"  # jeq  124 adjtimex            -> errno(EPERM)
-    b"\x15\x00\x5a\x59\x7b\x00\x00\x00"  # jeq  123 modify_ldt          -> errno(ENOSYS) else allow
-    # clone: no_escape.yml:75
+    b"\x35\x00\x5c\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> errno(EPERM)
+    b"\x45\x00\x00\x5b\x06\xff\xff\xff"  # jset 0xffffff06              else errno(EPERM)
+    b"\x15\x00\x5a\x00\x7c\x00\x00\x00"  # jeq  124 adjtimex            -> errno(EPERM)
+    b"\x15\x00\x5b\x5a\x7b\x00\x00\x00"  # jeq  123 modify_ldt          -> errno(ENOSYS) else allow
+    # clone: no_escape.yml:76
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x56\x57\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # socketcall: no_escape.yml:133
+    b"\x45\x00\x57\x58\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    # socketcall: no_escape.yml:135
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x01\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x15\x00\x00\x54\x08\x00\x00\x00"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
+    b"\x15\x00\x00\x55\x08\x00\x00\x00"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # ioctl: no_escape.yml:121
+    # ioctl: no_escape.yml:123
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x50\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x15\x00\x4f\x50\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM) else allow  ; cmd == TIOCLINUX
+    b"\x15\x00\x51\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x15\x00\x50\x00\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x4f\x50\x23\x54\x00\x00"  # jeq  0x5423                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from getpgid:
     b"\x35\x00\x08\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> from madvise
     b"\x15\x00\x04\x00\x88\x00\x00\x00"  # jeq  136 personality         -> personality
@@ -63,7 +64,7 @@ PROGRAM = (
     b"\x15\x00\x4d\x00\xa6\x00\x00\x00"  # jeq  166 vm86                -> errno(ENOSYS)
     b"\x15\x00\x4c\x00\xa9\x00\x00\x00"  # jeq  169 nfsservctl          -> errno(ENOSYS)
     b"\x15\x00\x49\x4a\xd9\x00\x00\x00"  # jeq  217 pivot_root          -> errno(EPERM) else allow
-    # personality: no_escape.yml:115
+    # personality: no_escape.yml:116
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x48\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
     b"\x35\x00\x47\x46\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
@@ -86,12 +87,12 @@ PROGRAM = (
     b"\x15\x00\x05\x00\x26\x01\x00\x00"  # jeq  294 migrate_pages       -> migrate_pages, move_pages
     b"\x15\x00\x01\x00\x36\x01\x00\x00"  # jeq  310 unshare             -> unshare
     b"\x35\x00\x38\x39\x21\x01\x00\x00"  # jge  289 ioprio_set          -> allow else errno(ENOSYS)
-    # unshare: no_escape.yml:79
+    # unshare: no_escape.yml:80
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x35\x36\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM) else allow  ; unshare_flags & ~(CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_SYSVSEM)
     # from move_pages:
     b"\x35\x00\x02\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> from getcpu
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x33\x32\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from getcpu:
@@ -112,21 +113,21 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socket (1)
     b"\x45\x00\x00\x04\xfe\xff\xff\xff"  # jset 0xfffffffe              else socket (2)
     b"\x15\x00\x03\x0a\x06\x00\x00\x00"  # jeq  6                       -> socket (2) else errno(EPROTONOSUPPORT)
-    # socket (1): no_escape.yml:141
+    # socket (1): no_escape.yml:143
     b"\x15\x00\x02\x00\x11\x00\x00\x00"  # jeq  0x11                    -> socket (2)
     b"\x15\x00\x01\x00\x3a\x00\x00\x00"  # jeq  0x3a                    -> socket (2)
     b"\x15\x00\x00\x07\x06\x01\x00\x00"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:148
+    # socket (2): no_escape.yml:150
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x1f\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
     b"\x45\x00\x00\x1f\x0d\x00\x00\x00"  # jset 0xd                     else allow
     b"\x45\x00\x1d\x1e\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (3): no_escape.yml:133, 140, 141, 148
+    # socket (3): no_escape.yml:135, 142, 143, 150
     b"\x45\x00\x03\x00\xef\xff\xff\xff"  # jset 0xffffffef              -> socket (4)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x1b\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x06\x00\x00\x00\x5d\x00\x05\x00"  # ret  errno(EPROTONOSUPPORT)
-    # socket (4): no_escape.yml:133, 140, 141, 148
+    # socket (4): no_escape.yml:135, 142, 143, 150
     b"\x45\x00\x06\x19\xfe\xff\xff\xff"  # jset 0xfffffffe              -> errno(EAFNOSUPPORT) else allow
     # from socketpair:
     b"\x35\x00\x06\x00\x69\x01\x00\x00"  # jge  361 bind                -> from bind

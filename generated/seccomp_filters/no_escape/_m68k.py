@@ -11,64 +11,65 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # m68k calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x3c\x00\x00\x00\x01\x16"  # jge  278                     -> from add_key
-    b"\x00\x35\x2b\x00\x00\x00\x00\x88"  # jge  136 personality         -> from personality
+    b"\x00\x35\x3d\x00\x00\x00\x01\x16"  # jge  278                     -> from add_key
+    b"\x00\x35\x2c\x00\x00\x00\x00\x88"  # jge  136 personality         -> from personality
     b"\x00\x15\x27\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
     b"\x00\x15\x22\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
     b"\x00\x15\x1f\x00\x00\x00\x00\x78"  # jeq  120 clone               -> clone
     b"\x00\x35\x0d\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask and others
     b"\x00\x35\x06\x00\x00\x00\x00\x21"  # jge  33 access               -> access and others
     b"\x00\x35\x01\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
-    b"\x00\x15\x74\x73\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else allow
+    b"\x00\x15\x75\x74\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else allow
     # from mount:
     b"\x00\x35\x02\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
-    b"\x00\x35\x00\x70\x00\x00\x00\x17"  # jge  23 setuid               else errno(EPERM)
-    b"\x00\x35\x6f\x70\x00\x00\x00\x19"  # jge  25 stime                -> errno(EPERM) else allow
+    b"\x00\x35\x00\x71\x00\x00\x00\x17"  # jge  23 setuid               else errno(EPERM)
+    b"\x00\x35\x70\x71\x00\x00\x00\x19"  # jge  25 stime                -> errno(EPERM) else allow
     # from alarm:
-    b"\x00\x35\x70\x6f\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
+    b"\x00\x35\x71\x70\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
     # access and others:
     b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct and others
-    b"\x00\x15\x6e\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
-    b"\x00\x15\x6d\x6c\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x00\x15\x6f\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
+    b"\x00\x15\x6e\x6d\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
     # acct and others:
-    b"\x00\x35\x00\x6a\x00\x00\x00\x35"  # jge  53                      else errno(EPERM)
-    b"\x00\x15\x6a\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> allow
-    b"\x00\x15\x69\x6a\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
+    b"\x00\x35\x00\x6b\x00\x00\x00\x35"  # jge  53                      else errno(EPERM)
+    b"\x00\x15\x6b\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> allow
+    b"\x00\x15\x6a\x6b\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
     # umask and others:
     b"\x00\x35\x03\x00\x00\x00\x00\x56"  # jge  86 uselib               -> uselib and others
-    b"\x00\x15\x66\x00\x00\x00\x00\x3d"  # jeq  61 chroot               -> errno(EPERM)
-    b"\x00\x15\x65\x00\x00\x00\x00\x4a"  # jeq  74 sethostname          -> errno(EPERM)
-    b"\x00\x15\x64\x65\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM) else allow
+    b"\x00\x15\x67\x00\x00\x00\x00\x3d"  # jeq  61 chroot               -> errno(EPERM)
+    b"\x00\x15\x66\x00\x00\x00\x00\x4a"  # jeq  74 sethostname          -> errno(EPERM)
+    b"\x00\x15\x65\x66\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM) else allow
     # uselib and others:
     b"\x00\x35\x05\x00\x00\x00\x00\x6d"  # jge  109                     -> vhangup and others
     b"\x00\x35\x01\x00\x00\x00\x00\x59"  # jge  89 readdir              -> readdir and others
-    b"\x00\x15\x63\x61\x00\x00\x00\x56"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x64\x62\x00\x00\x00\x56"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
     # readdir and others:
-    b"\x00\x15\x60\x00\x00\x00\x00\x67"  # jeq  103 syslog              -> errno(EPERM)
-    b"\x00\x15\x61\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
-    b"\x00\x15\x60\x5f\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x61\x00\x00\x00\x00\x67"  # jeq  103 syslog              -> errno(EPERM)
+    b"\x00\x15\x62\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
+    b"\x00\x15\x61\x60\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
     # vhangup and others:
     b"\x00\x35\x03\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
     b"\x00\x35\x01\x00\x00\x00\x00\x72"  # jge  114 wait4               -> from wait4
-    b"\x00\x15\x5b\x5d\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x15\x5c\x5e\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
     # from wait4:
-    b"\x00\x15\x5a\x5b\x00\x00\x00\x73"  # jeq  115 swapoff             -> errno(EPERM) else allow
+    b"\x00\x15\x5b\x5c\x00\x00\x00\x73"  # jeq  115 swapoff             -> errno(EPERM) else allow
     # from setdomainname:
-    b"\x00\x15\x59\x00\x00\x00\x00\x7c"  # jeq  124 adjtimex            -> errno(EPERM)
-    b"\x00\x45\x00\x58\xff\xff\xff\x06"  # jset 0xffffff06              else errno(EPERM)
-    b"\x00\x15\x57\x58\x00\x00\x00\x83"  # jeq  131 quotactl            -> errno(EPERM) else allow
-    # clone: no_escape.yml:75
+    b"\x00\x15\x5a\x00\x00\x00\x00\x7c"  # jeq  124 adjtimex            -> errno(EPERM)
+    b"\x00\x45\x00\x59\xff\xff\xff\x06"  # jset 0xffffff06              else errno(EPERM)
+    b"\x00\x15\x58\x59\x00\x00\x00\x83"  # jeq  131 quotactl            -> errno(EPERM) else allow
+    # clone: no_escape.yml:76
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x55\x56\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # socketcall: no_escape.yml:133
+    b"\x00\x45\x56\x57\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    # socketcall: no_escape.yml:135
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x01\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x00\x15\x00\x53\x00\x00\x00\x08"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
+    b"\x00\x15\x00\x54\x00\x00\x00\x08"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # ioctl: no_escape.yml:121
+    # ioctl: no_escape.yml:123
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x4f\x00\x00\x00\x54\x12"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x00\x15\x4e\x4f\x00\x00\x54\x1c"  # jeq  0x541c                  -> errno(EPERM) else allow  ; cmd == TIOCLINUX
+    b"\x00\x15\x50\x00\x00\x00\x54\x12"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x00\x15\x4f\x00\x00\x00\x54\x1c"  # jeq  0x541c                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x00\x15\x4e\x4f\x00\x00\x54\x23"  # jeq  0x5423                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from personality:
     b"\x00\x35\x09\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> from getdents64
     b"\x00\x35\x03\x00\x00\x00\x00\x89"  # jge  137                     -> from setfsuid
@@ -86,7 +87,7 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x00\xee"  # jeq  238 madvise             -> madvise
     b"\x00\x15\x44\x00\x00\x00\x00\xf8"  # jeq  248 lookup_dcookie      -> errno(ENOSYS)
     b"\x00\x15\x41\x42\x00\x00\x01\x03"  # jeq  259 clock_settime       -> errno(EPERM) else allow
-    # madvise: no_escape.yml:98
+    # madvise: no_escape.yml:99
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x00\x40\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x00\x35\x3f\x3e\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -96,12 +97,12 @@ PROGRAM = (
     b"\x00\x15\x05\x00\x00\x00\x01\x1f"  # jeq  287 migrate_pages       -> migrate_pages, move_pages
     b"\x00\x15\x01\x00\x00\x00\x01\x2f"  # jeq  303 unshare             -> unshare
     b"\x00\x35\x3a\x3b\x00\x00\x01\x1a"  # jge  282 ioprio_set          -> allow else errno(ENOSYS)
-    # unshare: no_escape.yml:79
+    # unshare: no_escape.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x37\x38\xff\xfa\xf0\xff"  # jset 0xfffaf0ff              -> errno(EPERM) else allow  ; unshare_flags & ~(CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_SYSVSEM)
     # from move_pages:
     b"\x00\x35\x02\x00\x00\x00\x01\x37"  # jge  311 sched_setaffinity   -> from sched_setaffinity
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x35\x34\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from sched_setaffinity:
@@ -123,21 +124,21 @@ PROGRAM = (
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socket (1)
     b"\x00\x45\x00\x04\xff\xff\xff\xfe"  # jset 0xfffffffe              else socket (2)
     b"\x00\x15\x03\x0a\x00\x00\x00\x06"  # jeq  6                       -> socket (2) else errno(EPROTONOSUPPORT)
-    # socket (1): no_escape.yml:141
+    # socket (1): no_escape.yml:143
     b"\x00\x15\x02\x00\x00\x00\x00\x11"  # jeq  0x11                    -> socket (2)
     b"\x00\x15\x01\x00\x00\x00\x00\x3a"  # jeq  0x3a                    -> socket (2)
     b"\x00\x15\x00\x07\x00\x00\x01\x06"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:148
+    # socket (2): no_escape.yml:150
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x20\x00\x00\x00\x03"  # jset 3                       else errno(EPERM)
     b"\x00\x45\x00\x20\x00\x00\x00\x0d"  # jset 0xd                     else allow
     b"\x00\x45\x1e\x1f\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (3): no_escape.yml:133, 140, 141, 148
+    # socket (3): no_escape.yml:135, 142, 143, 150
     b"\x00\x45\x03\x00\xff\xff\xff\xef"  # jset 0xffffffef              -> socket (4)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x1c\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x5d"  # ret  errno(EPROTONOSUPPORT)
-    # socket (4): no_escape.yml:133, 140, 141, 148
+    # socket (4): no_escape.yml:135, 142, 143, 150
     b"\x00\x45\x06\x1a\xff\xff\xff\xfe"  # jset 0xfffffffe              -> errno(EAFNOSUPPORT) else allow
     # from socketpair:
     b"\x00\x35\x06\x00\x00\x00\x01\x66"  # jge  358 bind                -> from bind

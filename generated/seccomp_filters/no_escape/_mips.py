@@ -7,64 +7,65 @@ NR_SECCOMP = 4352
 # Answers calls of mips.
 PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x79\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
+    b"\x00\x15\x00\x7a\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x3d\x00\x00\x00\x10\x58"  # jge  4184 socketpair         -> from socketpair
-    b"\x00\x35\x23\x00\x00\x00\x10\x24"  # jge  4132 getpgid            -> from getpgid
+    b"\x00\x35\x3e\x00\x00\x00\x10\x58"  # jge  4184 socketpair         -> from socketpair
+    b"\x00\x35\x24\x00\x00\x00\x10\x24"  # jge  4132 getpgid            -> from getpgid
     b"\x00\x15\x1f\x00\x00\x00\x0f\xd6"  # jeq  4054 ioctl              -> ioctl
     b"\x00\x15\x1a\x00\x00\x00\x10\x06"  # jeq  4102 socketcall         -> socketcall
     b"\x00\x15\x17\x00\x00\x00\x10\x18"  # jeq  4120 clone              -> clone
     b"\x00\x35\x06\x00\x00\x00\x0f\xd5"  # jge  4053 lock               -> lock and others
     b"\x00\x35\x04\x00\x00\x00\x0f\xbb"  # jge  4027 alarm              -> from alarm
     b"\x00\x35\x01\x00\x00\x00\x0f\xb5"  # jge  4021 mount              -> from mount
-    b"\x00\x35\x6b\x70\x00\x00\x0f\xa0"  # jge  4000 syscall            -> allow else errno(ENOSYS)
+    b"\x00\x35\x6c\x71\x00\x00\x0f\xa0"  # jge  4000 syscall            -> allow else errno(ENOSYS)
     # from mount:
-    b"\x00\x35\x00\x69\x00\x00\x0f\xb7"  # jge  4023 setuid             else errno(EPERM)
-    b"\x00\x35\x68\x69\x00\x00\x0f\xb9"  # jge  4025 stime              -> errno(EPERM) else allow
+    b"\x00\x35\x00\x6a\x00\x00\x0f\xb7"  # jge  4023 setuid             else errno(EPERM)
+    b"\x00\x35\x69\x6a\x00\x00\x0f\xb9"  # jge  4025 stime              -> errno(EPERM) else allow
     # from alarm:
-    b"\x00\x35\x67\x68\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM) else allow
+    b"\x00\x35\x68\x69\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM) else allow
     # lock and others:
     b"\x00\x35\x03\x00\x00\x00\x0f\xf6"  # jge  4086 uselib             -> uselib and others
-    b"\x00\x15\x65\x00\x00\x00\x0f\xdd"  # jeq  4061 chroot             -> errno(EPERM)
-    b"\x00\x15\x64\x00\x00\x00\x0f\xea"  # jeq  4074 sethostname        -> errno(EPERM)
-    b"\x00\x15\x63\x64\x00\x00\x0f\xef"  # jeq  4079 settimeofday       -> errno(EPERM) else allow
+    b"\x00\x15\x66\x00\x00\x00\x0f\xdd"  # jeq  4061 chroot             -> errno(EPERM)
+    b"\x00\x15\x65\x00\x00\x00\x0f\xea"  # jeq  4074 sethostname        -> errno(EPERM)
+    b"\x00\x15\x64\x65\x00\x00\x0f\xef"  # jeq  4079 settimeofday       -> errno(EPERM) else allow
     # uselib and others:
     b"\x00\x35\x02\x00\x00\x00\x10\x05"  # jge  4101 ioperm             -> ioperm and others
-    b"\x00\x35\x62\x00\x00\x00\x0f\xf9"  # jge  4089 readdir            -> allow
-    b"\x00\x15\x66\x60\x00\x00\x0f\xf6"  # jeq  4086 uselib             -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x63\x00\x00\x00\x0f\xf9"  # jge  4089 readdir            -> allow
+    b"\x00\x15\x67\x61\x00\x00\x0f\xf6"  # jeq  4086 uselib             -> errno(ENOSYS) else errno(EPERM)
     # ioperm and others:
     b"\x00\x35\x04\x00\x00\x00\x10\x14"  # jge  4116 sysinfo            -> sysinfo and others
     b"\x00\x35\x01\x00\x00\x00\x10\x0e"  # jge  4110 iopl               -> from iopl
-    b"\x00\x35\x5e\x5d\x00\x00\x10\x08"  # jge  4104 setitimer          -> allow else errno(EPERM)
+    b"\x00\x35\x5f\x5e\x00\x00\x10\x08"  # jge  4104 setitimer          -> allow else errno(EPERM)
     # from iopl:
-    b"\x00\x15\x62\x00\x00\x00\x10\x11"  # jeq  4113 vm86               -> errno(ENOSYS)
-    b"\x00\x45\x5b\x5c\xff\xff\xef\xed"  # jset 0xffffefed              -> errno(EPERM) else allow
+    b"\x00\x15\x63\x00\x00\x00\x10\x11"  # jeq  4113 vm86               -> errno(ENOSYS)
+    b"\x00\x45\x5c\x5d\xff\xff\xef\xed"  # jset 0xffffefed              -> errno(EPERM) else allow
     # sysinfo and others:
-    b"\x00\x35\x5a\x00\x00\x00\x10\x23"  # jge  4131 quotactl           -> errno(EPERM)
-    b"\x00\x45\x00\x59\xff\xff\xef\xc6"  # jset 0xffffefc6              else errno(EPERM)
-    b"\x00\x15\x5e\x00\x00\x00\x10\x1b"  # jeq  4123 modify_ldt         -> errno(ENOSYS)
-    b"\x00\x15\x57\x58\x00\x00\x10\x1c"  # jeq  4124 adjtimex           -> errno(EPERM) else allow
-    # clone: no_escape.yml:75
+    b"\x00\x35\x5b\x00\x00\x00\x10\x23"  # jge  4131 quotactl           -> errno(EPERM)
+    b"\x00\x45\x00\x5a\xff\xff\xef\xc6"  # jset 0xffffefc6              else errno(EPERM)
+    b"\x00\x15\x5f\x00\x00\x00\x10\x1b"  # jeq  4123 modify_ldt         -> errno(ENOSYS)
+    b"\x00\x15\x58\x59\x00\x00\x10\x1c"  # jeq  4124 adjtimex           -> errno(EPERM) else allow
+    # clone: no_escape.yml:76
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x55\x56\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # socketcall: no_escape.yml:133
+    b"\x00\x45\x56\x57\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    # socketcall: no_escape.yml:135
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x01\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x00\x15\x00\x53\x00\x00\x00\x08"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
+    b"\x00\x15\x00\x54\x00\x00\x00\x08"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # ioctl: no_escape.yml:121
+    # ioctl: no_escape.yml:123
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x4f\x00\x00\x00\x54\x72"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x00\x15\x4e\x4f\x00\x00\x54\x83"  # jeq  0x5483                  -> errno(EPERM) else allow  ; cmd == TIOCLINUX
+    b"\x00\x15\x50\x00\x00\x00\x54\x72"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x00\x15\x4f\x00\x00\x00\x54\x83"  # jeq  0x5483                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x00\x15\x4e\x4f\x00\x00\x74\x01"  # jeq  0x7401                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from getpgid:
     b"\x00\x35\x05\x00\x00\x00\x10\x57"  # jge  4183 socket             -> socket (1)
     b"\x00\x15\x01\x00\x00\x00\x10\x28"  # jeq  4136 personality        -> personality
     b"\x00\x15\x51\x4c\x00\x00\x10\x39"  # jeq  4153 _sysctl            -> errno(ENOSYS) else allow
-    # personality: no_escape.yml:115
+    # personality: no_escape.yml:116
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x00\x4a\xff\xff\xff\xf7"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
     b"\x00\x35\x49\x48\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
-    # socket (1): no_escape.yml:133, 140, 141, 148
+    # socket (1): no_escape.yml:135, 142, 143, 150
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x00\x18\x00\x00\x00\x13"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x00\x45\x0b\x00\xff\xff\xff\xf5"  # jset 0xfffffff5              -> socket (4)
@@ -72,21 +73,21 @@ PROGRAM = (
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socket (2)
     b"\x00\x45\x00\x04\xff\xff\xff\xfe"  # jset 0xfffffffe              else socket (3)
     b"\x00\x15\x03\x0a\x00\x00\x00\x06"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:141
+    # socket (2): no_escape.yml:143
     b"\x00\x15\x02\x00\x00\x00\x00\x11"  # jeq  0x11                    -> socket (3)
     b"\x00\x15\x01\x00\x00\x00\x00\x3a"  # jeq  0x3a                    -> socket (3)
     b"\x00\x15\x00\x07\x00\x00\x01\x06"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (3): no_escape.yml:148
+    # socket (3): no_escape.yml:150
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x3c\x00\x00\x00\x03"  # jset 3                       else errno(EPERM)
     b"\x00\x45\x00\x3c\x00\x00\x00\x0d"  # jset 0xd                     else allow
     b"\x00\x45\x3a\x3b\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (4): no_escape.yml:133, 140, 141, 148
+    # socket (4): no_escape.yml:135, 142, 143, 150
     b"\x00\x45\x03\x00\xff\xff\xff\xef"  # jset 0xffffffef              -> socket (5)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x38\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x78"  # ret  errno(EPROTONOSUPPORT)
-    # socket (5): no_escape.yml:133, 140, 141, 148
+    # socket (5): no_escape.yml:135, 142, 143, 150
     b"\x00\x45\x07\x36\xff\xff\xff\xfe"  # jset 0xfffffffe              -> errno(EAFNOSUPPORT) else allow
     # from socketpair:
     b"\x00\x35\x0f\x00\x00\x00\x10\xb7"  # jge  4279                    -> from add_key
@@ -103,7 +104,7 @@ PROGRAM = (
     b"\x00\x15\x2a\x00\x00\x00\x10\x78"  # jeq  4216 pivot_root         -> errno(EPERM)
     b"\x00\x15\x2f\x00\x00\x00\x10\x97"  # jeq  4247 lookup_dcookie     -> errno(ENOSYS)
     b"\x00\x15\x28\x29\x00\x00\x10\xa6"  # jeq  4262 clock_settime      -> errno(EPERM) else allow
-    # madvise: no_escape.yml:98
+    # madvise: no_escape.yml:99
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x00\x27\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x00\x35\x26\x25\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -112,14 +113,14 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x10\xcf"  # jeq  4303 unshare            -> unshare
     b"\x00\x15\x06\x00\x00\x00\x10\xbf"  # jeq  4287 migrate_pages      -> migrate_pages, move_pages
     b"\x00\x35\x22\x27\x00\x00\x10\xbb"  # jge  4283 set_thread_area    -> allow else errno(ENOSYS)
-    # unshare: no_escape.yml:79
+    # unshare: no_escape.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x1f\x00\xff\xfa\xf0\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
     b"\x00\x15\x1e\x1d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from move_pages:
     b"\x00\x35\x02\x00\x00\x00\x10\xd5"  # jge  4309 set_robust_list    -> from set_robust_list
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x1b\x1a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from set_robust_list:

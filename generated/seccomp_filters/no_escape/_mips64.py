@@ -7,24 +7,25 @@ NR_SECCOMP = 5312
 # Answers calls of mips64.
 PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x61\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
+    b"\x00\x15\x00\x62\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x1f\x00\x00\x00\x13\xb1"  # jge  5041 connect            -> from connect
-    b"\x00\x35\x0b\x00\x00\x00\x13\xb0"  # jge  5040 socket             -> socket (1)
+    b"\x00\x35\x20\x00\x00\x00\x13\xb1"  # jge  5041 connect            -> from connect
+    b"\x00\x35\x0c\x00\x00\x00\x13\xb0"  # jge  5040 socket             -> socket (1)
     b"\x00\x15\x07\x00\x00\x00\x13\x97"  # jeq  5015 ioctl              -> ioctl
     b"\x00\x15\x03\x00\x00\x00\x13\xa3"  # jeq  5027 madvise            -> madvise
-    b"\x00\x35\x58\x00\x00\x00\x13\x88"  # jge  5000 read               -> allow
-    b"\x00\x35\x00\x5b\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
-    b"\x00\x35\x5a\x59\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # madvise: no_escape.yml:98
+    b"\x00\x35\x59\x00\x00\x00\x13\x88"  # jge  5000 read               -> allow
+    b"\x00\x35\x00\x5c\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
+    b"\x00\x35\x5b\x5a\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    # madvise: no_escape.yml:99
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x54\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x53\x54\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # ioctl: no_escape.yml:121
+    b"\x00\x35\x00\x55\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x54\x55\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    # ioctl: no_escape.yml:123
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x52\x00\x00\x00\x54\x72"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x00\x15\x51\x50\x00\x00\x54\x83"  # jeq  0x5483                  -> errno(EPERM) else allow  ; cmd == TIOCLINUX
-    # socket (1): no_escape.yml:133, 140, 141, 148
+    b"\x00\x15\x53\x00\x00\x00\x54\x72"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x00\x15\x52\x00\x00\x00\x54\x83"  # jeq  0x5483                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x00\x15\x51\x50\x00\x00\x74\x01"  # jeq  0x7401                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
+    # socket (1): no_escape.yml:135, 142, 143, 150
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x00\x1e\x00\x00\x00\x13"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x00\x45\x0b\x00\xff\xff\xff\xf5"  # jset 0xfffffff5              -> socket (4)
@@ -32,21 +33,21 @@ PROGRAM = (
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socket (2)
     b"\x00\x45\x00\x04\xff\xff\xff\xfe"  # jset 0xfffffffe              else socket (3)
     b"\x00\x15\x03\x0a\x00\x00\x00\x06"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:141
+    # socket (2): no_escape.yml:143
     b"\x00\x15\x02\x00\x00\x00\x00\x11"  # jeq  0x11                    -> socket (3)
     b"\x00\x15\x01\x00\x00\x00\x00\x3a"  # jeq  0x3a                    -> socket (3)
     b"\x00\x15\x00\x07\x00\x00\x01\x06"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (3): no_escape.yml:148
+    # socket (3): no_escape.yml:150
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x45\x00\x00\x00\x03"  # jset 3                       else errno(EPERM)
     b"\x00\x45\x00\x43\x00\x00\x00\x0d"  # jset 0xd                     else allow
     b"\x00\x45\x43\x42\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (4): no_escape.yml:133, 140, 141, 148
+    # socket (4): no_escape.yml:135, 142, 143, 150
     b"\x00\x45\x03\x00\xff\xff\xff\xef"  # jset 0xffffffef              -> socket (5)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x3f\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x78"  # ret  errno(EPROTONOSUPPORT)
-    # socket (5): no_escape.yml:133, 140, 141, 148
+    # socket (5): no_escape.yml:135, 142, 143, 150
     b"\x00\x45\x0d\x3d\xff\xff\xff\xfe"  # jset 0xfffffffe              -> errno(EAFNOSUPPORT) else allow
     # from connect:
     b"\x00\x35\x1b\x00\x00\x00\x14\x76"  # jge  5238                    -> from add_key
@@ -55,10 +56,10 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x13\xbf"  # jeq  5055 clone              -> clone
     b"\x00\x15\x39\x00\x00\x00\x13\xeb"  # jeq  5099 ptrace             -> errno(EPERM)
     b"\x00\x15\x38\x37\x00\x00\x13\xed"  # jeq  5101 syslog             -> errno(EPERM) else allow
-    # clone: no_escape.yml:75
+    # clone: no_escape.yml:76
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x36\x35\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # socketpair: no_escape.yml:133
+    # socketpair: no_escape.yml:135
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x03\x00\x00\x00\x01"  # jge  1                       else errno(EAFNOSUPPORT)    ; family >= AF_UNIX
     b"\x00\x15\x32\x00\x00\x00\x00\x0a"  # jeq  0xa                     -> allow                    ; family == AF_INET6
@@ -88,14 +89,14 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x14\x8e"  # jeq  5262 unshare            -> unshare
     b"\x00\x15\x06\x00\x00\x00\x14\x7e"  # jeq  5246 migrate_pages      -> migrate_pages, move_pages
     b"\x00\x35\x1d\x21\x00\x00\x14\x7a"  # jge  5242 set_thread_area    -> allow else errno(ENOSYS)
-    # unshare: no_escape.yml:79
+    # unshare: no_escape.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x1c\x00\xff\xfa\xf0\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
     b"\x00\x15\x19\x1a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from move_pages:
     b"\x00\x35\x02\x00\x00\x00\x14\x94"  # jge  5268 set_robust_list    -> from set_robust_list
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x16\x17\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from set_robust_list:

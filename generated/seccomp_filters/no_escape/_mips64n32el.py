@@ -9,26 +9,27 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x0a\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x22\x00\x99\x17\x00\x00"  # jge  6041 connect            -> from connect
-    b"\x35\x00\x0e\x00\x98\x17\x00\x00"  # jge  6040 socket             -> socket (1)
+    b"\x35\x00\x23\x00\x99\x17\x00\x00"  # jge  6041 connect            -> from connect
+    b"\x35\x00\x0f\x00\x98\x17\x00\x00"  # jge  6040 socket             -> socket (1)
     b"\x15\x00\x0a\x00\x7f\x17\x00\x00"  # jeq  6015 ioctl              -> ioctl
     b"\x15\x00\x06\x00\x8b\x17\x00\x00"  # jeq  6027 madvise            -> madvise
-    b"\x35\x00\x5c\x00\x70\x17\x00\x00"  # jge  6000 read               -> allow
+    b"\x35\x00\x5d\x00\x70\x17\x00\x00"  # jge  6000 read               -> allow
     b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> from 0x1179
-    b"\x35\x00\x02\x5b\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
+    b"\x35\x00\x02\x5c\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
     # from 0x1179:
-    b"\x35\x00\x00\x5a\x88\x13\x00\x00"  # jge  5000                    else errno(ENOSYS)
-    b"\x35\x00\x59\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
+    b"\x35\x00\x00\x5b\x88\x13\x00\x00"  # jge  5000                    else errno(ENOSYS)
+    b"\x35\x00\x5a\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
-    # madvise: no_escape.yml:98
+    # madvise: no_escape.yml:99
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x55\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x54\x53\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # ioctl: no_escape.yml:121
+    b"\x35\x00\x00\x56\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x55\x54\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    # ioctl: no_escape.yml:123
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x51\x00\x72\x54\x00\x00"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x15\x00\x50\x51\x83\x54\x00\x00"  # jeq  0x5483                  -> errno(EPERM) else allow  ; cmd == TIOCLINUX
-    # socket (1): no_escape.yml:133, 140, 141, 148
+    b"\x15\x00\x52\x00\x72\x54\x00\x00"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x15\x00\x51\x00\x83\x54\x00\x00"  # jeq  0x5483                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x50\x51\x01\x74\x00\x00"  # jeq  0x7401                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
+    # socket (1): no_escape.yml:135, 142, 143, 150
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x1e\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x45\x00\x0b\x00\xf5\xff\xff\xff"  # jset 0xfffffff5              -> socket (4)
@@ -36,21 +37,21 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socket (2)
     b"\x45\x00\x00\x04\xfe\xff\xff\xff"  # jset 0xfffffffe              else socket (3)
     b"\x15\x00\x03\x0a\x06\x00\x00\x00"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:141
+    # socket (2): no_escape.yml:143
     b"\x15\x00\x02\x00\x11\x00\x00\x00"  # jeq  0x11                    -> socket (3)
     b"\x15\x00\x01\x00\x3a\x00\x00\x00"  # jeq  0x3a                    -> socket (3)
     b"\x15\x00\x00\x07\x06\x01\x00\x00"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (3): no_escape.yml:148
+    # socket (3): no_escape.yml:150
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x44\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
     b"\x45\x00\x00\x44\x0d\x00\x00\x00"  # jset 0xd                     else allow
     b"\x45\x00\x42\x43\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (4): no_escape.yml:133, 140, 141, 148
+    # socket (4): no_escape.yml:135, 142, 143, 150
     b"\x45\x00\x03\x00\xef\xff\xff\xff"  # jset 0xffffffef              -> socket (5)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x40\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x06\x00\x00\x00\x78\x00\x05\x00"  # ret  errno(EPROTONOSUPPORT)
-    # socket (5): no_escape.yml:133, 140, 141, 148
+    # socket (5): no_escape.yml:135, 142, 143, 150
     b"\x45\x00\x0d\x3e\xfe\xff\xff\xff"  # jset 0xfffffffe              -> errno(EAFNOSUPPORT) else allow
     # from connect:
     b"\x35\x00\x1a\x00\x62\x18\x00\x00"  # jge  6242                    -> from add_key
@@ -59,10 +60,10 @@ PROGRAM = (
     b"\x15\x00\x02\x00\xa7\x17\x00\x00"  # jeq  6055 clone              -> clone
     b"\x15\x00\x38\x00\xd3\x17\x00\x00"  # jeq  6099 ptrace             -> errno(EPERM)
     b"\x15\x00\x37\x38\xd5\x17\x00\x00"  # jeq  6101 syslog             -> errno(EPERM) else allow
-    # clone: no_escape.yml:75
+    # clone: no_escape.yml:76
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x35\x36\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # socketpair: no_escape.yml:133
+    # socketpair: no_escape.yml:135
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x03\x01\x00\x00\x00"  # jge  1                       else errno(EAFNOSUPPORT)    ; family >= AF_UNIX
     b"\x15\x00\x33\x00\x0a\x00\x00\x00"  # jeq  0xa                     -> allow                    ; family == AF_INET6
@@ -91,14 +92,14 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x7a\x18\x00\x00"  # jeq  6266 unshare            -> unshare
     b"\x15\x00\x06\x00\x6a\x18\x00\x00"  # jeq  6250 migrate_pages      -> migrate_pages, move_pages
     b"\x35\x00\x1f\x20\x66\x18\x00\x00"  # jge  6246 set_thread_area    -> allow else errno(ENOSYS)
-    # unshare: no_escape.yml:79
+    # unshare: no_escape.yml:80
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x1c\x00\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x1b\x1a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from move_pages:
     b"\x35\x00\x02\x00\x80\x18\x00\x00"  # jge  6272 set_robust_list    -> from set_robust_list
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x18\x17\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from set_robust_list:

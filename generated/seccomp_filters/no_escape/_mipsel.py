@@ -7,64 +7,65 @@ NR_SECCOMP = 4352
 # Answers calls of mipsel.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x79\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
+    b"\x15\x00\x00\x7a\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x3d\x00\x58\x10\x00\x00"  # jge  4184 socketpair         -> from socketpair
-    b"\x35\x00\x23\x00\x24\x10\x00\x00"  # jge  4132 getpgid            -> from getpgid
+    b"\x35\x00\x3e\x00\x58\x10\x00\x00"  # jge  4184 socketpair         -> from socketpair
+    b"\x35\x00\x24\x00\x24\x10\x00\x00"  # jge  4132 getpgid            -> from getpgid
     b"\x15\x00\x1f\x00\xd6\x0f\x00\x00"  # jeq  4054 ioctl              -> ioctl
     b"\x15\x00\x1a\x00\x06\x10\x00\x00"  # jeq  4102 socketcall         -> socketcall
     b"\x15\x00\x17\x00\x18\x10\x00\x00"  # jeq  4120 clone              -> clone
     b"\x35\x00\x06\x00\xd5\x0f\x00\x00"  # jge  4053 lock               -> lock and others
     b"\x35\x00\x04\x00\xbb\x0f\x00\x00"  # jge  4027 alarm              -> from alarm
     b"\x35\x00\x01\x00\xb5\x0f\x00\x00"  # jge  4021 mount              -> from mount
-    b"\x35\x00\x6b\x70\xa0\x0f\x00\x00"  # jge  4000 syscall            -> allow else errno(ENOSYS)
+    b"\x35\x00\x6c\x71\xa0\x0f\x00\x00"  # jge  4000 syscall            -> allow else errno(ENOSYS)
     # from mount:
-    b"\x35\x00\x00\x69\xb7\x0f\x00\x00"  # jge  4023 setuid             else errno(EPERM)
-    b"\x35\x00\x68\x69\xb9\x0f\x00\x00"  # jge  4025 stime              -> errno(EPERM) else allow
+    b"\x35\x00\x00\x6a\xb7\x0f\x00\x00"  # jge  4023 setuid             else errno(EPERM)
+    b"\x35\x00\x69\x6a\xb9\x0f\x00\x00"  # jge  4025 stime              -> errno(EPERM) else allow
     # from alarm:
-    b"\x35\x00\x67\x68\xd3\x0f\x00\x00"  # jge  4051 acct               -> errno(EPERM) else allow
+    b"\x35\x00\x68\x69\xd3\x0f\x00\x00"  # jge  4051 acct               -> errno(EPERM) else allow
     # lock and others:
     b"\x35\x00\x03\x00\xf6\x0f\x00\x00"  # jge  4086 uselib             -> uselib and others
-    b"\x15\x00\x65\x00\xdd\x0f\x00\x00"  # jeq  4061 chroot             -> errno(EPERM)
-    b"\x15\x00\x64\x00\xea\x0f\x00\x00"  # jeq  4074 sethostname        -> errno(EPERM)
-    b"\x15\x00\x63\x64\xef\x0f\x00\x00"  # jeq  4079 settimeofday       -> errno(EPERM) else allow
+    b"\x15\x00\x66\x00\xdd\x0f\x00\x00"  # jeq  4061 chroot             -> errno(EPERM)
+    b"\x15\x00\x65\x00\xea\x0f\x00\x00"  # jeq  4074 sethostname        -> errno(EPERM)
+    b"\x15\x00\x64\x65\xef\x0f\x00\x00"  # jeq  4079 settimeofday       -> errno(EPERM) else allow
     # uselib and others:
     b"\x35\x00\x02\x00\x05\x10\x00\x00"  # jge  4101 ioperm             -> ioperm and others
-    b"\x35\x00\x62\x00\xf9\x0f\x00\x00"  # jge  4089 readdir            -> allow
-    b"\x15\x00\x66\x60\xf6\x0f\x00\x00"  # jeq  4086 uselib             -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x63\x00\xf9\x0f\x00\x00"  # jge  4089 readdir            -> allow
+    b"\x15\x00\x67\x61\xf6\x0f\x00\x00"  # jeq  4086 uselib             -> errno(ENOSYS) else errno(EPERM)
     # ioperm and others:
     b"\x35\x00\x04\x00\x14\x10\x00\x00"  # jge  4116 sysinfo            -> sysinfo and others
     b"\x35\x00\x01\x00\x0e\x10\x00\x00"  # jge  4110 iopl               -> from iopl
-    b"\x35\x00\x5e\x5d\x08\x10\x00\x00"  # jge  4104 setitimer          -> allow else errno(EPERM)
+    b"\x35\x00\x5f\x5e\x08\x10\x00\x00"  # jge  4104 setitimer          -> allow else errno(EPERM)
     # from iopl:
-    b"\x15\x00\x62\x00\x11\x10\x00\x00"  # jeq  4113 vm86               -> errno(ENOSYS)
-    b"\x45\x00\x5b\x5c\xed\xef\xff\xff"  # jset 0xffffefed              -> errno(EPERM) else allow
+    b"\x15\x00\x63\x00\x11\x10\x00\x00"  # jeq  4113 vm86               -> errno(ENOSYS)
+    b"\x45\x00\x5c\x5d\xed\xef\xff\xff"  # jset 0xffffefed              -> errno(EPERM) else allow
     # sysinfo and others:
-    b"\x35\x00\x5a\x00\x23\x10\x00\x00"  # jge  4131 quotactl           -> errno(EPERM)
-    b"\x45\x00\x00\x59\xc6\xef\xff\xff"  # jset 0xffffefc6              else errno(EPERM)
-    b"\x15\x00\x5e\x00\x1b\x10\x00\x00"  # jeq  4123 modify_ldt         -> errno(ENOSYS)
-    b"\x15\x00\x57\x58\x1c\x10\x00\x00"  # jeq  4124 adjtimex           -> errno(EPERM) else allow
-    # clone: no_escape.yml:75
+    b"\x35\x00\x5b\x00\x23\x10\x00\x00"  # jge  4131 quotactl           -> errno(EPERM)
+    b"\x45\x00\x00\x5a\xc6\xef\xff\xff"  # jset 0xffffefc6              else errno(EPERM)
+    b"\x15\x00\x5f\x00\x1b\x10\x00\x00"  # jeq  4123 modify_ldt         -> errno(ENOSYS)
+    b"\x15\x00\x58\x59\x1c\x10\x00\x00"  # jeq  4124 adjtimex           -> errno(EPERM) else allow
+    # clone: no_escape.yml:76
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x55\x56\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # socketcall: no_escape.yml:133
+    b"\x45\x00\x56\x57\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    # socketcall: no_escape.yml:135
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x01\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x15\x00\x00\x53\x08\x00\x00\x00"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
+    b"\x15\x00\x00\x54\x08\x00\x00\x00"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # ioctl: no_escape.yml:121
+    # ioctl: no_escape.yml:123
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x4f\x00\x72\x54\x00\x00"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x15\x00\x4e\x4f\x83\x54\x00\x00"  # jeq  0x5483                  -> errno(EPERM) else allow  ; cmd == TIOCLINUX
+    b"\x15\x00\x50\x00\x72\x54\x00\x00"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x15\x00\x4f\x00\x83\x54\x00\x00"  # jeq  0x5483                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x4e\x4f\x01\x74\x00\x00"  # jeq  0x7401                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from getpgid:
     b"\x35\x00\x05\x00\x57\x10\x00\x00"  # jge  4183 socket             -> socket (1)
     b"\x15\x00\x01\x00\x28\x10\x00\x00"  # jeq  4136 personality        -> personality
     b"\x15\x00\x51\x4c\x39\x10\x00\x00"  # jeq  4153 _sysctl            -> errno(ENOSYS) else allow
-    # personality: no_escape.yml:115
+    # personality: no_escape.yml:116
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x4a\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
     b"\x35\x00\x49\x48\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
-    # socket (1): no_escape.yml:133, 140, 141, 148
+    # socket (1): no_escape.yml:135, 142, 143, 150
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x18\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x45\x00\x0b\x00\xf5\xff\xff\xff"  # jset 0xfffffff5              -> socket (4)
@@ -72,21 +73,21 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socket (2)
     b"\x45\x00\x00\x04\xfe\xff\xff\xff"  # jset 0xfffffffe              else socket (3)
     b"\x15\x00\x03\x0a\x06\x00\x00\x00"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:141
+    # socket (2): no_escape.yml:143
     b"\x15\x00\x02\x00\x11\x00\x00\x00"  # jeq  0x11                    -> socket (3)
     b"\x15\x00\x01\x00\x3a\x00\x00\x00"  # jeq  0x3a                    -> socket (3)
     b"\x15\x00\x00\x07\x06\x01\x00\x00"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (3): no_escape.yml:148
+    # socket (3): no_escape.yml:150
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x3c\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
     b"\x45\x00\x00\x3c\x0d\x00\x00\x00"  # jset 0xd                     else allow
     b"\x45\x00\x3a\x3b\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (4): no_escape.yml:133, 140, 141, 148
+    # socket (4): no_escape.yml:135, 142, 143, 150
     b"\x45\x00\x03\x00\xef\xff\xff\xff"  # jset 0xffffffef              -> socket (5)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x38\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x06\x00\x00\x00\x78\x00\x05\x00"  # ret  errno(EPROTONOSUPPORT)
-    # socket (5): no_escape.yml:133, 140, 141, 148
+    # socket (5): no_escape.yml:135, 142, 143, 150
     b"\x45\x00\x07\x36\xfe\xff\xff\xff"  # jset 0xfffffffe              -> errno(EAFNOSUPPORT) else allow
     # from socketpair:
     b"\x35\x00\x0f\x00\xb7\x10\x00\x00"  # jge  4279                    -> from add_key
@@ -103,7 +104,7 @@ PROGRAM = (
     b"\x15\x00\x2a\x00\x78\x10\x00\x00"  # jeq  4216 pivot_root         -> errno(EPERM)
     b"\x15\x00\x2f\x00\x97\x10\x00\x00"  # jeq  4247 lookup_dcookie     -> errno(ENOSYS)
     b"\x15\x00\x28\x29\xa6\x10\x00\x00"  # jeq  4262 clock_settime      -> errno(EPERM) else allow
-    # madvise: no_escape.yml:98
+    # madvise: no_escape.yml:99
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x00\x27\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x35\x00\x26\x25\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -112,14 +113,14 @@ PROGRAM = (
     b"\x15\x00\x02\x00\xcf\x10\x00\x00"  # jeq  4303 unshare            -> unshare
     b"\x15\x00\x06\x00\xbf\x10\x00\x00"  # jeq  4287 migrate_pages      -> migrate_pages, move_pages
     b"\x35\x00\x22\x27\xbb\x10\x00\x00"  # jge  4283 set_thread_area    -> allow else errno(ENOSYS)
-    # unshare: no_escape.yml:79
+    # unshare: no_escape.yml:80
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x1f\x00\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x1e\x1d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from move_pages:
     b"\x35\x00\x02\x00\xd5\x10\x00\x00"  # jge  4309 set_robust_list    -> from set_robust_list
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1b\x1a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from set_robust_list:

@@ -11,53 +11,54 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x3a\x00\x00\x00\x01\x02"  # jge  258 migrate_pages       -> from migrate_pages
-    b"\x00\x35\x23\x00\x00\x00\x00\x88"  # jge  136 personality         -> from personality
+    b"\x00\x35\x3b\x00\x00\x00\x01\x02"  # jge  258 migrate_pages       -> from migrate_pages
+    b"\x00\x35\x24\x00\x00\x00\x00\x88"  # jge  136 personality         -> from personality
     b"\x00\x15\x1f\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
     b"\x00\x15\x1a\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
     b"\x00\x15\x17\x00\x00\x00\x00\x78"  # jeq  120 clone               -> clone
     b"\x00\x35\x05\x00\x00\x00\x00\x35"  # jge  53 lock                 -> lock and others
     b"\x00\x35\x03\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
-    b"\x00\x35\x00\x75\x00\x00\x00\x15"  # jge  21 mount                else allow
-    b"\x00\x35\x00\x73\x00\x00\x00\x17"  # jge  23 setuid               else errno(EPERM)
-    b"\x00\x35\x72\x73\x00\x00\x00\x19"  # jge  25 stime                -> errno(EPERM) else allow
+    b"\x00\x35\x00\x76\x00\x00\x00\x15"  # jge  21 mount                else allow
+    b"\x00\x35\x00\x74\x00\x00\x00\x17"  # jge  23 setuid               else errno(EPERM)
+    b"\x00\x35\x73\x74\x00\x00\x00\x19"  # jge  25 stime                -> errno(EPERM) else allow
     # from alarm:
-    b"\x00\x35\x71\x72\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM) else allow
+    b"\x00\x35\x72\x73\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM) else allow
     # lock and others:
     b"\x00\x35\x03\x00\x00\x00\x00\x56"  # jge  86 uselib               -> uselib and others
-    b"\x00\x15\x6f\x00\x00\x00\x00\x3d"  # jeq  61 chroot               -> errno(EPERM)
-    b"\x00\x15\x6e\x00\x00\x00\x00\x4a"  # jeq  74 sethostname          -> errno(EPERM)
-    b"\x00\x15\x6d\x6e\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM) else allow
+    b"\x00\x15\x70\x00\x00\x00\x00\x3d"  # jeq  61 chroot               -> errno(EPERM)
+    b"\x00\x15\x6f\x00\x00\x00\x00\x4a"  # jeq  74 sethostname          -> errno(EPERM)
+    b"\x00\x15\x6e\x6f\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM) else allow
     # uselib and others:
     b"\x00\x35\x07\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> sysinfo and others
     b"\x00\x35\x02\x00\x00\x00\x00\x65"  # jge  101 ioperm              -> ioperm and others
-    b"\x00\x35\x6b\x00\x00\x00\x00\x59"  # jge  89 readdir              -> allow
-    b"\x00\x15\x6b\x69\x00\x00\x00\x56"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x6c\x00\x00\x00\x00\x59"  # jge  89 readdir              -> allow
+    b"\x00\x15\x6c\x6a\x00\x00\x00\x56"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
     # ioperm and others:
     b"\x00\x35\x01\x00\x00\x00\x00\x6e"  # jge  110 iopl                -> from iopl
-    b"\x00\x35\x68\x67\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x00\x35\x69\x68\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from iopl:
-    b"\x00\x15\x68\x00\x00\x00\x00\x71"  # jeq  113 vm86                -> errno(ENOSYS)
-    b"\x00\x45\x65\x66\xff\xff\xff\x8d"  # jset 0xffffff8d              -> errno(EPERM) else allow
+    b"\x00\x15\x69\x00\x00\x00\x00\x71"  # jeq  113 vm86                -> errno(ENOSYS)
+    b"\x00\x45\x66\x67\xff\xff\xff\x8d"  # jset 0xffffff8d              -> errno(EPERM) else allow
     # sysinfo and others:
     b"\x00\x35\x03\x00\x00\x00\x00\x82"  # jge  130 get_kernel_syms     -> from get_kernel_syms
-    b"\x00\x45\x00\x63\xff\xff\xff\x06"  # jset 0xffffff06              else errno(EPERM)
-    b"\x00\x15\x62\x00\x00\x00\x00\x7c"  # jeq  124 adjtimex            -> errno(EPERM)
-    b"\x00\x15\x63\x62\x00\x00\x00\x7b"  # jeq  123 modify_ldt          -> errno(ENOSYS) else allow
+    b"\x00\x45\x00\x64\xff\xff\xff\x06"  # jset 0xffffff06              else errno(EPERM)
+    b"\x00\x15\x63\x00\x00\x00\x00\x7c"  # jeq  124 adjtimex            -> errno(EPERM)
+    b"\x00\x15\x64\x63\x00\x00\x00\x7b"  # jeq  123 modify_ldt          -> errno(ENOSYS) else allow
     # from get_kernel_syms:
-    b"\x00\x15\x60\x61\x00\x00\x00\x83"  # jeq  131 quotactl            -> errno(EPERM) else allow
-    # clone: no_escape.yml:75
+    b"\x00\x15\x61\x62\x00\x00\x00\x83"  # jeq  131 quotactl            -> errno(EPERM) else allow
+    # clone: no_escape.yml:76
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x5e\x5f\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # socketcall: no_escape.yml:133
+    b"\x00\x45\x5f\x60\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    # socketcall: no_escape.yml:135
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x01\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x00\x15\x00\x5c\x00\x00\x00\x08"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
+    b"\x00\x15\x00\x5d\x00\x00\x00\x08"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # ioctl: no_escape.yml:121
+    # ioctl: no_escape.yml:123
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x58\x00\x00\x00\x54\x12"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x00\x15\x57\x58\x00\x00\x54\x1c"  # jeq  0x541c                  -> errno(EPERM) else allow  ; cmd == TIOCLINUX
+    b"\x00\x15\x59\x00\x00\x00\x54\x12"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x00\x15\x58\x00\x00\x00\x54\x1c"  # jeq  0x541c                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x00\x15\x57\x58\x00\x00\x54\x23"  # jeq  0x5423                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from personality:
     b"\x00\x35\x0b\x00\x00\x00\x00\xcd"  # jge  205 madvise             -> from madvise
     b"\x00\x35\x03\x00\x00\x00\x00\x89"  # jge  137 afs_syscall         -> from afs_syscall
@@ -98,10 +99,10 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x01\x2d"  # jeq  301 move_pages          -> migrate_pages, move_pages
     b"\x00\x15\x39\x00\x00\x00\x01\x3f"  # jeq  319 perf_event_open     -> errno(EPERM)
     b"\x00\x15\x38\x39\x00\x00\x01\x43"  # jeq  323 fanotify_init       -> errno(EPERM) else allow
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x37\x36\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # unshare: no_escape.yml:79
+    # unshare: no_escape.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x34\x00\xff\xfa\xf0\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
@@ -115,21 +116,21 @@ PROGRAM = (
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socket (1)
     b"\x00\x45\x00\x04\xff\xff\xff\xfe"  # jset 0xfffffffe              else socket (2)
     b"\x00\x15\x03\x0a\x00\x00\x00\x06"  # jeq  6                       -> socket (2) else errno(EPROTONOSUPPORT)
-    # socket (1): no_escape.yml:141
+    # socket (1): no_escape.yml:143
     b"\x00\x15\x02\x00\x00\x00\x00\x11"  # jeq  0x11                    -> socket (2)
     b"\x00\x15\x01\x00\x00\x00\x00\x3a"  # jeq  0x3a                    -> socket (2)
     b"\x00\x15\x00\x07\x00\x00\x01\x06"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:148
+    # socket (2): no_escape.yml:150
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x25\x00\x00\x00\x03"  # jset 3                       else errno(EPERM)
     b"\x00\x45\x00\x25\x00\x00\x00\x0d"  # jset 0xd                     else allow
     b"\x00\x45\x23\x24\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (3): no_escape.yml:133, 140, 141, 148
+    # socket (3): no_escape.yml:135, 142, 143, 150
     b"\x00\x45\x03\x00\xff\xff\xff\xef"  # jset 0xffffffef              -> socket (4)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x21\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x5d"  # ret  errno(EPROTONOSUPPORT)
-    # socket (4): no_escape.yml:133, 140, 141, 148
+    # socket (4): no_escape.yml:135, 142, 143, 150
     b"\x00\x45\x07\x1f\xff\xff\xff\xfe"  # jset 0xfffffffe              -> errno(EAFNOSUPPORT) else allow
     # from bind:
     b"\x00\x35\x07\x00\x00\x00\x01\x5a"  # jge  346 open_by_handle_at   -> from open_by_handle_at

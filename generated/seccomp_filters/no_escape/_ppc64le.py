@@ -11,53 +11,54 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # ppc64le calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x3a\x00\x02\x01\x00\x00"  # jge  258 migrate_pages       -> from migrate_pages
-    b"\x35\x00\x23\x00\x88\x00\x00\x00"  # jge  136 personality         -> from personality
+    b"\x35\x00\x3b\x00\x02\x01\x00\x00"  # jge  258 migrate_pages       -> from migrate_pages
+    b"\x35\x00\x24\x00\x88\x00\x00\x00"  # jge  136 personality         -> from personality
     b"\x15\x00\x1f\x00\x36\x00\x00\x00"  # jeq  54 ioctl                -> ioctl
     b"\x15\x00\x1a\x00\x66\x00\x00\x00"  # jeq  102 socketcall          -> socketcall
     b"\x15\x00\x17\x00\x78\x00\x00\x00"  # jeq  120 clone               -> clone
     b"\x35\x00\x05\x00\x35\x00\x00\x00"  # jge  53 lock                 -> lock and others
     b"\x35\x00\x03\x00\x1b\x00\x00\x00"  # jge  27 alarm                -> from alarm
-    b"\x35\x00\x00\x75\x15\x00\x00\x00"  # jge  21 mount                else allow
-    b"\x35\x00\x00\x73\x17\x00\x00\x00"  # jge  23 setuid               else errno(EPERM)
-    b"\x35\x00\x72\x73\x19\x00\x00\x00"  # jge  25 stime                -> errno(EPERM) else allow
+    b"\x35\x00\x00\x76\x15\x00\x00\x00"  # jge  21 mount                else allow
+    b"\x35\x00\x00\x74\x17\x00\x00\x00"  # jge  23 setuid               else errno(EPERM)
+    b"\x35\x00\x73\x74\x19\x00\x00\x00"  # jge  25 stime                -> errno(EPERM) else allow
     # from alarm:
-    b"\x35\x00\x71\x72\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM) else allow
+    b"\x35\x00\x72\x73\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM) else allow
     # lock and others:
     b"\x35\x00\x03\x00\x56\x00\x00\x00"  # jge  86 uselib               -> uselib and others
-    b"\x15\x00\x6f\x00\x3d\x00\x00\x00"  # jeq  61 chroot               -> errno(EPERM)
-    b"\x15\x00\x6e\x00\x4a\x00\x00\x00"  # jeq  74 sethostname          -> errno(EPERM)
-    b"\x15\x00\x6d\x6e\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
+    b"\x15\x00\x70\x00\x3d\x00\x00\x00"  # jeq  61 chroot               -> errno(EPERM)
+    b"\x15\x00\x6f\x00\x4a\x00\x00\x00"  # jeq  74 sethostname          -> errno(EPERM)
+    b"\x15\x00\x6e\x6f\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
     # uselib and others:
     b"\x35\x00\x07\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> sysinfo and others
     b"\x35\x00\x02\x00\x65\x00\x00\x00"  # jge  101 ioperm              -> ioperm and others
-    b"\x35\x00\x6b\x00\x59\x00\x00\x00"  # jge  89 readdir              -> allow
-    b"\x15\x00\x6b\x69\x56\x00\x00\x00"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x6c\x00\x59\x00\x00\x00"  # jge  89 readdir              -> allow
+    b"\x15\x00\x6c\x6a\x56\x00\x00\x00"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
     # ioperm and others:
     b"\x35\x00\x01\x00\x6e\x00\x00\x00"  # jge  110 iopl                -> from iopl
-    b"\x35\x00\x68\x67\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x35\x00\x69\x68\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from iopl:
-    b"\x15\x00\x68\x00\x71\x00\x00\x00"  # jeq  113 vm86                -> errno(ENOSYS)
-    b"\x45\x00\x65\x66\x8d\xff\xff\xff"  # jset 0xffffff8d              -> errno(EPERM) else allow
+    b"\x15\x00\x69\x00\x71\x00\x00\x00"  # jeq  113 vm86                -> errno(ENOSYS)
+    b"\x45\x00\x66\x67\x8d\xff\xff\xff"  # jset 0xffffff8d              -> errno(EPERM) else allow
     # sysinfo and others:
     b"\x35\x00\x03\x00\x82\x00\x00\x00"  # jge  130 get_kernel_syms     -> from get_kernel_syms
-    b"\x45\x00\x00\x63\x06\xff\xff\xff"  # jset 0xffffff06              else errno(EPERM)
-    b"\x15\x00\x62\x00\x7c\x00\x00\x00"  # jeq  124 adjtimex            -> errno(EPERM)
-    b"\x15\x00\x63\x62\x7b\x00\x00\x00"  # jeq  123 modify_ldt          -> errno(ENOSYS) else allow
+    b"\x45\x00\x00\x64\x06\xff\xff\xff"  # jset 0xffffff06              else errno(EPERM)
+    b"\x15\x00\x63\x00\x7c\x00\x00\x00"  # jeq  124 adjtimex            -> errno(EPERM)
+    b"\x15\x00\x64\x63\x7b\x00\x00\x00"  # jeq  123 modify_ldt          -> errno(ENOSYS) else allow
     # from get_kernel_syms:
-    b"\x15\x00\x60\x61\x83\x00\x00\x00"  # jeq  131 quotactl            -> errno(EPERM) else allow
-    # clone: no_escape.yml:75
+    b"\x15\x00\x61\x62\x83\x00\x00\x00"  # jeq  131 quotactl            -> errno(EPERM) else allow
+    # clone: no_escape.yml:76
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x5e\x5f\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # socketcall: no_escape.yml:133
+    b"\x45\x00\x5f\x60\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    # socketcall: no_escape.yml:135
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x01\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x15\x00\x00\x5c\x08\x00\x00\x00"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
+    b"\x15\x00\x00\x5d\x08\x00\x00\x00"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # ioctl: no_escape.yml:121
+    # ioctl: no_escape.yml:123
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x58\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x15\x00\x57\x58\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM) else allow  ; cmd == TIOCLINUX
+    b"\x15\x00\x59\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x15\x00\x58\x00\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x57\x58\x23\x54\x00\x00"  # jeq  0x5423                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from personality:
     b"\x35\x00\x0b\x00\xcd\x00\x00\x00"  # jge  205 madvise             -> from madvise
     b"\x35\x00\x03\x00\x89\x00\x00\x00"  # jge  137 afs_syscall         -> from afs_syscall
@@ -98,10 +99,10 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x2d\x01\x00\x00"  # jeq  301 move_pages          -> migrate_pages, move_pages
     b"\x15\x00\x39\x00\x3f\x01\x00\x00"  # jeq  319 perf_event_open     -> errno(EPERM)
     b"\x15\x00\x38\x39\x43\x01\x00\x00"  # jeq  323 fanotify_init       -> errno(EPERM) else allow
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x37\x36\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # unshare: no_escape.yml:79
+    # unshare: no_escape.yml:80
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x34\x00\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
@@ -115,21 +116,21 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socket (1)
     b"\x45\x00\x00\x04\xfe\xff\xff\xff"  # jset 0xfffffffe              else socket (2)
     b"\x15\x00\x03\x0a\x06\x00\x00\x00"  # jeq  6                       -> socket (2) else errno(EPROTONOSUPPORT)
-    # socket (1): no_escape.yml:141
+    # socket (1): no_escape.yml:143
     b"\x15\x00\x02\x00\x11\x00\x00\x00"  # jeq  0x11                    -> socket (2)
     b"\x15\x00\x01\x00\x3a\x00\x00\x00"  # jeq  0x3a                    -> socket (2)
     b"\x15\x00\x00\x07\x06\x01\x00\x00"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:148
+    # socket (2): no_escape.yml:150
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x25\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
     b"\x45\x00\x00\x25\x0d\x00\x00\x00"  # jset 0xd                     else allow
     b"\x45\x00\x23\x24\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (3): no_escape.yml:133, 140, 141, 148
+    # socket (3): no_escape.yml:135, 142, 143, 150
     b"\x45\x00\x03\x00\xef\xff\xff\xff"  # jset 0xffffffef              -> socket (4)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x21\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x06\x00\x00\x00\x5d\x00\x05\x00"  # ret  errno(EPROTONOSUPPORT)
-    # socket (4): no_escape.yml:133, 140, 141, 148
+    # socket (4): no_escape.yml:135, 142, 143, 150
     b"\x45\x00\x07\x1f\xfe\xff\xff\xff"  # jset 0xfffffffe              -> errno(EAFNOSUPPORT) else allow
     # from bind:
     b"\x35\x00\x07\x00\x5a\x01\x00\x00"  # jge  346 open_by_handle_at   -> from open_by_handle_at

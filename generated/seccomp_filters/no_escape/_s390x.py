@@ -11,81 +11,82 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # s390x calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x54\x00\x00\x00\x01\x19"  # jge  281 waitid              -> from waitid
-    b"\x00\x35\x38\x00\x00\x00\x00\x88"  # jge  136 personality         -> from personality
+    b"\x00\x35\x55\x00\x00\x00\x01\x19"  # jge  281 waitid              -> from waitid
+    b"\x00\x35\x39\x00\x00\x00\x00\x88"  # jge  136 personality         -> from personality
     b"\x00\x15\x34\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
     b"\x00\x15\x2f\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
     b"\x00\x15\x2c\x00\x00\x00\x00\x78"  # jeq  120 clone               -> clone
     b"\x00\x35\x14\x00\x00\x00\x00\x44"  # jge  68                      -> sigsuspend and others
     b"\x00\x35\x0a\x00\x00\x00\x00\x21"  # jge  33 access               -> access and others
     b"\x00\x35\x02\x00\x00\x00\x00\x10"  # jge  16                      -> from lseek
-    b"\x00\x15\x8f\x00\x00\x00\x00\x00"  # jeq  0                       -> errno(ENOSYS)
-    b"\x00\x15\x8e\x8d\x00\x00\x00\x0d"  # jeq  13                      -> errno(ENOSYS) else allow
+    b"\x00\x15\x90\x00\x00\x00\x00\x00"  # jeq  0                       -> errno(ENOSYS)
+    b"\x00\x15\x8f\x8e\x00\x00\x00\x0d"  # jeq  13                      -> errno(ENOSYS) else allow
     # from lseek:
     b"\x00\x35\x02\x00\x00\x00\x00\x17"  # jge  23                      -> from ptrace
-    b"\x00\x35\x8a\x00\x00\x00\x00\x15"  # jge  21 mount                -> errno(EPERM)
-    b"\x00\x35\x8a\x8b\x00\x00\x00\x13"  # jge  19 lseek                -> allow else errno(ENOSYS)
+    b"\x00\x35\x8b\x00\x00\x00\x00\x15"  # jge  21 mount                -> errno(EPERM)
+    b"\x00\x35\x8b\x8c\x00\x00\x00\x13"  # jge  19 lseek                -> allow else errno(ENOSYS)
     # from ptrace:
     b"\x00\x35\x02\x00\x00\x00\x00\x1d"  # jge  29 pause                -> from pause
-    b"\x00\x15\x88\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
-    b"\x00\x15\x86\x88\x00\x00\x00\x1a"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x15\x89\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
+    b"\x00\x15\x87\x89\x00\x00\x00\x1a"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
     # from pause:
-    b"\x00\x35\x87\x86\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
+    b"\x00\x35\x88\x87\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
     # access and others:
     b"\x00\x35\x01\x00\x00\x00\x00\x2c"  # jge  44                      -> brk and others
-    b"\x00\x15\x85\x84\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else allow
+    b"\x00\x15\x86\x85\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else allow
     # brk and others:
     b"\x00\x35\x05\x00\x00\x00\x00\x3c"  # jge  60 umask                -> from umask
     b"\x00\x35\x02\x00\x00\x00\x00\x35"  # jge  53                      -> fcntl and others
-    b"\x00\x35\x80\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
-    b"\x00\x15\x80\x2f\x00\x00\x00\x2d"  # jeq  45 brk                  -> allow else signal and others
+    b"\x00\x35\x81\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
+    b"\x00\x15\x81\x30\x00\x00\x00\x2d"  # jeq  45 brk                  -> allow else signal and others
     # fcntl and others:
-    b"\x00\x15\x7f\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> allow
-    b"\x00\x15\x7e\x7f\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
+    b"\x00\x15\x80\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> allow
+    b"\x00\x15\x7f\x80\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
     # from umask:
-    b"\x00\x15\x7c\x7d\x00\x00\x00\x3d"  # jeq  61 chroot               -> errno(EPERM) else allow
+    b"\x00\x15\x7d\x7e\x00\x00\x00\x3d"  # jeq  61 chroot               -> errno(EPERM) else allow
     # sigsuspend and others:
     b"\x00\x35\x0d\x00\x00\x00\x00\x6d"  # jge  109                     -> lookup_dcookie and others
     b"\x00\x35\x08\x00\x00\x00\x00\x59"  # jge  89 readdir              -> readdir and others
     b"\x00\x35\x02\x00\x00\x00\x00\x4d"  # jge  77 getrusage            -> from getrusage
-    b"\x00\x45\x7a\x00\xff\xff\xff\xb4"  # jset 0xffffffb4              -> errno(ENOSYS)
-    b"\x00\x15\x77\x78\x00\x00\x00\x4a"  # jeq  74 sethostname          -> errno(EPERM) else allow
+    b"\x00\x45\x7b\x00\xff\xff\xff\xb4"  # jset 0xffffffb4              -> errno(ENOSYS)
+    b"\x00\x15\x78\x79\x00\x00\x00\x4a"  # jeq  74 sethostname          -> errno(EPERM) else allow
     # from getrusage:
     b"\x00\x35\x02\x00\x00\x00\x00\x53"  # jge  83 symlink              -> from symlink
-    b"\x00\x35\x00\x76\x00\x00\x00\x4f"  # jge  79 settimeofday         else allow
-    b"\x00\x15\x74\x76\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x00\x77\x00\x00\x00\x4f"  # jge  79 settimeofday         else allow
+    b"\x00\x15\x75\x77\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM) else errno(ENOSYS)
     # from symlink:
-    b"\x00\x35\x73\x00\x00\x00\x00\x57"  # jge  87 swapon               -> errno(EPERM)
-    b"\x00\x45\x73\x74\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(ENOSYS)
+    b"\x00\x35\x74\x00\x00\x00\x00\x57"  # jge  87 swapon               -> errno(EPERM)
+    b"\x00\x45\x74\x75\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(ENOSYS)
     # readdir and others:
-    b"\x00\x15\x71\x00\x00\x00\x00\x67"  # jeq  103 syslog              -> errno(EPERM)
-    b"\x00\x15\x72\x00\x00\x00\x00\x5f"  # jeq  95                      -> errno(ENOSYS)
-    b"\x00\x15\x71\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
-    b"\x00\x15\x70\x6f\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x72\x00\x00\x00\x00\x67"  # jeq  103 syslog              -> errno(EPERM)
+    b"\x00\x15\x73\x00\x00\x00\x00\x5f"  # jeq  95                      -> errno(ENOSYS)
+    b"\x00\x15\x72\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
+    b"\x00\x15\x71\x70\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
     # lookup_dcookie and others:
     b"\x00\x35\x07\x00\x00\x00\x00\x82"  # jge  130 get_kernel_syms     -> from get_kernel_syms
     b"\x00\x35\x03\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> sysinfo and others
-    b"\x00\x35\x00\x6d\x00\x00\x00\x6f"  # jge  111 vhangup             else errno(ENOSYS)
-    b"\x00\x45\x00\x6b\x00\x00\x00\x01"  # jset 1 exit                  else allow
-    b"\x00\x15\x6b\x69\x00\x00\x00\x71"  # jeq  113                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x6e\x00\x00\x00\x6f"  # jge  111 vhangup             else errno(ENOSYS)
+    b"\x00\x45\x00\x6c\x00\x00\x00\x01"  # jset 1 exit                  else allow
+    b"\x00\x15\x6c\x6a\x00\x00\x00\x71"  # jeq  113                     -> errno(ENOSYS) else errno(EPERM)
     # sysinfo and others:
-    b"\x00\x45\x00\x68\xff\xff\xff\x06"  # jset 0xffffff06              else errno(EPERM)
-    b"\x00\x15\x67\x00\x00\x00\x00\x7c"  # jeq  124 adjtimex            -> errno(EPERM)
-    b"\x00\x15\x68\x67\x00\x00\x00\x7b"  # jeq  123                     -> errno(ENOSYS) else allow
+    b"\x00\x45\x00\x69\xff\xff\xff\x06"  # jset 0xffffff06              else errno(EPERM)
+    b"\x00\x15\x68\x00\x00\x00\x00\x7c"  # jeq  124 adjtimex            -> errno(EPERM)
+    b"\x00\x15\x69\x68\x00\x00\x00\x7b"  # jeq  123                     -> errno(ENOSYS) else allow
     # from get_kernel_syms:
-    b"\x00\x15\x65\x66\x00\x00\x00\x83"  # jeq  131 quotactl            -> errno(EPERM) else allow
-    # clone: no_escape.yml:75
+    b"\x00\x15\x66\x67\x00\x00\x00\x83"  # jeq  131 quotactl            -> errno(EPERM) else allow
+    # clone: no_escape.yml:76
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x63\x64\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # socketcall: no_escape.yml:133
+    b"\x00\x45\x64\x65\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    # socketcall: no_escape.yml:135
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x01\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x00\x15\x00\x61\x00\x00\x00\x08"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
+    b"\x00\x15\x00\x62\x00\x00\x00\x08"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # ioctl: no_escape.yml:121
+    # ioctl: no_escape.yml:123
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x5d\x00\x00\x00\x54\x12"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x00\x15\x5c\x5d\x00\x00\x54\x1c"  # jeq  0x541c                  -> errno(EPERM) else allow  ; cmd == TIOCLINUX
+    b"\x00\x15\x5e\x00\x00\x00\x54\x12"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x00\x15\x5d\x00\x00\x00\x54\x1c"  # jeq  0x541c                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x00\x15\x5c\x5d\x00\x00\x54\x23"  # jeq  0x5423                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from personality:
     b"\x00\x35\x0e\x00\x00\x00\x00\xdb"  # jge  219 madvise             -> from madvise
     b"\x00\x35\x03\x00\x00\x00\x00\x89"  # jge  137 afs_syscall         -> from afs_syscall
@@ -130,14 +131,14 @@ PROGRAM = (
     b"\x00\x35\x06\x00\x00\x00\x01\x36"  # jge  310 move_pages          -> from move_pages
     b"\x00\x15\x01\x00\x00\x00\x01\x2f"  # jeq  303 unshare             -> unshare
     b"\x00\x15\x05\x3e\x00\x00\x01\x1f"  # jeq  287 migrate_pages       -> migrate_pages, move_pages else allow
-    # unshare: no_escape.yml:79
+    # unshare: no_escape.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x3b\x00\xff\xfa\xf0\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
     b"\x00\x15\x3a\x39\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from move_pages:
     b"\x00\x35\x02\x00\x00\x00\x01\x37"  # jge  311 getcpu              -> from getcpu
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x37\x36\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from getcpu:
@@ -159,25 +160,25 @@ PROGRAM = (
     b"\x00\x15\x04\x00\x00\x00\x00\x0a"  # jeq  0xa                     -> socket (2)               ; family == AF_INET6
     b"\x00\x15\x01\x00\x00\x00\x00\x10"  # jeq  0x10                    -> socket (1)               ; family == AF_NETLINK
     b"\x00\x15\x28\x17\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EAFNOSUPPORT) ; family == AF_UNIX
-    # socket (1): no_escape.yml:140
+    # socket (1): no_escape.yml:142
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x26\x0a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPROTONOSUPPORT) ; protocol == NETLINK_ROUTE
-    # socket (2): no_escape.yml:141, 148
+    # socket (2): no_escape.yml:143, 150
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x05\x00\x00\x00\x00\x11"  # jge  0x11                    -> socket (5)               ; protocol >= IPPROTO_UDP
     b"\x00\x45\x03\x08\xff\xff\xff\xfe"  # jset 0xfffffffe              -> socket (4) else socket (6)
-    # socket (3): no_escape.yml:141
+    # socket (3): no_escape.yml:143
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x00\x06\x00\x00\x00\x02"  # jge  2                       else socket (6)             ; protocol >= IPPROTO_IGMP
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> socket (5)               ; protocol >= IPPROTO_UDP
-    # socket (4): no_escape.yml:141
+    # socket (4): no_escape.yml:143
     b"\x00\x15\x04\x03\x00\x00\x00\x06"  # jeq  6                       -> socket (6) else errno(EPROTONOSUPPORT)
-    # socket (5): no_escape.yml:140, 141
+    # socket (5): no_escape.yml:142, 143
     b"\x00\x15\x03\x00\x00\x00\x00\x11"  # jeq  0x11                    -> socket (6)
     b"\x00\x15\x02\x00\x00\x00\x00\x3a"  # jeq  0x3a                    -> socket (6)
     b"\x00\x15\x01\x00\x00\x00\x01\x06"  # jeq  0x106                   -> socket (6)
     b"\x00\x06\x00\x00\x00\x05\x00\x5d"  # ret  errno(EPROTONOSUPPORT)
-    # socket (6): no_escape.yml:148
+    # socket (6): no_escape.yml:150
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x18\x00\x00\x00\x03"  # jset 3                       else errno(EPERM)
     b"\x00\x45\x00\x18\x00\x00\x00\x0d"  # jset 0xd                     else allow

@@ -11,65 +11,66 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # sheb calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x48\x00\x00\x00\x01\x20"  # jge  288 ioprio_set          -> from ioprio_set
-    b"\x00\x35\x2c\x00\x00\x00\x00\x88"  # jge  136 personality         -> from personality
+    b"\x00\x35\x49\x00\x00\x00\x01\x20"  # jge  288 ioprio_set          -> from ioprio_set
+    b"\x00\x35\x2d\x00\x00\x00\x00\x88"  # jge  136 personality         -> from personality
     b"\x00\x15\x28\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
     b"\x00\x15\x23\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
     b"\x00\x15\x20\x00\x00\x00\x00\x78"  # jeq  120 clone               -> clone
     b"\x00\x35\x0d\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask and others
     b"\x00\x35\x06\x00\x00\x00\x00\x21"  # jge  33 access               -> access and others
     b"\x00\x35\x01\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
-    b"\x00\x15\x7f\x7e\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else allow
+    b"\x00\x15\x80\x7f\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else allow
     # from mount:
     b"\x00\x35\x02\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
-    b"\x00\x35\x00\x7b\x00\x00\x00\x17"  # jge  23 setuid               else errno(EPERM)
-    b"\x00\x35\x7a\x7b\x00\x00\x00\x19"  # jge  25 stime                -> errno(EPERM) else allow
+    b"\x00\x35\x00\x7c\x00\x00\x00\x17"  # jge  23 setuid               else errno(EPERM)
+    b"\x00\x35\x7b\x7c\x00\x00\x00\x19"  # jge  25 stime                -> errno(EPERM) else allow
     # from alarm:
-    b"\x00\x35\x7b\x7a\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
+    b"\x00\x35\x7c\x7b\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
     # access and others:
     b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct and others
-    b"\x00\x15\x79\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
-    b"\x00\x15\x78\x77\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x00\x15\x7a\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
+    b"\x00\x15\x79\x78\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
     # acct and others:
-    b"\x00\x35\x00\x75\x00\x00\x00\x35"  # jge  53                      else errno(EPERM)
-    b"\x00\x15\x75\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> allow
-    b"\x00\x15\x74\x75\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
+    b"\x00\x35\x00\x76\x00\x00\x00\x35"  # jge  53                      else errno(EPERM)
+    b"\x00\x15\x76\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> allow
+    b"\x00\x15\x75\x76\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
     # umask and others:
     b"\x00\x35\x04\x00\x00\x00\x00\x56"  # jge  86 uselib               -> uselib and others
-    b"\x00\x15\x71\x00\x00\x00\x00\x3d"  # jeq  61 chroot               -> errno(EPERM)
-    b"\x00\x15\x70\x00\x00\x00\x00\x4a"  # jeq  74 sethostname          -> errno(EPERM)
-    b"\x00\x15\x6f\x00\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM)
-    b"\x00\x15\x70\x6f\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else allow
+    b"\x00\x15\x72\x00\x00\x00\x00\x3d"  # jeq  61 chroot               -> errno(EPERM)
+    b"\x00\x15\x71\x00\x00\x00\x00\x4a"  # jeq  74 sethostname          -> errno(EPERM)
+    b"\x00\x15\x70\x00\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM)
+    b"\x00\x15\x71\x70\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else allow
     # uselib and others:
     b"\x00\x35\x05\x00\x00\x00\x00\x6e"  # jge  110                     -> vhangup and others
     b"\x00\x35\x01\x00\x00\x00\x00\x59"  # jge  89 readdir              -> readdir and others
-    b"\x00\x15\x6d\x6b\x00\x00\x00\x56"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x6e\x6c\x00\x00\x00\x56"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
     # readdir and others:
-    b"\x00\x15\x6a\x00\x00\x00\x00\x67"  # jeq  103 syslog              -> errno(EPERM)
-    b"\x00\x15\x6b\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
-    b"\x00\x15\x6a\x69\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x6b\x00\x00\x00\x00\x67"  # jeq  103 syslog              -> errno(EPERM)
+    b"\x00\x15\x6c\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
+    b"\x00\x15\x6b\x6a\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
     # vhangup and others:
     b"\x00\x35\x04\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> from mprotect
-    b"\x00\x35\x55\x00\x00\x00\x00\x78"  # jge  120 clone               -> setdomainname and others
+    b"\x00\x35\x56\x00\x00\x00\x00\x78"  # jge  120 clone               -> setdomainname and others
     b"\x00\x35\x01\x00\x00\x00\x00\x72"  # jge  114 wait4               -> from wait4
-    b"\x00\x15\x64\x66\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x15\x65\x67\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
     # from wait4:
-    b"\x00\x15\x63\x64\x00\x00\x00\x73"  # jeq  115 swapoff             -> errno(EPERM) else allow
+    b"\x00\x15\x64\x65\x00\x00\x00\x73"  # jeq  115 swapoff             -> errno(EPERM) else allow
     # from mprotect:
-    b"\x00\x15\x64\x00\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS)
-    b"\x00\x15\x63\x60\x00\x00\x00\x82"  # jeq  130                     -> errno(ENOSYS) else mprotect and others
-    # clone: no_escape.yml:75
+    b"\x00\x15\x65\x00\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS)
+    b"\x00\x15\x64\x61\x00\x00\x00\x82"  # jeq  130                     -> errno(ENOSYS) else mprotect and others
+    # clone: no_escape.yml:76
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x5f\x60\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # socketcall: no_escape.yml:133
+    b"\x00\x45\x60\x61\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    # socketcall: no_escape.yml:135
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x01\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x00\x15\x00\x5d\x00\x00\x00\x08"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
+    b"\x00\x15\x00\x5e\x00\x00\x00\x08"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # ioctl: no_escape.yml:121
+    # ioctl: no_escape.yml:123
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x59\x00\x40\x01\x54\x12"  # jeq  0x40015412              -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x00\x15\x58\x59\x40\x01\x54\x1c"  # jeq  0x4001541c              -> errno(EPERM) else allow  ; cmd == TIOCLINUX
+    b"\x00\x15\x5a\x00\x40\x01\x54\x12"  # jeq  0x40015412              -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x00\x15\x59\x00\x40\x01\x54\x1c"  # jeq  0x4001541c              -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x00\x15\x58\x59\x40\x04\x54\x23"  # jeq  0x40045423              -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from personality:
     b"\x00\x35\x0c\x00\x00\x00\x00\xdb"  # jge  219 madvise             -> from madvise
     b"\x00\x35\x03\x00\x00\x00\x00\x89"  # jge  137                     -> from setfsuid
@@ -112,12 +113,12 @@ PROGRAM = (
     b"\x00\x15\x05\x00\x00\x00\x01\x26"  # jeq  294 migrate_pages       -> migrate_pages, move_pages
     b"\x00\x15\x01\x00\x00\x00\x01\x36"  # jeq  310 unshare             -> unshare
     b"\x00\x15\x3a\x39\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else allow
-    # unshare: no_escape.yml:79
+    # unshare: no_escape.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x36\x37\xff\xfa\xf0\xff"  # jset 0xfffaf0ff              -> errno(EPERM) else allow  ; unshare_flags & ~(CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_SYSVSEM)
     # from move_pages:
     b"\x00\x35\x02\x00\x00\x00\x01\x3e"  # jge  318 getcpu              -> from getcpu
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x34\x33\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from getcpu:
@@ -131,21 +132,21 @@ PROGRAM = (
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socket (1)
     b"\x00\x45\x00\x04\xff\xff\xff\xfe"  # jset 0xfffffffe              else socket (2)
     b"\x00\x15\x03\x0a\x00\x00\x00\x06"  # jeq  6                       -> socket (2) else errno(EPROTONOSUPPORT)
-    # socket (1): no_escape.yml:141
+    # socket (1): no_escape.yml:143
     b"\x00\x15\x02\x00\x00\x00\x00\x11"  # jeq  0x11                    -> socket (2)
     b"\x00\x15\x01\x00\x00\x00\x00\x3a"  # jeq  0x3a                    -> socket (2)
     b"\x00\x15\x00\x07\x00\x00\x01\x06"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:148
+    # socket (2): no_escape.yml:150
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x25\x00\x00\x00\x03"  # jset 3                       else errno(EPERM)
     b"\x00\x45\x00\x25\x00\x00\x00\x0d"  # jset 0xd                     else allow
     b"\x00\x45\x23\x24\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (3): no_escape.yml:133, 140, 141, 148
+    # socket (3): no_escape.yml:135, 142, 143, 150
     b"\x00\x45\x03\x00\xff\xff\xff\xef"  # jset 0xffffffef              -> socket (4)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x21\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x5d"  # ret  errno(EPROTONOSUPPORT)
-    # socket (4): no_escape.yml:133, 140, 141, 148
+    # socket (4): no_escape.yml:135, 142, 143, 150
     b"\x00\x45\x07\x1f\xff\xff\xff\xfe"  # jset 0xfffffffe              -> errno(EAFNOSUPPORT) else allow
     # from bind:
     b"\x00\x35\x07\x00\x00\x00\x01\x68"  # jge  360 open_by_handle_at   -> from open_by_handle_at

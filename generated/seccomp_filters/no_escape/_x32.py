@@ -7,30 +7,30 @@ NR_SECCOMP = 1073742141
 # Answers calls of x32.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x80\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\x81\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
     b"\x35\x00\x4b\x00\xfb\x00\x00\x40"  # jge  0x400000fb ioprio_set   -> from ioprio_set
     b"\x35\x00\x27\x00\x38\x00\x00\x40"  # jge  0x40000038 clone        -> from clone
     b"\x15\x00\x23\x00\x1c\x00\x00\x40"  # jeq  0x4000001c madvise      -> madvise
     b"\x15\x00\x0e\x00\x29\x00\x00\x40"  # jeq  0x40000029 socket       -> socket (1)
     b"\x15\x00\x08\x00\x35\x00\x00\x40"  # jeq  0x40000035 socketpair   -> socketpair
-    b"\x35\x00\x00\x79\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
+    b"\x35\x00\x00\x7a\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
     b"\x35\x00\x04\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> access and others
-    b"\x35\x00\x00\x75\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
+    b"\x35\x00\x00\x76\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
     b"\x35\x00\x01\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> from pread64
-    b"\x15\x00\x73\x76\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
+    b"\x15\x00\x74\x77\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
     # from pread64:
-    b"\x35\x00\x75\x72\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
+    b"\x35\x00\x76\x73\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
     # access and others:
-    b"\x35\x00\x00\x71\x2d\x00\x00\x40"  # jge  0x4000002d              else allow
-    b"\x45\x00\x27\x70\x04\x00\x00\x00"  # jset 4 x86_64 stat           -> shutdown and others else allow
-    # socketpair: no_escape.yml:133
+    b"\x35\x00\x00\x72\x2d\x00\x00\x40"  # jge  0x4000002d              else allow
+    b"\x45\x00\x27\x71\x04\x00\x00\x00"  # jset 4 x86_64 stat           -> shutdown and others else allow
+    # socketpair: no_escape.yml:135
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x16\x01\x00\x00\x00"  # jge  1                       else errno(EAFNOSUPPORT)    ; family >= AF_UNIX
-    b"\x15\x00\x6d\x00\x0a\x00\x00\x00"  # jeq  0xa                     -> allow                    ; family == AF_INET6
-    b"\x45\x00\x00\x6c\xef\xff\xff\xff"  # jset 0xffffffef              else allow
-    b"\x35\x00\x13\x6b\x03\x00\x00\x00"  # jge  3                       -> errno(EAFNOSUPPORT) else allow ; family >= AF_AX25
-    # socket (1): no_escape.yml:133, 140, 141, 148
+    b"\x15\x00\x6e\x00\x0a\x00\x00\x00"  # jeq  0xa                     -> allow                    ; family == AF_INET6
+    b"\x45\x00\x00\x6d\xef\xff\xff\xff"  # jset 0xffffffef              else allow
+    b"\x35\x00\x13\x6c\x03\x00\x00\x00"  # jge  3                       -> errno(EAFNOSUPPORT) else allow ; family >= AF_AX25
+    # socket (1): no_escape.yml:135, 142, 143, 150
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x11\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x45\x00\x0b\x00\xf5\xff\xff\xff"  # jset 0xfffffff5              -> socket (4)
@@ -38,135 +38,136 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socket (2)
     b"\x45\x00\x00\x04\xfe\xff\xff\xff"  # jset 0xfffffffe              else socket (3)
     b"\x15\x00\x03\x0a\x06\x00\x00\x00"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:141
+    # socket (2): no_escape.yml:143
     b"\x15\x00\x02\x00\x11\x00\x00\x00"  # jeq  0x11                    -> socket (3)
     b"\x15\x00\x01\x00\x3a\x00\x00\x00"  # jeq  0x3a                    -> socket (3)
     b"\x15\x00\x00\x07\x06\x01\x00\x00"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (3): no_escape.yml:148
+    # socket (3): no_escape.yml:150
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x5d\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
-    b"\x45\x00\x00\x5e\x0d\x00\x00\x00"  # jset 0xd                     else allow
-    b"\x45\x00\x5b\x5d\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (4): no_escape.yml:133, 140, 141, 148
+    b"\x45\x00\x00\x5e\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
+    b"\x45\x00\x00\x5f\x0d\x00\x00\x00"  # jset 0xd                     else allow
+    b"\x45\x00\x5c\x5e\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
+    # socket (4): no_escape.yml:135, 142, 143, 150
     b"\x45\x00\x03\x00\xef\xff\xff\xff"  # jset 0xffffffef              -> socket (5)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x5a\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
+    b"\x15\x00\x5b\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x06\x00\x00\x00\x5d\x00\x05\x00"  # ret  errno(EPROTONOSUPPORT)
-    # socket (5): no_escape.yml:133, 140, 141, 148
-    b"\x45\x00\x00\x58\xfe\xff\xff\xff"  # jset 0xfffffffe              else allow
+    # socket (5): no_escape.yml:135, 142, 143, 150
+    b"\x45\x00\x00\x59\xfe\xff\xff\xff"  # jset 0xfffffffe              else allow
     b"\x06\x00\x00\x00\x61\x00\x05\x00"  # ret  errno(EAFNOSUPPORT)
-    # madvise: no_escape.yml:98
+    # madvise: no_escape.yml:99
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x55\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x54\x52\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x56\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x55\x53\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from clone:
     b"\x35\x00\x0b\x00\x87\x00\x00\x40"  # jge  0x40000087 personality  -> from personality
     b"\x35\x00\x02\x00\x39\x00\x00\x40"  # jge  0x40000039 fork         -> from fork
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x4e\x50\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\x4f\x51\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     # from fork:
     b"\x35\x00\x01\x00\x65\x00\x00\x40"  # jge  0x40000065              -> from getuid
-    b"\x15\x00\x51\x4e\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS) else allow
+    b"\x15\x00\x52\x4f\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS) else allow
     # from getuid:
     b"\x35\x00\x02\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> from rt_sigsuspend
-    b"\x15\x00\x4a\x00\x67\x00\x00\x40"  # jeq  0x40000067 syslog       -> errno(EPERM)
-    b"\x15\x00\x4e\x4b\x65\x00\x00\x40"  # jeq  0x40000065              -> errno(ENOSYS) else allow
+    b"\x15\x00\x4b\x00\x67\x00\x00\x40"  # jeq  0x40000067 syslog       -> errno(EPERM)
+    b"\x15\x00\x4f\x4c\x65\x00\x00\x40"  # jeq  0x40000065              -> errno(ENOSYS) else allow
     # from rt_sigsuspend:
     b"\x35\x00\x01\x00\x83\x00\x00\x40"  # jge  0x40000083              -> shutdown and others
-    b"\x15\x00\x49\x4c\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
+    b"\x15\x00\x4a\x4d\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
     # shutdown and others:
-    b"\x45\x00\x4b\x48\x0a\x00\x00\x00"  # jset 10 x86_64 mprotect      -> errno(ENOSYS) else allow
+    b"\x45\x00\x4c\x49\x0a\x00\x00\x00"  # jset 10 x86_64 mprotect      -> errno(ENOSYS) else allow
     # from personality:
     b"\x35\x00\x03\x00\x88\x00\x00\x40"  # jge  0x40000088 ustat        -> from ustat
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x00\x45\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
-    b"\x35\x00\x44\x42\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
+    b"\x45\x00\x00\x46\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
+    b"\x35\x00\x45\x43\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
     # from ustat:
     b"\x35\x00\x08\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> from getpmsg
-    b"\x35\x00\x00\x42\x99\x00\x00\x40"  # jge  0x40000099 vhangup      else allow
+    b"\x35\x00\x00\x43\x99\x00\x00\x40"  # jge  0x40000099 vhangup      else allow
     b"\x35\x00\x02\x00\x9f\x00\x00\x40"  # jge  0x4000009f adjtimex     -> from adjtimex
-    b"\x35\x00\x40\x00\x9d\x00\x00\x40"  # jge  0x4000009d prctl        -> allow
-    b"\x45\x00\x3d\x42\x01\x00\x00\x00"  # jset 1 x86_64 write          -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x41\x00\x9d\x00\x00\x40"  # jge  0x4000009d prctl        -> allow
+    b"\x45\x00\x3e\x43\x01\x00\x00\x00"  # jset 1 x86_64 write          -> errno(EPERM) else errno(ENOSYS)
     # from adjtimex:
     b"\x35\x00\x02\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> from quotactl
-    b"\x15\x00\x40\x00\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS)
-    b"\x45\x00\x3a\x3c\x5d\xff\xff\xbf"  # jset 0xbfffff5d              -> errno(EPERM) else allow
+    b"\x15\x00\x41\x00\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS)
+    b"\x45\x00\x3b\x3d\x5d\xff\xff\xbf"  # jset 0xbfffff5d              -> errno(EPERM) else allow
     # from quotactl:
-    b"\x15\x00\x39\x3e\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x3a\x3f\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> errno(EPERM) else errno(ENOSYS)
     # from getpmsg:
     b"\x35\x00\x04\x00\xd8\x00\x00\x40"  # jge  0x400000d8 remap_file_pages -> from remap_file_pages
-    b"\x35\x00\x00\x39\xcd\x00\x00\x40"  # jge  0x400000cd              else allow
+    b"\x35\x00\x00\x3a\xcd\x00\x00\x40"  # jge  0x400000cd              else allow
     b"\x35\x00\x01\x00\xd1\x00\x00\x40"  # jge  0x400000d1              -> from io_cancel
-    b"\x35\x00\x37\x3a\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> allow else errno(ENOSYS)
+    b"\x35\x00\x38\x3b\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> allow else errno(ENOSYS)
     # from io_cancel:
-    b"\x15\x00\x36\x19\xd5\x00\x00\x40"  # jeq  0x400000d5 epoll_create -> allow else io_cancel and others
+    b"\x15\x00\x37\x19\xd5\x00\x00\x40"  # jeq  0x400000d5 epoll_create -> allow else io_cancel and others
     # from remap_file_pages:
     b"\x35\x00\x03\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> from mq_getsetattr
-    b"\x15\x00\x32\x00\xe3\x00\x00\x40"  # jeq  0x400000e3 clock_settime -> errno(EPERM)
-    b"\x15\x00\x36\x00\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS)
-    b"\x15\x00\x35\x32\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else allow
+    b"\x15\x00\x33\x00\xe3\x00\x00\x40"  # jeq  0x400000e3 clock_settime -> errno(EPERM)
+    b"\x15\x00\x37\x00\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS)
+    b"\x15\x00\x36\x33\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else allow
     # from mq_getsetattr:
-    b"\x15\x00\x31\x34\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> allow else errno(ENOSYS)
+    b"\x15\x00\x32\x35\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> allow else errno(ENOSYS)
     # from ioprio_set:
     b"\x35\x00\x22\x00\x00\x02\x00\x40"  # jge  0x40000200 rt_sigaction -> from rt_sigaction
     b"\x35\x00\x01\x00\x10\x01\x00\x40"  # jge  0x40000110 unshare      -> from unshare
-    b"\x15\x00\x28\x2e\x00\x01\x00\x40"  # jeq  0x40000100 migrate_pages -> migrate_pages, move_pages else allow
+    b"\x15\x00\x29\x2f\x00\x01\x00\x40"  # jeq  0x40000100 migrate_pages -> migrate_pages, move_pages else allow
     # from unshare:
     b"\x35\x00\x04\x00\x11\x01\x00\x40"  # jge  0x40000111              -> from splice
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x29\x00\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
+    b"\x45\x00\x2a\x00\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x29\x27\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x2a\x28\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from splice:
     b"\x35\x00\x0d\x00\x47\x01\x00\x40"  # jge  0x40000147              -> from pkey_mprotect
     b"\x35\x00\x03\x00\x27\x01\x00\x40"  # jge  0x40000127              -> from perf_event_open
-    b"\x35\x00\x26\x00\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> allow
-    b"\x35\x00\x00\x28\x13\x01\x00\x40"  # jge  0x40000113 splice       else errno(ENOSYS)
-    b"\x35\x00\x27\x24\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else allow
+    b"\x35\x00\x27\x00\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> allow
+    b"\x35\x00\x00\x29\x13\x01\x00\x40"  # jge  0x40000113 splice       else errno(ENOSYS)
+    b"\x35\x00\x28\x25\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else allow
     # from perf_event_open:
     b"\x35\x00\x07\x00\x3a\x01\x00\x40"  # jge  0x4000013a sched_setattr -> from sched_setattr
     b"\x35\x00\x03\x00\x30\x01\x00\x40"  # jge  0x40000130 open_by_handle_at -> from open_by_handle_at
-    b"\x35\x00\x21\x00\x2d\x01\x00\x40"  # jge  0x4000012d fanotify_mark -> allow
-    b"\x45\x00\x23\x00\xd1\xfe\xff\xbf"  # jset 0xbffffed1              -> errno(ENOSYS)
-    b"\x35\x00\x1d\x22\x2a\x01\x00\x40"  # jge  0x4000012a perf_event_open -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x22\x00\x2d\x01\x00\x40"  # jge  0x4000012d fanotify_mark -> allow
+    b"\x45\x00\x24\x00\xd1\xfe\xff\xbf"  # jset 0xbffffed1              -> errno(ENOSYS)
+    b"\x35\x00\x1e\x23\x2a\x01\x00\x40"  # jge  0x4000012a perf_event_open -> errno(EPERM) else errno(ENOSYS)
     # from open_by_handle_at:
-    b"\x15\x00\x1e\x00\x35\x01\x00\x40"  # jeq  0x40000135 getcpu       -> allow
-    b"\x45\x00\x00\x1b\x02\x00\x00\x00"  # jset 2 x86_64 open           else errno(EPERM)
+    b"\x15\x00\x1f\x00\x35\x01\x00\x40"  # jeq  0x40000135 getcpu       -> allow
+    b"\x45\x00\x00\x1c\x02\x00\x00\x00"  # jset 2 x86_64 open           else errno(EPERM)
     # io_cancel and others:
-    b"\x45\x00\x1f\x1c\x05\x00\x00\x00"  # jset 5 x86_64 fstat          -> errno(ENOSYS) else allow
+    b"\x45\x00\x20\x1d\x05\x00\x00\x00"  # jset 5 x86_64 fstat          -> errno(ENOSYS) else allow
     # from sched_setattr:
-    b"\x15\x00\x1e\x0c\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else sched_setattr and others
+    b"\x15\x00\x1f\x0c\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else sched_setattr and others
     # from pkey_mprotect:
     b"\x35\x00\x09\x00\xbc\x01\x00\x40"  # jge  0x400001bc landlock_create_ruleset -> from landlock_create_ruleset
     b"\x35\x00\x01\x00\x51\x01\x00\x40"  # jge  0x40000151              -> from pidfd_send_signal
-    b"\x35\x00\x18\x1b\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect -> allow else errno(ENOSYS)
+    b"\x35\x00\x19\x1c\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect -> allow else errno(ENOSYS)
     # from pidfd_send_signal:
     b"\x35\x00\x02\x00\xb2\x01\x00\x40"  # jge  0x400001b2 pidfd_open   -> from pidfd_open
-    b"\x35\x00\x14\x00\xac\x01\x00\x40"  # jge  0x400001ac open_tree    -> errno(EPERM)
-    b"\x15\x00\x15\x18\xa8\x01\x00\x40"  # jeq  0x400001a8 pidfd_send_signal -> allow else errno(ENOSYS)
+    b"\x35\x00\x15\x00\xac\x01\x00\x40"  # jge  0x400001ac open_tree    -> errno(EPERM)
+    b"\x15\x00\x16\x19\xa8\x01\x00\x40"  # jeq  0x400001a8 pidfd_send_signal -> allow else errno(ENOSYS)
     # from pidfd_open:
     b"\x35\x00\x01\x00\xb6\x01\x00\x40"  # jge  0x400001b6 pidfd_getfd  -> from pidfd_getfd
-    b"\x15\x00\x16\x13\xb3\x01\x00\x40"  # jeq  0x400001b3 clone3       -> errno(ENOSYS) else allow
+    b"\x15\x00\x17\x14\xb3\x01\x00\x40"  # jeq  0x400001b3 clone3       -> errno(ENOSYS) else allow
     # from pidfd_getfd:
-    b"\x45\x00\x00\x10\x01\x00\x00\x00"  # jset 1 x86_64 write          else errno(EPERM)
-    b"\x35\x00\x0f\x11\xba\x01\x00\x40"  # jge  0x400001ba mount_setattr -> errno(EPERM) else allow
+    b"\x45\x00\x00\x11\x01\x00\x00\x00"  # jset 1 x86_64 write          else errno(EPERM)
+    b"\x35\x00\x10\x12\xba\x01\x00\x40"  # jge  0x400001ba mount_setattr -> errno(EPERM) else allow
     # from landlock_create_ruleset:
-    b"\x35\x00\x00\x10\xd3\x01\x00\x40"  # jge  0x400001d3 open_tree_attr else allow
-    b"\x35\x00\x12\x00\xd9\x01\x00\x40"  # jge  0x400001d9              -> errno(ENOSYS)
+    b"\x35\x00\x00\x11\xd3\x01\x00\x40"  # jge  0x400001d3 open_tree_attr else allow
+    b"\x35\x00\x13\x00\xd9\x01\x00\x40"  # jge  0x400001d9              -> errno(ENOSYS)
     # sched_setattr and others:
-    b"\x45\x00\x0e\x0c\x24\x00\x00\x00"  # jset 36 x86_64 getitimer     -> allow else errno(EPERM)
+    b"\x45\x00\x0f\x0d\x24\x00\x00\x00"  # jset 36 x86_64 getitimer     -> allow else errno(EPERM)
     # from rt_sigaction:
-    b"\x35\x00\x06\x00\x15\x02\x00\x40"  # jge  0x40000215 move_pages   -> from move_pages
+    b"\x35\x00\x07\x00\x15\x02\x00\x40"  # jge  0x40000215 move_pages   -> from move_pages
     b"\x15\x00\x02\x00\x02\x02\x00\x40"  # jeq  0x40000202 ioctl        -> ioctl
-    b"\x15\x00\x09\x00\x09\x02\x00\x40"  # jeq  0x40000209 ptrace       -> errno(EPERM)
-    b"\x15\x00\x08\x0a\x10\x02\x00\x40"  # jeq  0x40000210 kexec_load   -> errno(EPERM) else allow
-    # ioctl: no_escape.yml:121
+    b"\x15\x00\x0a\x00\x09\x02\x00\x40"  # jeq  0x40000209 ptrace       -> errno(EPERM)
+    b"\x15\x00\x09\x0b\x10\x02\x00\x40"  # jeq  0x40000210 kexec_load   -> errno(EPERM) else allow
+    # ioctl: no_escape.yml:123
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x06\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x15\x00\x05\x07\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM) else allow  ; cmd == TIOCLINUX
+    b"\x15\x00\x07\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x15\x00\x06\x00\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x05\x07\x23\x54\x00\x00"  # jeq  0x5423                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from move_pages:
     b"\x35\x00\x02\x00\x16\x02\x00\x40"  # jge  0x40000216 preadv       -> from preadv
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x04\x02\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from preadv:

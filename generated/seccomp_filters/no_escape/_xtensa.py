@@ -11,18 +11,19 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x1c\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> from setsockopt
-    b"\x35\x00\x08\x00\x60\x00\x00\x00"  # jge  96 socket               -> socket (1)
+    b"\x35\x00\x1d\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> from setsockopt
+    b"\x35\x00\x09\x00\x60\x00\x00\x00"  # jge  96 socket               -> socket (1)
     b"\x15\x00\x04\x00\x42\x00\x00\x00"  # jeq  66 ioctl                -> ioctl
-    b"\x15\x00\x00\x5d\x5b\x00\x00\x00"  # jeq  91 madvise              else allow
+    b"\x15\x00\x00\x5e\x5b\x00\x00\x00"  # jeq  91 madvise              else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x5b\x64\x00\x00\x00"  # jge  0x64                    else allow
-    b"\x35\x00\x5a\x59\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # ioctl: no_escape.yml:121
+    b"\x35\x00\x00\x5c\x64\x00\x00\x00"  # jge  0x64                    else allow
+    b"\x35\x00\x5b\x5a\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    # ioctl: no_escape.yml:123
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x57\x00\x12\x54\x01\x40"  # jeq  0x40015412              -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x15\x00\x56\x57\x1c\x54\x01\x40"  # jeq  0x4001541c              -> errno(EPERM) else allow  ; cmd == TIOCLINUX
-    # socket (1): no_escape.yml:133, 140, 141, 148
+    b"\x15\x00\x58\x00\x12\x54\x01\x40"  # jeq  0x40015412              -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x15\x00\x57\x00\x1c\x54\x01\x40"  # jeq  0x4001541c              -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x56\x57\x23\x54\x04\x40"  # jeq  0x40045423              -> errno(EPERM) else allow  ; cmd == TIOCSETD
+    # socket (1): no_escape.yml:135, 142, 143, 150
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x21\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x45\x00\x0b\x00\xf5\xff\xff\xff"  # jset 0xfffffff5              -> socket (4)
@@ -30,21 +31,21 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socket (2)
     b"\x45\x00\x00\x04\xfe\xff\xff\xff"  # jset 0xfffffffe              else socket (3)
     b"\x15\x00\x03\x0a\x06\x00\x00\x00"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:141
+    # socket (2): no_escape.yml:143
     b"\x15\x00\x02\x00\x11\x00\x00\x00"  # jeq  0x11                    -> socket (3)
     b"\x15\x00\x01\x00\x3a\x00\x00\x00"  # jeq  0x3a                    -> socket (3)
     b"\x15\x00\x00\x07\x06\x01\x00\x00"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (3): no_escape.yml:148
+    # socket (3): no_escape.yml:150
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x4a\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
     b"\x45\x00\x00\x4a\x0d\x00\x00\x00"  # jset 0xd                     else allow
     b"\x45\x00\x48\x49\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (4): no_escape.yml:133, 140, 141, 148
+    # socket (4): no_escape.yml:135, 142, 143, 150
     b"\x45\x00\x03\x00\xef\xff\xff\xff"  # jset 0xffffffef              -> socket (5)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x46\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x06\x00\x00\x00\x5d\x00\x05\x00"  # ret  errno(EPROTONOSUPPORT)
-    # socket (5): no_escape.yml:133, 140, 141, 148
+    # socket (5): no_escape.yml:135, 142, 143, 150
     b"\x45\x00\x10\x44\xfe\xff\xff\xff"  # jset 0xfffffffe              -> errno(EAFNOSUPPORT) else allow
     # from setsockopt:
     b"\x35\x00\x10\x00\xab\x00\x00\x00"  # jge  171 umount2             -> from umount2
@@ -53,14 +54,14 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x83\x00\x00\x00"  # jeq  131 personality         -> personality
     b"\x15\x00\x3e\x00\x9b\x00\x00\x00"  # jeq  155 acct                -> errno(EPERM)
     b"\x15\x00\x3d\x3e\xa0\x00\x00\x00"  # jeq  160 ptrace              -> errno(EPERM) else allow
-    # personality: no_escape.yml:115
+    # personality: no_escape.yml:116
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x3c\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
     b"\x35\x00\x3b\x3a\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
-    # clone: no_escape.yml:75
+    # clone: no_escape.yml:76
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x38\x39\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # socketpair: no_escape.yml:133
+    # socketpair: no_escape.yml:135
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x03\x01\x00\x00\x00"  # jge  1                       else errno(EAFNOSUPPORT)    ; family >= AF_UNIX
     b"\x15\x00\x36\x00\x0a\x00\x00\x00"  # jeq  0xa                     -> allow                    ; family == AF_INET6
@@ -92,12 +93,12 @@ PROGRAM = (
     b"\x15\x00\x05\x00\x06\x01\x00\x00"  # jeq  262 migrate_pages       -> migrate_pages, move_pages
     b"\x15\x00\x22\x00\xff\x00\x00\x00"  # jeq  255 available255        -> allow
     b"\x35\x00\x21\x22\x03\x01\x00\x00"  # jge  259 available259        -> allow else errno(ENOSYS)
-    # unshare: no_escape.yml:79
+    # unshare: no_escape.yml:80
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x1e\x1f\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM) else allow  ; unshare_flags & ~(CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_SYSVSEM)
     # from move_pages:
     b"\x35\x00\x02\x00\x0c\x01\x00\x00"  # jge  268 splice              -> from splice
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1c\x1b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from splice:

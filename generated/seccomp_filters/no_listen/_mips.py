@@ -12,7 +12,7 @@ PROGRAM = (
     b"\x00\x35\x06\x00\x00\x00\x10\x48"  # jge  4168 accept             -> from accept
     b"\x00\x15\x01\x00\x00\x00\x10\x06"  # jeq  4102 socketcall         -> socketcall
     b"\x00\x35\x12\x19\x00\x00\x0f\xa0"  # jge  4000 syscall            -> allow else errno(ENOSYS)
-    # socketcall: no_listen.yml:34, 39
+    # socketcall: no_listen.yml:37, 42
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x06\x00\x00\x00\x00\x04"  # jeq  4                       -> errno(EACCES)            ; call == SYS_LISTEN
     b"\x00\x15\x10\x00\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM)             ; call == SYS_ACCEPT

@@ -12,7 +12,7 @@ PROGRAM = (
     b"\x35\x00\x06\x00\x48\x10\x00\x00"  # jge  4168 accept             -> from accept
     b"\x15\x00\x01\x00\x06\x10\x00\x00"  # jeq  4102 socketcall         -> socketcall
     b"\x35\x00\x12\x19\xa0\x0f\x00\x00"  # jge  4000 syscall            -> allow else errno(ENOSYS)
-    # socketcall: no_listen.yml:34, 39
+    # socketcall: no_listen.yml:37, 42
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x06\x00\x04\x00\x00\x00"  # jeq  4                       -> errno(EACCES)            ; call == SYS_LISTEN
     b"\x15\x00\x10\x00\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM)             ; call == SYS_ACCEPT

@@ -88,7 +88,7 @@ PROGRAM = (
     b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x06\x05\x00\x00\x01\xb6"  # jeq  438 pidfd_getfd         -> errno(EPERM) else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x26"  # ret  errno(ENOSYS)
-    # socketcall: no_listen.yml:21, 34, 39, 50
+    # socketcall: no_listen.yml:24, 37, 42, 53
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x04\x00\x00\x00\x00\x04"  # jeq  4                       -> errno(EACCES)            ; call == SYS_LISTEN
     b"\x00\x15\x02\x00\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM)             ; call == SYS_ACCEPT

@@ -35,7 +35,7 @@ PROGRAM = (
     # from wait4:
     b"\x35\x00\x00\x22\x7f\x00\x00\x00"  # jge  127                     else allow
     b"\x45\x00\x22\x21\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
-    # socketcall: no_listen.yml:34, 39
+    # socketcall: no_listen.yml:37, 42
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x14\x00\x04\x00\x00\x00"  # jeq  4                       -> errno(EACCES)            ; call == SYS_LISTEN
     b"\x15\x00\x1b\x00\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM)             ; call == SYS_ACCEPT

@@ -35,7 +35,7 @@ PROGRAM = (
     # from wait4:
     b"\x00\x35\x00\x22\x00\x00\x00\x7f"  # jge  127                     else allow
     b"\x00\x45\x22\x21\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
-    # socketcall: no_listen.yml:34, 39
+    # socketcall: no_listen.yml:37, 42
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x14\x00\x00\x00\x00\x04"  # jeq  4                       -> errno(EACCES)            ; call == SYS_LISTEN
     b"\x00\x15\x1b\x00\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM)             ; call == SYS_ACCEPT

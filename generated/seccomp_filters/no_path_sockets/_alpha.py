@@ -16,11 +16,11 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x87\x00\x00\x00"  # jeq  135 socketpair          -> socketpair
     b"\x15\x00\x23\x00\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS)
     b"\x15\x00\x22\x20\x77\x00\x00\x00"  # jeq  119                     -> errno(ENOSYS) else allow
-    # socketpair: no_path_sockets.yml:55
+    # socketpair: no_path_sockets.yml:58
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x01\x01\x00\x00\x00"  # jset 1                       else socket, socketpair
     b"\x45\x00\x00\x1d\x0a\x00\x00\x00"  # jset 0xa                     else allow
-    # socket, socketpair: no_path_sockets.yml:54, 55
+    # socket, socketpair: no_path_sockets.yml:57, 58
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x1b\x01\x00\x00\x00"  # jeq  1                       else allow                  ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)

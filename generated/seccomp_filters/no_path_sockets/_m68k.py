@@ -37,7 +37,7 @@ PROGRAM = (
     b"\x00\x35\x16\x14\x00\x00\x00\xda"  # jge  218                     -> errno(ENOSYS) else allow
     # from getdents64:
     b"\x00\x15\x15\x13\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else allow
-    # socketcall: no_path_sockets.yml:54, 55
+    # socketcall: no_path_sockets.yml:57, 58
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x00\x15\x07\x10\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR

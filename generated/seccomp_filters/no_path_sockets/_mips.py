@@ -13,7 +13,7 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x10\x06"  # jeq  4102 socketcall         -> socketcall
     b"\x00\x35\x0a\x00\x00\x00\x10\x57"  # jge  4183 socket             -> from socket
     b"\x00\x35\x16\x1c\x00\x00\x0f\xa0"  # jge  4000 syscall            -> allow else errno(ENOSYS)
-    # socketcall: no_path_sockets.yml:54, 55
+    # socketcall: no_path_sockets.yml:57, 58
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x09\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x00\x15\x08\x13\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
@@ -23,7 +23,7 @@ PROGRAM = (
     b"\x00\x45\x00\x03\x00\x00\x00\x03"  # jset 3                       else from socket
     b"\x00\x45\x01\x00\x00\x00\x00\x04"  # jset 4                       -> socketpair
     b"\x00\x45\x01\x0e\x00\x00\x00\x0d"  # jset 0xd                     -> from socket else allow
-    # socketpair: no_path_sockets.yml:55
+    # socketpair: no_path_sockets.yml:58
     b"\x00\x45\x00\x0d\x00\x00\x00\x0a"  # jset 0xa                     else allow
     # from socket:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo

@@ -30,14 +30,14 @@ PROGRAM = (
     b"\x00\x35\x00\x01\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     b"\x00\x06\x00\x00\x00\x05\x00\x59"  # ret  errno(ENOSYS)
-    # socketpair (1): no_path_sockets.yml:55
+    # socketpair (1): no_path_sockets.yml:58
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x03\x00\x00\x00\x03"  # jset 3                       else socket, socketpair
     b"\x00\x45\x01\x00\x00\x00\x00\x04"  # jset 4                       -> socketpair (2)
     b"\x00\x45\x01\x03\x00\x00\x00\x0d"  # jset 0xd                     -> socket, socketpair else allow
-    # socketpair (2): no_path_sockets.yml:55
+    # socketpair (2): no_path_sockets.yml:58
     b"\x00\x45\x00\x02\x00\x00\x00\x0a"  # jset 0xa                     else allow
-    # socket, socketpair: no_path_sockets.yml:27, 54, 55
+    # socket, socketpair: no_path_sockets.yml:30, 57, 58
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x01\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; family == AF_UNIX
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow

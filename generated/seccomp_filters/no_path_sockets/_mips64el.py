@@ -30,14 +30,14 @@ PROGRAM = (
     b"\x35\x00\x00\x01\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x59\x00\x05\x00"  # ret  errno(ENOSYS)
-    # socketpair (1): no_path_sockets.yml:55
+    # socketpair (1): no_path_sockets.yml:58
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x03\x03\x00\x00\x00"  # jset 3                       else socket, socketpair
     b"\x45\x00\x01\x00\x04\x00\x00\x00"  # jset 4                       -> socketpair (2)
     b"\x45\x00\x01\x03\x0d\x00\x00\x00"  # jset 0xd                     -> socket, socketpair else allow
-    # socketpair (2): no_path_sockets.yml:55
+    # socketpair (2): no_path_sockets.yml:58
     b"\x45\x00\x00\x02\x0a\x00\x00\x00"  # jset 0xa                     else allow
-    # socket, socketpair: no_path_sockets.yml:27, 54, 55
+    # socket, socketpair: no_path_sockets.yml:30, 57, 58
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x01\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; family == AF_UNIX
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

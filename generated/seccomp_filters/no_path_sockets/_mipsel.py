@@ -13,7 +13,7 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x06\x10\x00\x00"  # jeq  4102 socketcall         -> socketcall
     b"\x35\x00\x0a\x00\x57\x10\x00\x00"  # jge  4183 socket             -> from socket
     b"\x35\x00\x16\x1c\xa0\x0f\x00\x00"  # jge  4000 syscall            -> allow else errno(ENOSYS)
-    # socketcall: no_path_sockets.yml:54, 55
+    # socketcall: no_path_sockets.yml:57, 58
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x09\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x15\x00\x08\x13\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
@@ -23,7 +23,7 @@ PROGRAM = (
     b"\x45\x00\x00\x03\x03\x00\x00\x00"  # jset 3                       else from socket
     b"\x45\x00\x01\x00\x04\x00\x00\x00"  # jset 4                       -> socketpair
     b"\x45\x00\x01\x0e\x0d\x00\x00\x00"  # jset 0xd                     -> from socket else allow
-    # socketpair: no_path_sockets.yml:55
+    # socketpair: no_path_sockets.yml:58
     b"\x45\x00\x00\x0d\x0a\x00\x00\x00"  # jset 0xa                     else allow
     # from socket:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo

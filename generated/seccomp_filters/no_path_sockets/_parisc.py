@@ -15,11 +15,11 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x00\x38"  # jeq  56 socketpair           -> socketpair
     b"\x00\x15\x04\x00\x00\x00\x00\x11"  # jeq  17 socket               -> socket, socketpair
     b"\x00\x15\x20\x1e\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS) else allow
-    # socketpair: no_path_sockets.yml:55
+    # socketpair: no_path_sockets.yml:58
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x01\x00\x00\x00\x01"  # jset 1                       else socket, socketpair
     b"\x00\x45\x00\x1b\x00\x00\x00\x0a"  # jset 0xa                     else allow
-    # socket, socketpair: no_path_sockets.yml:54, 55
+    # socket, socketpair: no_path_sockets.yml:57, 58
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x19\x00\x00\x00\x01"  # jeq  1                       else allow                  ; family == AF_UNIX
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)

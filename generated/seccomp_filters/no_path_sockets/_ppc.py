@@ -16,7 +16,7 @@ PROGRAM = (
     b"\x00\x15\x09\x00\x00\x00\x01\x46"  # jeq  326 socket              -> socket, socketpair
     b"\x00\x15\x17\x00\x00\x00\x00\xe0"  # jeq  224                     -> errno(ENOSYS)
     b"\x00\x15\x16\x14\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else allow
-    # socketcall: no_path_sockets.yml:54, 55
+    # socketcall: no_path_sockets.yml:57, 58
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x07\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x00\x15\x06\x11\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
@@ -25,7 +25,7 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x01\x00\x00\x00\x01"  # jset 1                       else socket, socketpair
     b"\x00\x45\x00\x0d\x00\x00\x00\x0a"  # jset 0xa                     else allow
-    # socket, socketpair: no_path_sockets.yml:54, 55
+    # socket, socketpair: no_path_sockets.yml:57, 58
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x0b\x00\x00\x00\x01"  # jeq  1                       else allow                  ; family == AF_UNIX
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)

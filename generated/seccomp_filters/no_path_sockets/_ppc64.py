@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x00\x15\x1b\x00\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS)
     b"\x00\x45\x00\x1a\xff\xff\xff\x1d"  # jset 0xffffff1d              else errno(ENOSYS)
     b"\x00\x35\x17\x19\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
-    # socketcall: no_path_sockets.yml:54, 55
+    # socketcall: no_path_sockets.yml:57, 58
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x0a\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x00\x15\x09\x14\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
@@ -31,7 +31,7 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x01\x00\x00\x00\x01"  # jset 1                       else socket, socketpair
     b"\x00\x45\x00\x0d\x00\x00\x00\x0a"  # jset 0xa                     else allow
-    # socket, socketpair: no_path_sockets.yml:54, 55
+    # socket, socketpair: no_path_sockets.yml:57, 58
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x0b\x00\x00\x00\x01"  # jeq  1                       else allow                  ; family == AF_UNIX
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)

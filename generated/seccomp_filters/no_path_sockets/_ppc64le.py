@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x15\x00\x1b\x00\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS)
     b"\x45\x00\x00\x1a\x1d\xff\xff\xff"  # jset 0xffffff1d              else errno(ENOSYS)
     b"\x35\x00\x17\x19\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
-    # socketcall: no_path_sockets.yml:54, 55
+    # socketcall: no_path_sockets.yml:57, 58
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x15\x00\x09\x14\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
@@ -31,7 +31,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x01\x01\x00\x00\x00"  # jset 1                       else socket, socketpair
     b"\x45\x00\x00\x0d\x0a\x00\x00\x00"  # jset 0xa                     else allow
-    # socket, socketpair: no_path_sockets.yml:54, 55
+    # socket, socketpair: no_path_sockets.yml:57, 58
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x0b\x01\x00\x00\x00"  # jeq  1                       else allow                  ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)

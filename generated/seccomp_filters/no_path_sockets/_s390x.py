@@ -76,7 +76,7 @@ PROGRAM = (
     # from setxattr:
     b"\x00\x15\x15\x00\x00\x00\x00\xf2"  # jeq  242                     -> errno(ENOSYS)
     b"\x00\x35\x14\x12\x00\x00\x01\x07"  # jge  263                     -> errno(ENOSYS) else allow
-    # socketcall: no_path_sockets.yml:54, 55
+    # socketcall: no_path_sockets.yml:57, 58
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x00\x15\x07\x0f\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR

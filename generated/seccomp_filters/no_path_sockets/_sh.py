@@ -45,7 +45,7 @@ PROGRAM = (
     b"\x35\x00\x00\x1a\xde\x00\x00\x00"  # jge  222                     else allow
     b"\x35\x00\x00\x1b\xe0\x00\x00\x00"  # jge  224 gettid              else errno(ENOSYS)
     b"\x35\x00\x1a\x18\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
-    # socketcall: no_path_sockets.yml:54, 55
+    # socketcall: no_path_sockets.yml:57, 58
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0c\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x15\x00\x0b\x15\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
@@ -60,7 +60,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x01\x01\x00\x00\x00"  # jset 1                       else socket, socketpair
     b"\x45\x00\x00\x0c\x0a\x00\x00\x00"  # jset 0xa                     else allow
-    # socket, socketpair: no_path_sockets.yml:54, 55
+    # socket, socketpair: no_path_sockets.yml:57, 58
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x0a\x01\x00\x00\x00"  # jeq  1                       else allow                  ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)

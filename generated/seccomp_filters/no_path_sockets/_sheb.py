@@ -45,7 +45,7 @@ PROGRAM = (
     b"\x00\x35\x00\x1a\x00\x00\x00\xde"  # jge  222                     else allow
     b"\x00\x35\x00\x1b\x00\x00\x00\xe0"  # jge  224 gettid              else errno(ENOSYS)
     b"\x00\x35\x1a\x18\x00\x00\x00\xf3"  # jge  243                     -> errno(ENOSYS) else allow
-    # socketcall: no_path_sockets.yml:54, 55
+    # socketcall: no_path_sockets.yml:57, 58
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x0c\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
     b"\x00\x15\x0b\x15\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
@@ -60,7 +60,7 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x01\x00\x00\x00\x01"  # jset 1                       else socket, socketpair
     b"\x00\x45\x00\x0c\x00\x00\x00\x0a"  # jset 0xa                     else allow
-    # socket, socketpair: no_path_sockets.yml:54, 55
+    # socket, socketpair: no_path_sockets.yml:57, 58
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x0a\x00\x00\x00\x01"  # jeq  1                       else allow                  ; family == AF_UNIX
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)

@@ -23,11 +23,11 @@ PROGRAM = (
     # access and others:
     b"\x35\x00\x00\x32\x2d\x00\x00\x40"  # jge  0x4000002d              else allow
     b"\x35\x00\x31\x34\x30\x00\x00\x40"  # jge  0x40000030 shutdown     -> allow else errno(ENOSYS)
-    # socketpair: no_path_sockets.yml:55
+    # socketpair: no_path_sockets.yml:58
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x01\x01\x00\x00\x00"  # jset 1                       else socket, socketpair
     b"\x45\x00\x00\x2e\x0a\x00\x00\x00"  # jset 0xa                     else allow
-    # socket, socketpair: no_path_sockets.yml:54, 55
+    # socket, socketpair: no_path_sockets.yml:57, 58
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x2c\x01\x00\x00\x00"  # jeq  1                       else allow                  ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)

@@ -28,11 +28,11 @@ PROGRAM = (
     b"\x15\x00\x00\x07\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         else allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
-    # socketpair: no_path_sockets.yml:55
+    # socketpair: no_path_sockets.yml:58
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x01\x01\x00\x00\x00"  # jset 1                       else socket, socketpair
     b"\x45\x00\x00\x02\x0a\x00\x00\x00"  # jset 0xa                     else allow
-    # socket, socketpair: no_path_sockets.yml:27, 54, 55
+    # socket, socketpair: no_path_sockets.yml:30, 57, 58
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x01\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; family == AF_UNIX
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

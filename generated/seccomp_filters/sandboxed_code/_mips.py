@@ -7,68 +7,69 @@ NR_SECCOMP = 4352
 # Answers calls of mips.
 PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x84\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
+    b"\x00\x15\x00\x85\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x41\x00\x00\x00\x10\x58"  # jge  4184 socketpair         -> from socketpair
-    b"\x00\x35\x25\x00\x00\x00\x10\x24"  # jge  4132 getpgid            -> from getpgid
+    b"\x00\x35\x42\x00\x00\x00\x10\x58"  # jge  4184 socketpair         -> from socketpair
+    b"\x00\x35\x26\x00\x00\x00\x10\x24"  # jge  4132 getpgid            -> from getpgid
     b"\x00\x15\x21\x00\x00\x00\x0f\xd6"  # jeq  4054 ioctl              -> ioctl
     b"\x00\x15\x1a\x00\x00\x00\x10\x06"  # jeq  4102 socketcall         -> socketcall
     b"\x00\x15\x17\x00\x00\x00\x10\x18"  # jeq  4120 clone              -> clone
     b"\x00\x35\x06\x00\x00\x00\x0f\xd5"  # jge  4053 lock               -> lock and others
     b"\x00\x35\x04\x00\x00\x00\x0f\xbb"  # jge  4027 alarm              -> from alarm
     b"\x00\x35\x01\x00\x00\x00\x0f\xb5"  # jge  4021 mount              -> from mount
-    b"\x00\x35\x76\x7b\x00\x00\x0f\xa0"  # jge  4000 syscall            -> allow else errno(ENOSYS)
+    b"\x00\x35\x77\x7c\x00\x00\x0f\xa0"  # jge  4000 syscall            -> allow else errno(ENOSYS)
     # from mount:
-    b"\x00\x35\x00\x74\x00\x00\x0f\xb7"  # jge  4023 setuid             else errno(EPERM)
-    b"\x00\x35\x73\x74\x00\x00\x0f\xb9"  # jge  4025 stime              -> errno(EPERM) else allow
+    b"\x00\x35\x00\x75\x00\x00\x0f\xb7"  # jge  4023 setuid             else errno(EPERM)
+    b"\x00\x35\x74\x75\x00\x00\x0f\xb9"  # jge  4025 stime              -> errno(EPERM) else allow
     # from alarm:
-    b"\x00\x35\x72\x73\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM) else allow
+    b"\x00\x35\x73\x74\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM) else allow
     # lock and others:
     b"\x00\x35\x03\x00\x00\x00\x0f\xf6"  # jge  4086 uselib             -> uselib and others
-    b"\x00\x15\x70\x00\x00\x00\x0f\xdd"  # jeq  4061 chroot             -> errno(EPERM)
-    b"\x00\x15\x6f\x00\x00\x00\x0f\xea"  # jeq  4074 sethostname        -> errno(EPERM)
-    b"\x00\x15\x6e\x6f\x00\x00\x0f\xef"  # jeq  4079 settimeofday       -> errno(EPERM) else allow
+    b"\x00\x15\x71\x00\x00\x00\x0f\xdd"  # jeq  4061 chroot             -> errno(EPERM)
+    b"\x00\x15\x70\x00\x00\x00\x0f\xea"  # jeq  4074 sethostname        -> errno(EPERM)
+    b"\x00\x15\x6f\x70\x00\x00\x0f\xef"  # jeq  4079 settimeofday       -> errno(EPERM) else allow
     # uselib and others:
     b"\x00\x35\x02\x00\x00\x00\x10\x05"  # jge  4101 ioperm             -> ioperm and others
-    b"\x00\x35\x6d\x00\x00\x00\x0f\xf9"  # jge  4089 readdir            -> allow
-    b"\x00\x15\x71\x6b\x00\x00\x0f\xf6"  # jeq  4086 uselib             -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x6e\x00\x00\x00\x0f\xf9"  # jge  4089 readdir            -> allow
+    b"\x00\x15\x72\x6c\x00\x00\x0f\xf6"  # jeq  4086 uselib             -> errno(ENOSYS) else errno(EPERM)
     # ioperm and others:
     b"\x00\x35\x04\x00\x00\x00\x10\x14"  # jge  4116 sysinfo            -> sysinfo and others
     b"\x00\x35\x01\x00\x00\x00\x10\x0e"  # jge  4110 iopl               -> from iopl
-    b"\x00\x35\x69\x68\x00\x00\x10\x08"  # jge  4104 setitimer          -> allow else errno(EPERM)
+    b"\x00\x35\x6a\x69\x00\x00\x10\x08"  # jge  4104 setitimer          -> allow else errno(EPERM)
     # from iopl:
-    b"\x00\x15\x6d\x00\x00\x00\x10\x11"  # jeq  4113 vm86               -> errno(ENOSYS)
-    b"\x00\x45\x66\x67\xff\xff\xef\xed"  # jset 0xffffefed              -> errno(EPERM) else allow
+    b"\x00\x15\x6e\x00\x00\x00\x10\x11"  # jeq  4113 vm86               -> errno(ENOSYS)
+    b"\x00\x45\x67\x68\xff\xff\xef\xed"  # jset 0xffffefed              -> errno(EPERM) else allow
     # sysinfo and others:
-    b"\x00\x35\x65\x00\x00\x00\x10\x23"  # jge  4131 quotactl           -> errno(EPERM)
-    b"\x00\x45\x00\x64\xff\xff\xef\xc6"  # jset 0xffffefc6              else errno(EPERM)
-    b"\x00\x15\x69\x00\x00\x00\x10\x1b"  # jeq  4123 modify_ldt         -> errno(ENOSYS)
-    b"\x00\x15\x62\x63\x00\x00\x10\x1c"  # jeq  4124 adjtimex           -> errno(EPERM) else allow
-    # clone: no_escape.yml:75
+    b"\x00\x35\x66\x00\x00\x00\x10\x23"  # jge  4131 quotactl           -> errno(EPERM)
+    b"\x00\x45\x00\x65\xff\xff\xef\xc6"  # jset 0xffffefc6              else errno(EPERM)
+    b"\x00\x15\x6a\x00\x00\x00\x10\x1b"  # jeq  4123 modify_ldt         -> errno(ENOSYS)
+    b"\x00\x15\x63\x64\x00\x00\x10\x1c"  # jeq  4124 adjtimex           -> errno(EPERM) else allow
+    # clone: no_escape.yml:76
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x60\x61\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # socketcall: no_listen.yml:34, 39; no_path_sockets.yml:54, 55
+    b"\x00\x45\x61\x62\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    # socketcall: no_listen.yml:37, 42; no_path_sockets.yml:57, 58
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x2c\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x00\x15\x2b\x00\x00\x00\x00\x04"  # jeq  4                       -> errno(EACCES)            ; call == SYS_LISTEN
-    b"\x00\x15\x5c\x00\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM)             ; call == SYS_ACCEPT
-    b"\x00\x15\x29\x00\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES)            ; call == SYS_SOCKETPAIR
-    b"\x00\x15\x5a\x5b\x00\x00\x00\x12"  # jeq  0x12                    -> errno(EPERM) else allow  ; call == SYS_ACCEPT4
-    # ioctl: no_escape.yml:121
+    b"\x00\x15\x2d\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
+    b"\x00\x15\x2c\x00\x00\x00\x00\x04"  # jeq  4                       -> errno(EACCES)            ; call == SYS_LISTEN
+    b"\x00\x15\x5d\x00\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM)             ; call == SYS_ACCEPT
+    b"\x00\x15\x2a\x00\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES)            ; call == SYS_SOCKETPAIR
+    b"\x00\x15\x5b\x5c\x00\x00\x00\x12"  # jeq  0x12                    -> errno(EPERM) else allow  ; call == SYS_ACCEPT4
+    # ioctl: no_escape.yml:123
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x58\x00\x00\x00\x54\x72"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x00\x15\x57\x58\x00\x00\x54\x83"  # jeq  0x5483                  -> errno(EPERM) else allow  ; cmd == TIOCLINUX
+    b"\x00\x15\x59\x00\x00\x00\x54\x72"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x00\x15\x58\x00\x00\x00\x54\x83"  # jeq  0x5483                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x00\x15\x57\x58\x00\x00\x74\x01"  # jeq  0x7401                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from getpgid:
     b"\x00\x35\x07\x00\x00\x00\x10\x57"  # jge  4183 socket             -> socket (1)
     b"\x00\x15\x03\x00\x00\x00\x10\x28"  # jeq  4136 personality        -> personality
     b"\x00\x15\x5a\x00\x00\x00\x10\x39"  # jeq  4153 _sysctl            -> errno(ENOSYS)
     b"\x00\x15\x53\x00\x00\x00\x10\x48"  # jeq  4168 accept             -> errno(EPERM)
     b"\x00\x15\x20\x53\x00\x00\x10\x4e"  # jeq  4174 listen             -> errno(EACCES) else allow
-    # personality: no_escape.yml:115
+    # personality: no_escape.yml:116
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x00\x51\xff\xff\xff\xf7"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
     b"\x00\x35\x50\x4f\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
-    # socket (1): no_escape.yml:133, 140, 141, 148; no_path_sockets.yml:54
+    # socket (1): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x00\x1e\x00\x00\x00\x13"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x00\x45\x0b\x00\xff\xff\xff\xf5"  # jset 0xfffffff5              -> socket (4)
@@ -76,16 +77,16 @@ PROGRAM = (
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socket (2)
     b"\x00\x45\x00\x04\xff\xff\xff\xfe"  # jset 0xfffffffe              else socket (3)
     b"\x00\x15\x03\x0b\x00\x00\x00\x06"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:141
+    # socket (2): no_escape.yml:143
     b"\x00\x15\x02\x00\x00\x00\x00\x11"  # jeq  0x11                    -> socket (3)
     b"\x00\x15\x01\x00\x00\x00\x00\x3a"  # jeq  0x3a                    -> socket (3)
     b"\x00\x15\x00\x08\x00\x00\x01\x06"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (3): no_escape.yml:148
+    # socket (3): no_escape.yml:150
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x43\x00\x00\x00\x03"  # jset 3                       else errno(EPERM)
     b"\x00\x45\x00\x43\x00\x00\x00\x0d"  # jset 0xd                     else allow
     b"\x00\x45\x41\x42\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (4): no_escape.yml:133, 140, 141, 148; no_path_sockets.yml:54
+    # socket (4): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
     b"\x00\x45\x00\x0e\xff\xff\xff\xfe"  # jset 0xfffffffe              else errno(EACCES)
     b"\x00\x45\x10\x00\xff\xff\xff\xef"  # jset 0xffffffef              -> errno(EAFNOSUPPORT)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
@@ -101,10 +102,10 @@ PROGRAM = (
     b"\x00\x45\x00\x03\x00\x00\x00\x03"  # jset 3                       else errno(EACCES)
     b"\x00\x45\x01\x00\x00\x00\x00\x04"  # jset 4                       -> socketpair (1)
     b"\x00\x45\x01\x34\x00\x00\x00\x0d"  # jset 0xd                     -> errno(EACCES) else allow
-    # socketpair (1): no_listen.yml:34; no_path_sockets.yml:54, 55
+    # socketpair (1): no_listen.yml:37; no_path_sockets.yml:57, 58
     b"\x00\x45\x00\x33\x00\x00\x00\x0a"  # jset 0xa                     else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # socketpair (2): no_escape.yml:133; no_path_sockets.yml:55
+    # socketpair (2): no_escape.yml:135; no_path_sockets.yml:58
     b"\x00\x45\x00\x31\xff\xff\xff\xf5"  # jset 0xfffffff5              else allow
     b"\x00\x45\x00\x30\xff\xff\xff\xef"  # jset 0xffffffef              else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x7c"  # ret  errno(EAFNOSUPPORT)
@@ -114,7 +115,7 @@ PROGRAM = (
     b"\x00\x15\x2b\x00\x00\x00\x10\x78"  # jeq  4216 pivot_root         -> errno(EPERM)
     b"\x00\x15\x30\x00\x00\x00\x10\x97"  # jeq  4247 lookup_dcookie     -> errno(ENOSYS)
     b"\x00\x15\x29\x2a\x00\x00\x10\xa6"  # jeq  4262 clock_settime      -> errno(EPERM) else allow
-    # madvise: no_escape.yml:98
+    # madvise: no_escape.yml:99
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x00\x28\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x00\x35\x27\x26\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -123,14 +124,14 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x10\xcf"  # jeq  4303 unshare            -> unshare
     b"\x00\x15\x06\x00\x00\x00\x10\xbf"  # jeq  4287 migrate_pages      -> migrate_pages, move_pages
     b"\x00\x35\x23\x28\x00\x00\x10\xbb"  # jge  4283 set_thread_area    -> allow else errno(ENOSYS)
-    # unshare: no_escape.yml:79
+    # unshare: no_escape.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x20\x00\xff\xfa\xf0\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
     b"\x00\x15\x1f\x1e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from move_pages:
     b"\x00\x35\x02\x00\x00\x00\x10\xd5"  # jge  4309 set_robust_list    -> from set_robust_list
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x1c\x1b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from set_robust_list:

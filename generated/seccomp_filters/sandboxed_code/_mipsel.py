@@ -7,68 +7,69 @@ NR_SECCOMP = 4352
 # Answers calls of mipsel.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x84\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
+    b"\x15\x00\x00\x85\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x41\x00\x58\x10\x00\x00"  # jge  4184 socketpair         -> from socketpair
-    b"\x35\x00\x25\x00\x24\x10\x00\x00"  # jge  4132 getpgid            -> from getpgid
+    b"\x35\x00\x42\x00\x58\x10\x00\x00"  # jge  4184 socketpair         -> from socketpair
+    b"\x35\x00\x26\x00\x24\x10\x00\x00"  # jge  4132 getpgid            -> from getpgid
     b"\x15\x00\x21\x00\xd6\x0f\x00\x00"  # jeq  4054 ioctl              -> ioctl
     b"\x15\x00\x1a\x00\x06\x10\x00\x00"  # jeq  4102 socketcall         -> socketcall
     b"\x15\x00\x17\x00\x18\x10\x00\x00"  # jeq  4120 clone              -> clone
     b"\x35\x00\x06\x00\xd5\x0f\x00\x00"  # jge  4053 lock               -> lock and others
     b"\x35\x00\x04\x00\xbb\x0f\x00\x00"  # jge  4027 alarm              -> from alarm
     b"\x35\x00\x01\x00\xb5\x0f\x00\x00"  # jge  4021 mount              -> from mount
-    b"\x35\x00\x76\x7b\xa0\x0f\x00\x00"  # jge  4000 syscall            -> allow else errno(ENOSYS)
+    b"\x35\x00\x77\x7c\xa0\x0f\x00\x00"  # jge  4000 syscall            -> allow else errno(ENOSYS)
     # from mount:
-    b"\x35\x00\x00\x74\xb7\x0f\x00\x00"  # jge  4023 setuid             else errno(EPERM)
-    b"\x35\x00\x73\x74\xb9\x0f\x00\x00"  # jge  4025 stime              -> errno(EPERM) else allow
+    b"\x35\x00\x00\x75\xb7\x0f\x00\x00"  # jge  4023 setuid             else errno(EPERM)
+    b"\x35\x00\x74\x75\xb9\x0f\x00\x00"  # jge  4025 stime              -> errno(EPERM) else allow
     # from alarm:
-    b"\x35\x00\x72\x73\xd3\x0f\x00\x00"  # jge  4051 acct               -> errno(EPERM) else allow
+    b"\x35\x00\x73\x74\xd3\x0f\x00\x00"  # jge  4051 acct               -> errno(EPERM) else allow
     # lock and others:
     b"\x35\x00\x03\x00\xf6\x0f\x00\x00"  # jge  4086 uselib             -> uselib and others
-    b"\x15\x00\x70\x00\xdd\x0f\x00\x00"  # jeq  4061 chroot             -> errno(EPERM)
-    b"\x15\x00\x6f\x00\xea\x0f\x00\x00"  # jeq  4074 sethostname        -> errno(EPERM)
-    b"\x15\x00\x6e\x6f\xef\x0f\x00\x00"  # jeq  4079 settimeofday       -> errno(EPERM) else allow
+    b"\x15\x00\x71\x00\xdd\x0f\x00\x00"  # jeq  4061 chroot             -> errno(EPERM)
+    b"\x15\x00\x70\x00\xea\x0f\x00\x00"  # jeq  4074 sethostname        -> errno(EPERM)
+    b"\x15\x00\x6f\x70\xef\x0f\x00\x00"  # jeq  4079 settimeofday       -> errno(EPERM) else allow
     # uselib and others:
     b"\x35\x00\x02\x00\x05\x10\x00\x00"  # jge  4101 ioperm             -> ioperm and others
-    b"\x35\x00\x6d\x00\xf9\x0f\x00\x00"  # jge  4089 readdir            -> allow
-    b"\x15\x00\x71\x6b\xf6\x0f\x00\x00"  # jeq  4086 uselib             -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x6e\x00\xf9\x0f\x00\x00"  # jge  4089 readdir            -> allow
+    b"\x15\x00\x72\x6c\xf6\x0f\x00\x00"  # jeq  4086 uselib             -> errno(ENOSYS) else errno(EPERM)
     # ioperm and others:
     b"\x35\x00\x04\x00\x14\x10\x00\x00"  # jge  4116 sysinfo            -> sysinfo and others
     b"\x35\x00\x01\x00\x0e\x10\x00\x00"  # jge  4110 iopl               -> from iopl
-    b"\x35\x00\x69\x68\x08\x10\x00\x00"  # jge  4104 setitimer          -> allow else errno(EPERM)
+    b"\x35\x00\x6a\x69\x08\x10\x00\x00"  # jge  4104 setitimer          -> allow else errno(EPERM)
     # from iopl:
-    b"\x15\x00\x6d\x00\x11\x10\x00\x00"  # jeq  4113 vm86               -> errno(ENOSYS)
-    b"\x45\x00\x66\x67\xed\xef\xff\xff"  # jset 0xffffefed              -> errno(EPERM) else allow
+    b"\x15\x00\x6e\x00\x11\x10\x00\x00"  # jeq  4113 vm86               -> errno(ENOSYS)
+    b"\x45\x00\x67\x68\xed\xef\xff\xff"  # jset 0xffffefed              -> errno(EPERM) else allow
     # sysinfo and others:
-    b"\x35\x00\x65\x00\x23\x10\x00\x00"  # jge  4131 quotactl           -> errno(EPERM)
-    b"\x45\x00\x00\x64\xc6\xef\xff\xff"  # jset 0xffffefc6              else errno(EPERM)
-    b"\x15\x00\x69\x00\x1b\x10\x00\x00"  # jeq  4123 modify_ldt         -> errno(ENOSYS)
-    b"\x15\x00\x62\x63\x1c\x10\x00\x00"  # jeq  4124 adjtimex           -> errno(EPERM) else allow
-    # clone: no_escape.yml:75
+    b"\x35\x00\x66\x00\x23\x10\x00\x00"  # jge  4131 quotactl           -> errno(EPERM)
+    b"\x45\x00\x00\x65\xc6\xef\xff\xff"  # jset 0xffffefc6              else errno(EPERM)
+    b"\x15\x00\x6a\x00\x1b\x10\x00\x00"  # jeq  4123 modify_ldt         -> errno(ENOSYS)
+    b"\x15\x00\x63\x64\x1c\x10\x00\x00"  # jeq  4124 adjtimex           -> errno(EPERM) else allow
+    # clone: no_escape.yml:76
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x60\x61\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # socketcall: no_listen.yml:34, 39; no_path_sockets.yml:54, 55
+    b"\x45\x00\x61\x62\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    # socketcall: no_listen.yml:37, 42; no_path_sockets.yml:57, 58
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x2c\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x15\x00\x2b\x00\x04\x00\x00\x00"  # jeq  4                       -> errno(EACCES)            ; call == SYS_LISTEN
-    b"\x15\x00\x5c\x00\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM)             ; call == SYS_ACCEPT
-    b"\x15\x00\x29\x00\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES)            ; call == SYS_SOCKETPAIR
-    b"\x15\x00\x5a\x5b\x12\x00\x00\x00"  # jeq  0x12                    -> errno(EPERM) else allow  ; call == SYS_ACCEPT4
-    # ioctl: no_escape.yml:121
+    b"\x15\x00\x2d\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
+    b"\x15\x00\x2c\x00\x04\x00\x00\x00"  # jeq  4                       -> errno(EACCES)            ; call == SYS_LISTEN
+    b"\x15\x00\x5d\x00\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM)             ; call == SYS_ACCEPT
+    b"\x15\x00\x2a\x00\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES)            ; call == SYS_SOCKETPAIR
+    b"\x15\x00\x5b\x5c\x12\x00\x00\x00"  # jeq  0x12                    -> errno(EPERM) else allow  ; call == SYS_ACCEPT4
+    # ioctl: no_escape.yml:123
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x58\x00\x72\x54\x00\x00"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x15\x00\x57\x58\x83\x54\x00\x00"  # jeq  0x5483                  -> errno(EPERM) else allow  ; cmd == TIOCLINUX
+    b"\x15\x00\x59\x00\x72\x54\x00\x00"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x15\x00\x58\x00\x83\x54\x00\x00"  # jeq  0x5483                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x57\x58\x01\x74\x00\x00"  # jeq  0x7401                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from getpgid:
     b"\x35\x00\x07\x00\x57\x10\x00\x00"  # jge  4183 socket             -> socket (1)
     b"\x15\x00\x03\x00\x28\x10\x00\x00"  # jeq  4136 personality        -> personality
     b"\x15\x00\x5a\x00\x39\x10\x00\x00"  # jeq  4153 _sysctl            -> errno(ENOSYS)
     b"\x15\x00\x53\x00\x48\x10\x00\x00"  # jeq  4168 accept             -> errno(EPERM)
     b"\x15\x00\x20\x53\x4e\x10\x00\x00"  # jeq  4174 listen             -> errno(EACCES) else allow
-    # personality: no_escape.yml:115
+    # personality: no_escape.yml:116
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x51\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
     b"\x35\x00\x50\x4f\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
-    # socket (1): no_escape.yml:133, 140, 141, 148; no_path_sockets.yml:54
+    # socket (1): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x1e\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x45\x00\x0b\x00\xf5\xff\xff\xff"  # jset 0xfffffff5              -> socket (4)
@@ -76,16 +77,16 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socket (2)
     b"\x45\x00\x00\x04\xfe\xff\xff\xff"  # jset 0xfffffffe              else socket (3)
     b"\x15\x00\x03\x0b\x06\x00\x00\x00"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:141
+    # socket (2): no_escape.yml:143
     b"\x15\x00\x02\x00\x11\x00\x00\x00"  # jeq  0x11                    -> socket (3)
     b"\x15\x00\x01\x00\x3a\x00\x00\x00"  # jeq  0x3a                    -> socket (3)
     b"\x15\x00\x00\x08\x06\x01\x00\x00"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (3): no_escape.yml:148
+    # socket (3): no_escape.yml:150
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x43\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
     b"\x45\x00\x00\x43\x0d\x00\x00\x00"  # jset 0xd                     else allow
     b"\x45\x00\x41\x42\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (4): no_escape.yml:133, 140, 141, 148; no_path_sockets.yml:54
+    # socket (4): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
     b"\x45\x00\x00\x0e\xfe\xff\xff\xff"  # jset 0xfffffffe              else errno(EACCES)
     b"\x45\x00\x10\x00\xef\xff\xff\xff"  # jset 0xffffffef              -> errno(EAFNOSUPPORT)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
@@ -101,10 +102,10 @@ PROGRAM = (
     b"\x45\x00\x00\x03\x03\x00\x00\x00"  # jset 3                       else errno(EACCES)
     b"\x45\x00\x01\x00\x04\x00\x00\x00"  # jset 4                       -> socketpair (1)
     b"\x45\x00\x01\x34\x0d\x00\x00\x00"  # jset 0xd                     -> errno(EACCES) else allow
-    # socketpair (1): no_listen.yml:34; no_path_sockets.yml:54, 55
+    # socketpair (1): no_listen.yml:37; no_path_sockets.yml:57, 58
     b"\x45\x00\x00\x33\x0a\x00\x00\x00"  # jset 0xa                     else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # socketpair (2): no_escape.yml:133; no_path_sockets.yml:55
+    # socketpair (2): no_escape.yml:135; no_path_sockets.yml:58
     b"\x45\x00\x00\x31\xf5\xff\xff\xff"  # jset 0xfffffff5              else allow
     b"\x45\x00\x00\x30\xef\xff\xff\xff"  # jset 0xffffffef              else allow
     b"\x06\x00\x00\x00\x7c\x00\x05\x00"  # ret  errno(EAFNOSUPPORT)
@@ -114,7 +115,7 @@ PROGRAM = (
     b"\x15\x00\x2b\x00\x78\x10\x00\x00"  # jeq  4216 pivot_root         -> errno(EPERM)
     b"\x15\x00\x30\x00\x97\x10\x00\x00"  # jeq  4247 lookup_dcookie     -> errno(ENOSYS)
     b"\x15\x00\x29\x2a\xa6\x10\x00\x00"  # jeq  4262 clock_settime      -> errno(EPERM) else allow
-    # madvise: no_escape.yml:98
+    # madvise: no_escape.yml:99
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x00\x28\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x35\x00\x27\x26\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
@@ -123,14 +124,14 @@ PROGRAM = (
     b"\x15\x00\x02\x00\xcf\x10\x00\x00"  # jeq  4303 unshare            -> unshare
     b"\x15\x00\x06\x00\xbf\x10\x00\x00"  # jeq  4287 migrate_pages      -> migrate_pages, move_pages
     b"\x35\x00\x23\x28\xbb\x10\x00\x00"  # jge  4283 set_thread_area    -> allow else errno(ENOSYS)
-    # unshare: no_escape.yml:79
+    # unshare: no_escape.yml:80
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x20\x00\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x1f\x1e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from move_pages:
     b"\x35\x00\x02\x00\xd5\x10\x00\x00"  # jge  4309 set_robust_list    -> from set_robust_list
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1c\x1b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from set_robust_list:

@@ -11,49 +11,50 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x36\x00\x00\x00\x00\x77"  # jge  119 madvise             -> from madvise
-    b"\x00\x15\x20\x00\x00\x00\x00\x11"  # jeq  17 socket               -> socket (1)
+    b"\x00\x35\x37\x00\x00\x00\x00\x77"  # jge  119 madvise             -> from madvise
+    b"\x00\x15\x21\x00\x00\x00\x00\x11"  # jeq  17 socket               -> socket (1)
     b"\x00\x15\x1c\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
     b"\x00\x15\x13\x00\x00\x00\x00\x38"  # jeq  56 socketpair           -> socketpair (1)
     b"\x00\x35\x05\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct and others
     b"\x00\x35\x01\x00\x00\x00\x00\x19"  # jge  25 stime                -> from stime
-    b"\x00\x15\x72\x73\x00\x00\x00\x15"  # jeq  21 mount                -> errno(EPERM) else allow
+    b"\x00\x15\x73\x74\x00\x00\x00\x15"  # jeq  21 mount                -> errno(EPERM) else allow
     # from stime:
-    b"\x00\x35\x00\x71\x00\x00\x00\x1b"  # jge  27 alarm                else errno(EPERM)
-    b"\x00\x15\x28\x00\x00\x00\x00\x20"  # jeq  32 listen               -> errno(EACCES)
-    b"\x00\x15\x6f\x70\x00\x00\x00\x23"  # jeq  35 accept               -> errno(EPERM) else allow
+    b"\x00\x35\x00\x72\x00\x00\x00\x1b"  # jge  27 alarm                else errno(EPERM)
+    b"\x00\x15\x29\x00\x00\x00\x00\x20"  # jeq  32 listen               -> errno(EACCES)
+    b"\x00\x15\x70\x71\x00\x00\x00\x23"  # jeq  35 accept               -> errno(EPERM) else allow
     # acct and others:
     b"\x00\x35\x08\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> from mmap2
     b"\x00\x35\x03\x00\x00\x00\x00\x44"  # jge  68 sgetmask             -> from sgetmask
-    b"\x00\x35\x00\x6c\x00\x00\x00\x35"  # jge  53 getpeername          else errno(EPERM)
-    b"\x00\x15\x6b\x00\x00\x00\x00\x3d"  # jeq  61 chroot               -> errno(EPERM)
-    b"\x00\x15\x6a\x6b\x00\x00\x00\x43"  # jeq  67 pivot_root           -> errno(EPERM) else allow
+    b"\x00\x35\x00\x6d\x00\x00\x00\x35"  # jge  53 getpeername          else errno(EPERM)
+    b"\x00\x15\x6c\x00\x00\x00\x00\x3d"  # jeq  61 chroot               -> errno(EPERM)
+    b"\x00\x15\x6b\x6c\x00\x00\x00\x43"  # jeq  67 pivot_root           -> errno(EPERM) else allow
     # from sgetmask:
     b"\x00\x35\x02\x00\x00\x00\x00\x56"  # jge  86 uselib               -> from uselib
-    b"\x00\x15\x68\x00\x00\x00\x00\x4a"  # jeq  74 sethostname          -> errno(EPERM)
-    b"\x00\x15\x67\x68\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM) else allow
+    b"\x00\x15\x69\x00\x00\x00\x00\x4a"  # jeq  74 sethostname          -> errno(EPERM)
+    b"\x00\x15\x68\x69\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM) else allow
     # from uselib:
-    b"\x00\x15\x68\x66\x00\x00\x00\x56"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x69\x67\x00\x00\x00\x56"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
     # from mmap2:
-    b"\x00\x15\x65\x00\x00\x00\x00\x67"  # jeq  103 syslog              -> errno(EPERM)
-    b"\x00\x15\x64\x00\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM)
-    b"\x00\x15\x63\x00\x00\x00\x00\x73"  # jeq  115 swapoff             -> errno(EPERM)
-    b"\x00\x15\x64\x63\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS) else allow
-    # socketpair (1): no_escape.yml:133; no_path_sockets.yml:55
+    b"\x00\x15\x66\x00\x00\x00\x00\x67"  # jeq  103 syslog              -> errno(EPERM)
+    b"\x00\x15\x65\x00\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM)
+    b"\x00\x15\x64\x00\x00\x00\x00\x73"  # jeq  115 swapoff             -> errno(EPERM)
+    b"\x00\x15\x65\x64\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS) else allow
+    # socketpair (1): no_escape.yml:135; no_path_sockets.yml:58
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x00\x1d\x00\x00\x00\x13"  # jset 0x13                    else errno(EAFNOSUPPORT)
+    b"\x00\x45\x00\x1e\x00\x00\x00\x13"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x00\x45\x03\x00\xff\xff\xff\xfe"  # jset 0xfffffffe              -> socketpair (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x15\x00\x00\x00\x01"  # jset 1                       else errno(EACCES)
-    b"\x00\x45\x14\x5d\x00\x00\x00\x0a"  # jset 0xa                     -> errno(EACCES) else allow
-    # socketpair (2): no_escape.yml:133; no_path_sockets.yml:55
-    b"\x00\x45\x00\x5c\xff\xff\xff\xf5"  # jset 0xfffffff5              else allow
-    b"\x00\x45\x17\x5b\xff\xff\xff\xef"  # jset 0xffffffef              -> errno(EAFNOSUPPORT) else allow
-    # ioctl: no_escape.yml:121
+    b"\x00\x45\x00\x16\x00\x00\x00\x01"  # jset 1                       else errno(EACCES)
+    b"\x00\x45\x15\x5e\x00\x00\x00\x0a"  # jset 0xa                     -> errno(EACCES) else allow
+    # socketpair (2): no_escape.yml:135; no_path_sockets.yml:58
+    b"\x00\x45\x00\x5d\xff\xff\xff\xf5"  # jset 0xfffffff5              else allow
+    b"\x00\x45\x18\x5c\xff\xff\xff\xef"  # jset 0xffffffef              -> errno(EAFNOSUPPORT) else allow
+    # ioctl: no_escape.yml:123
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x58\x00\x00\x00\x54\x12"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x00\x15\x57\x58\x00\x00\x54\x1c"  # jeq  0x541c                  -> errno(EPERM) else allow  ; cmd == TIOCLINUX
-    # socket (1): no_escape.yml:133, 140, 141, 148; no_path_sockets.yml:54
+    b"\x00\x15\x59\x00\x00\x00\x54\x12"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x00\x15\x58\x00\x00\x00\x54\x1c"  # jeq  0x541c                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x00\x15\x57\x58\x00\x00\x54\x23"  # jeq  0x5423                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
+    # socket (1): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x00\x12\x00\x00\x00\x13"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x00\x45\x0b\x00\xff\xff\xff\xf5"  # jset 0xfffffff5              -> socket (4)
@@ -61,19 +62,19 @@ PROGRAM = (
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socket (2)
     b"\x00\x45\x00\x04\xff\xff\xff\xfe"  # jset 0xfffffffe              else socket (3)
     b"\x00\x15\x03\x0c\x00\x00\x00\x06"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:141
+    # socket (2): no_escape.yml:143
     b"\x00\x15\x02\x00\x00\x00\x00\x11"  # jeq  0x11                    -> socket (3)
     b"\x00\x15\x01\x00\x00\x00\x00\x3a"  # jeq  0x3a                    -> socket (3)
     b"\x00\x15\x00\x09\x00\x00\x01\x06"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (3): no_escape.yml:148
+    # socket (3): no_escape.yml:150
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x4b\x00\x00\x00\x03"  # jset 3                       else errno(EPERM)
     b"\x00\x45\x00\x4b\x00\x00\x00\x0d"  # jset 0xd                     else allow
     b"\x00\x45\x49\x4a\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (4): no_escape.yml:133, 140, 141, 148; no_listen.yml:34; no_path_sockets.yml:54, 55
+    # socket (4): no_escape.yml:135, 142, 143, 150; no_listen.yml:37; no_path_sockets.yml:57, 58
     b"\x00\x45\x01\x00\xff\xff\xff\xfe"  # jset 0xfffffffe              -> socket (5)
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # socket (5): no_escape.yml:133, 140, 141, 148; no_path_sockets.yml:54
+    # socket (5): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
     b"\x00\x45\x03\x00\xff\xff\xff\xef"  # jset 0xffffffef              -> errno(EAFNOSUPPORT)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x45\x00\x00\x00\x00\x00"  # jeq  0                       -> allow

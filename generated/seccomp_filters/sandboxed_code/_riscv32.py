@@ -11,39 +11,40 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x43\x00\xc7\x00\x00\x00"  # jge  199 socketpair          -> from socketpair
-    b"\x35\x00\x18\x00\x61\x00\x00\x00"  # jge  97 unshare              -> from unshare
+    b"\x35\x00\x44\x00\xc7\x00\x00\x00"  # jge  199 socketpair          -> from socketpair
+    b"\x35\x00\x19\x00\x61\x00\x00\x00"  # jge  97 unshare              -> from unshare
     b"\x15\x00\x14\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x15\x00\x10\x00\x5c\x00\x00\x00"  # jeq  92 personality          -> personality
     b"\x35\x00\x02\x00\x26\x00\x00\x00"  # jge  38                      -> umount2 and others
-    b"\x15\x00\x78\x00\x12\x00\x00\x00"  # jeq  18 lookup_dcookie       -> errno(ENOSYS)
-    b"\x15\x00\x77\x76\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else allow
+    b"\x15\x00\x79\x00\x12\x00\x00\x00"  # jeq  18 lookup_dcookie       -> errno(ENOSYS)
+    b"\x15\x00\x78\x77\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else allow
     # umount2 and others:
     b"\x35\x00\x06\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 and others
     b"\x35\x00\x02\x00\x2b\x00\x00\x00"  # jge  43 statfs64             -> from statfs64
-    b"\x15\x00\x74\x00\x2a\x00\x00\x00"  # jeq  42 nfsservctl           -> errno(ENOSYS)
-    b"\x15\x00\x73\x71\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x75\x00\x2a\x00\x00\x00"  # jeq  42 nfsservctl           -> errno(ENOSYS)
+    b"\x15\x00\x74\x72\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
     # from statfs64:
-    b"\x15\x00\x70\x00\x33\x00\x00\x00"  # jeq  51 chroot               -> errno(EPERM)
-    b"\x15\x00\x6f\x00\x3a\x00\x00\x00"  # jeq  58 vhangup              -> errno(EPERM)
-    b"\x15\x00\x6e\x6f\x3c\x00\x00\x00"  # jeq  60 quotactl             -> errno(EPERM) else allow
+    b"\x15\x00\x71\x00\x33\x00\x00\x00"  # jeq  51 chroot               -> errno(EPERM)
+    b"\x15\x00\x70\x00\x3a\x00\x00\x00"  # jeq  58 vhangup              -> errno(EPERM)
+    b"\x15\x00\x6f\x70\x3c\x00\x00\x00"  # jeq  60 quotactl             -> errno(EPERM) else allow
     # signalfd4 and others:
     b"\x35\x00\x03\x00\x56\x00\x00\x00"  # jge  86                      -> acct and others
     b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79                      -> from sync
-    b"\x35\x00\x6c\x6d\x4a\x00\x00\x00"  # jge  74 signalfd4            -> allow else errno(ENOSYS)
+    b"\x35\x00\x6d\x6e\x4a\x00\x00\x00"  # jge  74 signalfd4            -> allow else errno(ENOSYS)
     # from sync:
-    b"\x35\x00\x6b\x6c\x51\x00\x00\x00"  # jge  81 sync                 -> allow else errno(ENOSYS)
+    b"\x35\x00\x6c\x6d\x51\x00\x00\x00"  # jge  81 sync                 -> allow else errno(ENOSYS)
     # acct and others:
-    b"\x35\x00\x6a\x00\x5a\x00\x00\x00"  # jge  90 capget               -> allow
-    b"\x15\x00\x68\x6a\x59\x00\x00\x00"  # jeq  89 acct                 -> errno(EPERM) else errno(ENOSYS)
-    # personality: no_escape.yml:115
+    b"\x35\x00\x6b\x00\x5a\x00\x00\x00"  # jge  90 capget               -> allow
+    b"\x15\x00\x69\x6b\x59\x00\x00\x00"  # jeq  89 acct                 -> errno(EPERM) else errno(ENOSYS)
+    # personality: no_escape.yml:116
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x00\x67\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
-    b"\x35\x00\x66\x65\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
-    # ioctl: no_escape.yml:121
+    b"\x45\x00\x00\x68\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
+    b"\x35\x00\x67\x66\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
+    # ioctl: no_escape.yml:123
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x63\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x15\x00\x62\x63\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM) else allow  ; cmd == TIOCLINUX
+    b"\x15\x00\x64\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x15\x00\x63\x00\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x62\x63\x23\x54\x00\x00"  # jeq  0x5423                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from unshare:
     b"\x35\x00\x16\x00\xc6\x00\x00\x00"  # jge  198 socket              -> socket (1)
     b"\x35\x00\x02\x00\x62\x00\x00\x00"  # jge  98                      -> from set_robust_list
@@ -74,7 +75,7 @@ PROGRAM = (
     # from mq_notify:
     b"\x45\x00\x4d\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> allow
     b"\x35\x00\x4c\x4d\xc1\x00\x00\x00"  # jge  193 semop               -> allow else errno(ENOSYS)
-    # socket (1): no_escape.yml:133, 140, 141, 148; no_path_sockets.yml:54
+    # socket (1): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x1c\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x45\x00\x0b\x00\xf5\xff\xff\xff"  # jset 0xfffffff5              -> socket (4)
@@ -82,16 +83,16 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socket (2)
     b"\x45\x00\x00\x04\xfe\xff\xff\xff"  # jset 0xfffffffe              else socket (3)
     b"\x15\x00\x03\x0b\x06\x00\x00\x00"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:141
+    # socket (2): no_escape.yml:143
     b"\x15\x00\x02\x00\x11\x00\x00\x00"  # jeq  0x11                    -> socket (3)
     b"\x15\x00\x01\x00\x3a\x00\x00\x00"  # jeq  0x3a                    -> socket (3)
     b"\x15\x00\x00\x08\x06\x01\x00\x00"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (3): no_escape.yml:148
+    # socket (3): no_escape.yml:150
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x3f\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
     b"\x45\x00\x00\x3f\x0d\x00\x00\x00"  # jset 0xd                     else allow
     b"\x45\x00\x3d\x3e\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (4): no_escape.yml:133, 140, 141, 148; no_path_sockets.yml:54
+    # socket (4): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
     b"\x45\x00\x00\x13\xfe\xff\xff\xff"  # jset 0xfffffffe              else errno(EACCES)
     b"\x45\x00\x0e\x00\xef\xff\xff\xff"  # jset 0xffffffef              -> errno(EAFNOSUPPORT)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
@@ -107,7 +108,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x07\x01\x00\x00\x00"  # jset 1                       else errno(EACCES)
     b"\x45\x00\x06\x30\x0a\x00\x00\x00"  # jset 0xa                     -> errno(EACCES) else allow
-    # socketpair: no_escape.yml:133; no_path_sockets.yml:55
+    # socketpair: no_escape.yml:135; no_path_sockets.yml:58
     b"\x45\x00\x00\x2f\xf5\xff\xff\xff"  # jset 0xfffffff5              else allow
     b"\x45\x00\x00\x2e\xef\xff\xff\xff"  # jset 0xffffffef              else allow
     b"\x06\x00\x00\x00\x61\x00\x05\x00"  # ret  errno(EAFNOSUPPORT)
@@ -123,7 +124,7 @@ PROGRAM = (
     # from execve:
     b"\x15\x00\x01\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> madvise
     b"\x45\x00\x24\x23\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
-    # madvise: no_escape.yml:98
+    # madvise: no_escape.yml:99
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x00\x22\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x35\x00\x21\x20\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL

@@ -11,83 +11,84 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # s390x calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x56\x00\x00\x00\x01\x19"  # jge  281 waitid              -> from waitid
-    b"\x00\x35\x3a\x00\x00\x00\x00\x88"  # jge  136 personality         -> from personality
+    b"\x00\x35\x57\x00\x00\x00\x01\x19"  # jge  281 waitid              -> from waitid
+    b"\x00\x35\x3b\x00\x00\x00\x00\x88"  # jge  136 personality         -> from personality
     b"\x00\x15\x36\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
     b"\x00\x15\x2f\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
     b"\x00\x15\x2c\x00\x00\x00\x00\x78"  # jeq  120 clone               -> clone
     b"\x00\x35\x14\x00\x00\x00\x00\x44"  # jge  68                      -> sigsuspend and others
     b"\x00\x35\x0a\x00\x00\x00\x00\x21"  # jge  33 access               -> access and others
     b"\x00\x35\x02\x00\x00\x00\x00\x10"  # jge  16                      -> from lseek
-    b"\x00\x15\x98\x00\x00\x00\x00\x00"  # jeq  0                       -> errno(ENOSYS)
-    b"\x00\x15\x97\x96\x00\x00\x00\x0d"  # jeq  13                      -> errno(ENOSYS) else allow
+    b"\x00\x15\x99\x00\x00\x00\x00\x00"  # jeq  0                       -> errno(ENOSYS)
+    b"\x00\x15\x98\x97\x00\x00\x00\x0d"  # jeq  13                      -> errno(ENOSYS) else allow
     # from lseek:
     b"\x00\x35\x02\x00\x00\x00\x00\x17"  # jge  23                      -> from ptrace
-    b"\x00\x35\x93\x00\x00\x00\x00\x15"  # jge  21 mount                -> errno(EPERM)
-    b"\x00\x35\x93\x94\x00\x00\x00\x13"  # jge  19 lseek                -> allow else errno(ENOSYS)
+    b"\x00\x35\x94\x00\x00\x00\x00\x15"  # jge  21 mount                -> errno(EPERM)
+    b"\x00\x35\x94\x95\x00\x00\x00\x13"  # jge  19 lseek                -> allow else errno(ENOSYS)
     # from ptrace:
     b"\x00\x35\x02\x00\x00\x00\x00\x1d"  # jge  29 pause                -> from pause
-    b"\x00\x15\x91\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
-    b"\x00\x15\x8f\x91\x00\x00\x00\x1a"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x15\x92\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
+    b"\x00\x15\x90\x92\x00\x00\x00\x1a"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
     # from pause:
-    b"\x00\x35\x90\x8f\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
+    b"\x00\x35\x91\x90\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
     # access and others:
     b"\x00\x35\x01\x00\x00\x00\x00\x2c"  # jge  44                      -> brk and others
-    b"\x00\x15\x8e\x8d\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else allow
+    b"\x00\x15\x8f\x8e\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else allow
     # brk and others:
     b"\x00\x35\x05\x00\x00\x00\x00\x3c"  # jge  60 umask                -> from umask
     b"\x00\x35\x02\x00\x00\x00\x00\x35"  # jge  53                      -> fcntl and others
-    b"\x00\x35\x89\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
-    b"\x00\x15\x89\x31\x00\x00\x00\x2d"  # jeq  45 brk                  -> allow else signal and others
+    b"\x00\x35\x8a\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
+    b"\x00\x15\x8a\x32\x00\x00\x00\x2d"  # jeq  45 brk                  -> allow else signal and others
     # fcntl and others:
-    b"\x00\x15\x88\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> allow
-    b"\x00\x15\x87\x88\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
+    b"\x00\x15\x89\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> allow
+    b"\x00\x15\x88\x89\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
     # from umask:
-    b"\x00\x15\x85\x86\x00\x00\x00\x3d"  # jeq  61 chroot               -> errno(EPERM) else allow
+    b"\x00\x15\x86\x87\x00\x00\x00\x3d"  # jeq  61 chroot               -> errno(EPERM) else allow
     # sigsuspend and others:
     b"\x00\x35\x0d\x00\x00\x00\x00\x6d"  # jge  109                     -> lookup_dcookie and others
     b"\x00\x35\x08\x00\x00\x00\x00\x59"  # jge  89 readdir              -> readdir and others
     b"\x00\x35\x02\x00\x00\x00\x00\x4d"  # jge  77 getrusage            -> from getrusage
-    b"\x00\x45\x83\x00\xff\xff\xff\xb4"  # jset 0xffffffb4              -> errno(ENOSYS)
-    b"\x00\x15\x80\x81\x00\x00\x00\x4a"  # jeq  74 sethostname          -> errno(EPERM) else allow
+    b"\x00\x45\x84\x00\xff\xff\xff\xb4"  # jset 0xffffffb4              -> errno(ENOSYS)
+    b"\x00\x15\x81\x82\x00\x00\x00\x4a"  # jeq  74 sethostname          -> errno(EPERM) else allow
     # from getrusage:
     b"\x00\x35\x02\x00\x00\x00\x00\x53"  # jge  83 symlink              -> from symlink
-    b"\x00\x35\x00\x7f\x00\x00\x00\x4f"  # jge  79 settimeofday         else allow
-    b"\x00\x15\x7d\x7f\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x00\x80\x00\x00\x00\x4f"  # jge  79 settimeofday         else allow
+    b"\x00\x15\x7e\x80\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM) else errno(ENOSYS)
     # from symlink:
-    b"\x00\x35\x7c\x00\x00\x00\x00\x57"  # jge  87 swapon               -> errno(EPERM)
-    b"\x00\x45\x7c\x7d\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(ENOSYS)
+    b"\x00\x35\x7d\x00\x00\x00\x00\x57"  # jge  87 swapon               -> errno(EPERM)
+    b"\x00\x45\x7d\x7e\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(ENOSYS)
     # readdir and others:
-    b"\x00\x15\x7a\x00\x00\x00\x00\x67"  # jeq  103 syslog              -> errno(EPERM)
-    b"\x00\x15\x7b\x00\x00\x00\x00\x5f"  # jeq  95                      -> errno(ENOSYS)
-    b"\x00\x15\x7a\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
-    b"\x00\x15\x79\x78\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x7b\x00\x00\x00\x00\x67"  # jeq  103 syslog              -> errno(EPERM)
+    b"\x00\x15\x7c\x00\x00\x00\x00\x5f"  # jeq  95                      -> errno(ENOSYS)
+    b"\x00\x15\x7b\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
+    b"\x00\x15\x7a\x79\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
     # lookup_dcookie and others:
     b"\x00\x35\x07\x00\x00\x00\x00\x82"  # jge  130 get_kernel_syms     -> from get_kernel_syms
     b"\x00\x35\x03\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> sysinfo and others
-    b"\x00\x35\x00\x76\x00\x00\x00\x6f"  # jge  111 vhangup             else errno(ENOSYS)
-    b"\x00\x45\x00\x74\x00\x00\x00\x01"  # jset 1 exit                  else allow
-    b"\x00\x15\x74\x72\x00\x00\x00\x71"  # jeq  113                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x77\x00\x00\x00\x6f"  # jge  111 vhangup             else errno(ENOSYS)
+    b"\x00\x45\x00\x75\x00\x00\x00\x01"  # jset 1 exit                  else allow
+    b"\x00\x15\x75\x73\x00\x00\x00\x71"  # jeq  113                     -> errno(ENOSYS) else errno(EPERM)
     # sysinfo and others:
-    b"\x00\x45\x00\x71\xff\xff\xff\x06"  # jset 0xffffff06              else errno(EPERM)
-    b"\x00\x15\x70\x00\x00\x00\x00\x7c"  # jeq  124 adjtimex            -> errno(EPERM)
-    b"\x00\x15\x71\x70\x00\x00\x00\x7b"  # jeq  123                     -> errno(ENOSYS) else allow
+    b"\x00\x45\x00\x72\xff\xff\xff\x06"  # jset 0xffffff06              else errno(EPERM)
+    b"\x00\x15\x71\x00\x00\x00\x00\x7c"  # jeq  124 adjtimex            -> errno(EPERM)
+    b"\x00\x15\x72\x71\x00\x00\x00\x7b"  # jeq  123                     -> errno(ENOSYS) else allow
     # from get_kernel_syms:
-    b"\x00\x15\x6e\x6f\x00\x00\x00\x83"  # jeq  131 quotactl            -> errno(EPERM) else allow
-    # clone: no_escape.yml:75
+    b"\x00\x15\x6f\x70\x00\x00\x00\x83"  # jeq  131 quotactl            -> errno(EPERM) else allow
+    # clone: no_escape.yml:76
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x6c\x6d\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # socketcall: no_listen.yml:34, 39; no_path_sockets.yml:54, 55
+    b"\x00\x45\x6d\x6e\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    # socketcall: no_listen.yml:37, 42; no_path_sockets.yml:57, 58
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x5e\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x00\x15\x5d\x00\x00\x00\x00\x04"  # jeq  4                       -> errno(EACCES)            ; call == SYS_LISTEN
-    b"\x00\x15\x68\x00\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM)             ; call == SYS_ACCEPT
-    b"\x00\x15\x5b\x00\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES)            ; call == SYS_SOCKETPAIR
-    b"\x00\x15\x66\x67\x00\x00\x00\x12"  # jeq  0x12                    -> errno(EPERM) else allow  ; call == SYS_ACCEPT4
-    # ioctl: no_escape.yml:121
+    b"\x00\x15\x5f\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
+    b"\x00\x15\x5e\x00\x00\x00\x00\x04"  # jeq  4                       -> errno(EACCES)            ; call == SYS_LISTEN
+    b"\x00\x15\x69\x00\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM)             ; call == SYS_ACCEPT
+    b"\x00\x15\x5c\x00\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES)            ; call == SYS_SOCKETPAIR
+    b"\x00\x15\x67\x68\x00\x00\x00\x12"  # jeq  0x12                    -> errno(EPERM) else allow  ; call == SYS_ACCEPT4
+    # ioctl: no_escape.yml:123
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x64\x00\x00\x00\x54\x12"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x00\x15\x63\x64\x00\x00\x54\x1c"  # jeq  0x541c                  -> errno(EPERM) else allow  ; cmd == TIOCLINUX
+    b"\x00\x15\x65\x00\x00\x00\x54\x12"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x00\x15\x64\x00\x00\x00\x54\x1c"  # jeq  0x541c                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x00\x15\x63\x64\x00\x00\x54\x23"  # jeq  0x5423                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from personality:
     b"\x00\x35\x0e\x00\x00\x00\x00\xdb"  # jge  219 madvise             -> from madvise
     b"\x00\x35\x03\x00\x00\x00\x00\x89"  # jge  137 afs_syscall         -> from afs_syscall
@@ -132,14 +133,14 @@ PROGRAM = (
     b"\x00\x35\x06\x00\x00\x00\x01\x36"  # jge  310 move_pages          -> from move_pages
     b"\x00\x15\x01\x00\x00\x00\x01\x2f"  # jeq  303 unshare             -> unshare
     b"\x00\x15\x05\x45\x00\x00\x01\x1f"  # jeq  287 migrate_pages       -> migrate_pages, move_pages else allow
-    # unshare: no_escape.yml:79
+    # unshare: no_escape.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x42\x00\xff\xfa\xf0\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
     b"\x00\x15\x41\x40\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from move_pages:
     b"\x00\x35\x02\x00\x00\x00\x01\x37"  # jge  311 getcpu              -> from getcpu
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x3e\x3d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from getcpu:
@@ -163,22 +164,22 @@ PROGRAM = (
     b"\x00\x15\x00\x1b\x00\x00\x00\x10"  # jeq  0x10                    else errno(EAFNOSUPPORT)    ; family == AF_NETLINK
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x2d\x0a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPROTONOSUPPORT) ; protocol == NETLINK_ROUTE
-    # socket (1): no_escape.yml:141, 148
+    # socket (1): no_escape.yml:143, 150
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x05\x00\x00\x00\x00\x11"  # jge  0x11                    -> socket (4)               ; protocol >= IPPROTO_UDP
     b"\x00\x45\x03\x08\xff\xff\xff\xfe"  # jset 0xfffffffe              -> socket (3) else socket (5)
-    # socket (2): no_escape.yml:141
+    # socket (2): no_escape.yml:143
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x00\x06\x00\x00\x00\x02"  # jge  2                       else socket (5)             ; protocol >= IPPROTO_IGMP
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> socket (4)               ; protocol >= IPPROTO_UDP
-    # socket (3): no_escape.yml:141
+    # socket (3): no_escape.yml:143
     b"\x00\x15\x04\x03\x00\x00\x00\x06"  # jeq  6                       -> socket (5) else errno(EPROTONOSUPPORT)
-    # socket (4): no_escape.yml:140, 141
+    # socket (4): no_escape.yml:142, 143
     b"\x00\x15\x03\x00\x00\x00\x00\x11"  # jeq  0x11                    -> socket (5)
     b"\x00\x15\x02\x00\x00\x00\x00\x3a"  # jeq  0x3a                    -> socket (5)
     b"\x00\x15\x01\x00\x00\x00\x01\x06"  # jeq  0x106                   -> socket (5)
     b"\x00\x06\x00\x00\x00\x05\x00\x5d"  # ret  errno(EPROTONOSUPPORT)
-    # socket (5): no_escape.yml:148
+    # socket (5): no_escape.yml:150
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x1f\x00\x00\x00\x03"  # jset 3                       else errno(EPERM)
     b"\x00\x45\x00\x1f\x00\x00\x00\x0d"  # jset 0xd                     else allow
@@ -191,7 +192,7 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x0b\x00\x00\x00\x01"  # jset 1                       else errno(EACCES)
     b"\x00\x45\x0a\x17\x00\x00\x00\x0a"  # jset 0xa                     -> errno(EACCES) else allow
-    # socketpair: no_escape.yml:133; no_path_sockets.yml:55
+    # socketpair: no_escape.yml:135; no_path_sockets.yml:58
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> errno(EAFNOSUPPORT)      ; family >= AF_PACKET
     b"\x00\x45\x00\x15\xff\xff\xff\xed"  # jset 0xffffffed              else allow
     b"\x00\x15\x14\x00\x00\x00\x00\x0a"  # jeq  0xa                     -> allow                    ; family == AF_INET6

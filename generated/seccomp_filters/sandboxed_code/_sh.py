@@ -11,67 +11,68 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # sh calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x4a\x00\x20\x01\x00\x00"  # jge  288 ioprio_set          -> from ioprio_set
-    b"\x35\x00\x2e\x00\x88\x00\x00\x00"  # jge  136 personality         -> from personality
+    b"\x35\x00\x4b\x00\x20\x01\x00\x00"  # jge  288 ioprio_set          -> from ioprio_set
+    b"\x35\x00\x2f\x00\x88\x00\x00\x00"  # jge  136 personality         -> from personality
     b"\x15\x00\x2a\x00\x36\x00\x00\x00"  # jeq  54 ioctl                -> ioctl
     b"\x15\x00\x23\x00\x66\x00\x00\x00"  # jeq  102 socketcall          -> socketcall
     b"\x15\x00\x20\x00\x78\x00\x00\x00"  # jeq  120 clone               -> clone
     b"\x35\x00\x0d\x00\x3c\x00\x00\x00"  # jge  60 umask                -> umask and others
     b"\x35\x00\x06\x00\x21\x00\x00\x00"  # jge  33 access               -> access and others
     b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
-    b"\x15\x00\x88\x87\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x89\x88\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else allow
     # from mount:
     b"\x35\x00\x02\x00\x1b\x00\x00\x00"  # jge  27 alarm                -> from alarm
-    b"\x35\x00\x00\x84\x17\x00\x00\x00"  # jge  23 setuid               else errno(EPERM)
-    b"\x35\x00\x83\x84\x19\x00\x00\x00"  # jge  25 stime                -> errno(EPERM) else allow
+    b"\x35\x00\x00\x85\x17\x00\x00\x00"  # jge  23 setuid               else errno(EPERM)
+    b"\x35\x00\x84\x85\x19\x00\x00\x00"  # jge  25 stime                -> errno(EPERM) else allow
     # from alarm:
-    b"\x35\x00\x84\x83\x1f\x00\x00\x00"  # jge  31                      -> errno(ENOSYS) else allow
+    b"\x35\x00\x85\x84\x1f\x00\x00\x00"  # jge  31                      -> errno(ENOSYS) else allow
     # access and others:
     b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> acct and others
-    b"\x15\x00\x82\x00\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS)
-    b"\x15\x00\x81\x80\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x83\x00\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS)
+    b"\x15\x00\x82\x81\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
     # acct and others:
-    b"\x35\x00\x00\x7e\x35\x00\x00\x00"  # jge  53                      else errno(EPERM)
-    b"\x15\x00\x7e\x00\x37\x00\x00\x00"  # jeq  55 fcntl                -> allow
-    b"\x15\x00\x7d\x7e\x39\x00\x00\x00"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
+    b"\x35\x00\x00\x7f\x35\x00\x00\x00"  # jge  53                      else errno(EPERM)
+    b"\x15\x00\x7f\x00\x37\x00\x00\x00"  # jeq  55 fcntl                -> allow
+    b"\x15\x00\x7e\x7f\x39\x00\x00\x00"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
     # umask and others:
     b"\x35\x00\x04\x00\x56\x00\x00\x00"  # jge  86 uselib               -> uselib and others
-    b"\x15\x00\x7a\x00\x3d\x00\x00\x00"  # jeq  61 chroot               -> errno(EPERM)
-    b"\x15\x00\x79\x00\x4a\x00\x00\x00"  # jeq  74 sethostname          -> errno(EPERM)
-    b"\x15\x00\x78\x00\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM)
-    b"\x15\x00\x79\x78\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x7b\x00\x3d\x00\x00\x00"  # jeq  61 chroot               -> errno(EPERM)
+    b"\x15\x00\x7a\x00\x4a\x00\x00\x00"  # jeq  74 sethostname          -> errno(EPERM)
+    b"\x15\x00\x79\x00\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM)
+    b"\x15\x00\x7a\x79\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else allow
     # uselib and others:
     b"\x35\x00\x05\x00\x6e\x00\x00\x00"  # jge  110                     -> vhangup and others
     b"\x35\x00\x01\x00\x59\x00\x00\x00"  # jge  89 readdir              -> readdir and others
-    b"\x15\x00\x76\x74\x56\x00\x00\x00"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x77\x75\x56\x00\x00\x00"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
     # readdir and others:
-    b"\x15\x00\x73\x00\x67\x00\x00\x00"  # jeq  103 syslog              -> errno(EPERM)
-    b"\x15\x00\x74\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
-    b"\x15\x00\x73\x72\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x74\x00\x67\x00\x00\x00"  # jeq  103 syslog              -> errno(EPERM)
+    b"\x15\x00\x75\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
+    b"\x15\x00\x74\x73\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
     # vhangup and others:
     b"\x35\x00\x04\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> from mprotect
-    b"\x35\x00\x5e\x00\x78\x00\x00\x00"  # jge  120 clone               -> setdomainname and others
+    b"\x35\x00\x5f\x00\x78\x00\x00\x00"  # jge  120 clone               -> setdomainname and others
     b"\x35\x00\x01\x00\x72\x00\x00\x00"  # jge  114 wait4               -> from wait4
-    b"\x15\x00\x6d\x6f\x6f\x00\x00\x00"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x6e\x70\x6f\x00\x00\x00"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
     # from wait4:
-    b"\x15\x00\x6c\x6d\x73\x00\x00\x00"  # jeq  115 swapoff             -> errno(EPERM) else allow
+    b"\x15\x00\x6d\x6e\x73\x00\x00\x00"  # jeq  115 swapoff             -> errno(EPERM) else allow
     # from mprotect:
-    b"\x15\x00\x6d\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
-    b"\x15\x00\x6c\x69\x82\x00\x00\x00"  # jeq  130                     -> errno(ENOSYS) else mprotect and others
-    # clone: no_escape.yml:75
+    b"\x15\x00\x6e\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
+    b"\x15\x00\x6d\x6a\x82\x00\x00\x00"  # jeq  130                     -> errno(ENOSYS) else mprotect and others
+    # clone: no_escape.yml:76
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x68\x69\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # socketcall: no_listen.yml:34, 39; no_path_sockets.yml:54, 55
+    b"\x45\x00\x69\x6a\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    # socketcall: no_listen.yml:37, 42; no_path_sockets.yml:57, 58
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x4b\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x15\x00\x4a\x00\x04\x00\x00\x00"  # jeq  4                       -> errno(EACCES)            ; call == SYS_LISTEN
-    b"\x15\x00\x64\x00\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM)             ; call == SYS_ACCEPT
-    b"\x15\x00\x48\x00\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES)            ; call == SYS_SOCKETPAIR
-    b"\x15\x00\x62\x63\x12\x00\x00\x00"  # jeq  0x12                    -> errno(EPERM) else allow  ; call == SYS_ACCEPT4
-    # ioctl: no_escape.yml:121
+    b"\x15\x00\x4c\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
+    b"\x15\x00\x4b\x00\x04\x00\x00\x00"  # jeq  4                       -> errno(EACCES)            ; call == SYS_LISTEN
+    b"\x15\x00\x65\x00\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM)             ; call == SYS_ACCEPT
+    b"\x15\x00\x49\x00\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES)            ; call == SYS_SOCKETPAIR
+    b"\x15\x00\x63\x64\x12\x00\x00\x00"  # jeq  0x12                    -> errno(EPERM) else allow  ; call == SYS_ACCEPT4
+    # ioctl: no_escape.yml:123
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x60\x00\x12\x54\x01\x40"  # jeq  0x40015412              -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x15\x00\x5f\x60\x1c\x54\x01\x40"  # jeq  0x4001541c              -> errno(EPERM) else allow  ; cmd == TIOCLINUX
+    b"\x15\x00\x61\x00\x12\x54\x01\x40"  # jeq  0x40015412              -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x15\x00\x60\x00\x1c\x54\x01\x40"  # jeq  0x4001541c              -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x5f\x60\x23\x54\x04\x40"  # jeq  0x40045423              -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from personality:
     b"\x35\x00\x0c\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> from madvise
     b"\x35\x00\x03\x00\x89\x00\x00\x00"  # jge  137                     -> from setfsuid
@@ -114,12 +115,12 @@ PROGRAM = (
     b"\x15\x00\x05\x00\x26\x01\x00\x00"  # jeq  294 migrate_pages       -> migrate_pages, move_pages
     b"\x15\x00\x01\x00\x36\x01\x00\x00"  # jeq  310 unshare             -> unshare
     b"\x15\x00\x41\x40\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else allow
-    # unshare: no_escape.yml:79
+    # unshare: no_escape.yml:80
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x3d\x3e\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM) else allow  ; unshare_flags & ~(CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_SYSVSEM)
     # from move_pages:
     b"\x35\x00\x02\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> from getcpu
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x3b\x3a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from getcpu:
@@ -133,16 +134,16 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socket (1)
     b"\x45\x00\x00\x04\xfe\xff\xff\xff"  # jset 0xfffffffe              else socket (2)
     b"\x15\x00\x03\x0b\x06\x00\x00\x00"  # jeq  6                       -> socket (2) else errno(EPROTONOSUPPORT)
-    # socket (1): no_escape.yml:141
+    # socket (1): no_escape.yml:143
     b"\x15\x00\x02\x00\x11\x00\x00\x00"  # jeq  0x11                    -> socket (2)
     b"\x15\x00\x01\x00\x3a\x00\x00\x00"  # jeq  0x3a                    -> socket (2)
     b"\x15\x00\x00\x08\x06\x01\x00\x00"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:148
+    # socket (2): no_escape.yml:150
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x2c\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
     b"\x45\x00\x00\x2c\x0d\x00\x00\x00"  # jset 0xd                     else allow
     b"\x45\x00\x2a\x2b\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (3): no_escape.yml:133, 140, 141, 148; no_path_sockets.yml:54
+    # socket (3): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
     b"\x45\x00\x00\x0e\xfe\xff\xff\xff"  # jset 0xfffffffe              else errno(EACCES)
     b"\x45\x00\x10\x00\xef\xff\xff\xff"  # jset 0xffffffef              -> errno(EAFNOSUPPORT)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
@@ -153,7 +154,7 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x5b\x01\x00\x00"  # jeq  347 socketpair          -> socketpair (1)
     b"\x15\x00\x07\x00\x57\x01\x00\x00"  # jeq  343 listen              -> errno(EACCES)
     b"\x15\x00\x21\x22\x58\x01\x00\x00"  # jeq  344 accept              -> errno(EPERM) else allow
-    # socketpair (1): no_escape.yml:133; no_listen.yml:34; no_path_sockets.yml:54, 55
+    # socketpair (1): no_escape.yml:135; no_listen.yml:37; no_path_sockets.yml:57, 58
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x07\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x45\x00\x04\x00\xfe\xff\xff\xff"  # jset 0xfffffffe              -> socketpair (2)
@@ -161,7 +162,7 @@ PROGRAM = (
     b"\x45\x00\x00\x01\x01\x00\x00\x00"  # jset 1                       else errno(EACCES)
     b"\x45\x00\x00\x1c\x0a\x00\x00\x00"  # jset 0xa                     else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # socketpair (2): no_escape.yml:133; no_path_sockets.yml:55
+    # socketpair (2): no_escape.yml:135; no_path_sockets.yml:58
     b"\x45\x00\x00\x1a\xf5\xff\xff\xff"  # jset 0xfffffff5              else allow
     b"\x45\x00\x00\x19\xef\xff\xff\xff"  # jset 0xffffffef              else allow
     b"\x06\x00\x00\x00\x61\x00\x05\x00"  # ret  errno(EAFNOSUPPORT)

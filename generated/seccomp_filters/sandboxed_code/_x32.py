@@ -7,38 +7,38 @@ NR_SECCOMP = 1073742141
 # Answers calls of x32.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x88\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\x89\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
     b"\x35\x00\x52\x00\xfb\x00\x00\x40"  # jge  0x400000fb ioprio_set   -> from ioprio_set
     b"\x35\x00\x2e\x00\x38\x00\x00\x40"  # jge  0x40000038 clone        -> from clone
     b"\x15\x00\x2a\x00\x1c\x00\x00\x40"  # jeq  0x4000001c madvise      -> madvise
     b"\x15\x00\x14\x00\x29\x00\x00\x40"  # jeq  0x40000029 socket       -> socket (1)
     b"\x15\x00\x0b\x00\x35\x00\x00\x40"  # jeq  0x40000035 socketpair   -> socketpair (1)
-    b"\x35\x00\x00\x81\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
+    b"\x35\x00\x00\x82\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
     b"\x35\x00\x04\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> access and others
-    b"\x35\x00\x00\x7d\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
+    b"\x35\x00\x00\x7e\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
     b"\x35\x00\x01\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> from pread64
-    b"\x15\x00\x7b\x7e\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
+    b"\x15\x00\x7c\x7f\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
     # from pread64:
-    b"\x35\x00\x7d\x7a\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
+    b"\x35\x00\x7e\x7b\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
     # access and others:
     b"\x35\x00\x01\x00\x2d\x00\x00\x40"  # jge  0x4000002d              -> shutdown and others
-    b"\x15\x00\x76\x78\x2b\x00\x00\x40"  # jeq  0x4000002b accept       -> errno(EPERM) else allow
+    b"\x15\x00\x77\x79\x2b\x00\x00\x40"  # jeq  0x4000002b accept       -> errno(EPERM) else allow
     # shutdown and others:
-    b"\x35\x00\x7a\x00\x35\x00\x00\x40"  # jge  0x40000035 socketpair   -> errno(ENOSYS)
+    b"\x35\x00\x7b\x00\x35\x00\x00\x40"  # jge  0x40000035 socketpair   -> errno(ENOSYS)
     b"\x15\x00\x18\x00\x32\x00\x00\x40"  # jeq  0x40000032 listen       -> errno(EACCES)
-    b"\x35\x00\x75\x78\x30\x00\x00\x40"  # jge  0x40000030 shutdown     -> allow else errno(ENOSYS)
-    # socketpair (1): no_escape.yml:133; no_path_sockets.yml:55
+    b"\x35\x00\x76\x79\x30\x00\x00\x40"  # jge  0x40000030 shutdown     -> allow else errno(ENOSYS)
+    # socketpair (1): no_escape.yml:135; no_path_sockets.yml:58
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x1a\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x45\x00\x03\x00\xfe\xff\xff\xff"  # jset 0xfffffffe              -> socketpair (2)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x12\x01\x00\x00\x00"  # jset 1                       else errno(EACCES)
-    b"\x45\x00\x11\x6f\x0a\x00\x00\x00"  # jset 0xa                     -> errno(EACCES) else allow
-    # socketpair (2): no_escape.yml:133; no_path_sockets.yml:55
-    b"\x45\x00\x00\x6e\xf5\xff\xff\xff"  # jset 0xfffffff5              else allow
-    b"\x45\x00\x14\x6d\xef\xff\xff\xff"  # jset 0xffffffef              -> errno(EAFNOSUPPORT) else allow
-    # socket (1): no_escape.yml:133, 140, 141, 148; no_path_sockets.yml:54
+    b"\x45\x00\x11\x70\x0a\x00\x00\x00"  # jset 0xa                     -> errno(EACCES) else allow
+    # socketpair (2): no_escape.yml:135; no_path_sockets.yml:58
+    b"\x45\x00\x00\x6f\xf5\xff\xff\xff"  # jset 0xfffffff5              else allow
+    b"\x45\x00\x14\x6e\xef\xff\xff\xff"  # jset 0xffffffef              -> errno(EAFNOSUPPORT) else allow
+    # socket (1): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x12\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x45\x00\x0b\x00\xf5\xff\xff\xff"  # jset 0xfffffff5              -> socket (4)
@@ -46,138 +46,139 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socket (2)
     b"\x45\x00\x00\x04\xfe\xff\xff\xff"  # jset 0xfffffffe              else socket (3)
     b"\x15\x00\x03\x0c\x06\x00\x00\x00"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:141
+    # socket (2): no_escape.yml:143
     b"\x15\x00\x02\x00\x11\x00\x00\x00"  # jeq  0x11                    -> socket (3)
     b"\x15\x00\x01\x00\x3a\x00\x00\x00"  # jeq  0x3a                    -> socket (3)
     b"\x15\x00\x00\x09\x06\x01\x00\x00"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (3): no_escape.yml:148
+    # socket (3): no_escape.yml:150
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x5f\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
-    b"\x45\x00\x00\x60\x0d\x00\x00\x00"  # jset 0xd                     else allow
-    b"\x45\x00\x5d\x5f\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (4): no_escape.yml:133, 140, 141, 148; no_listen.yml:34; no_path_sockets.yml:54, 55
+    b"\x45\x00\x00\x60\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
+    b"\x45\x00\x00\x61\x0d\x00\x00\x00"  # jset 0xd                     else allow
+    b"\x45\x00\x5e\x60\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
+    # socket (4): no_escape.yml:135, 142, 143, 150; no_listen.yml:37; no_path_sockets.yml:57, 58
     b"\x45\x00\x01\x00\xfe\xff\xff\xff"  # jset 0xfffffffe              -> socket (5)
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # socket (5): no_escape.yml:133, 140, 141, 148; no_path_sockets.yml:54
+    # socket (5): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
     b"\x45\x00\x03\x00\xef\xff\xff\xff"  # jset 0xffffffef              -> errno(EAFNOSUPPORT)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x5a\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
+    b"\x15\x00\x5b\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x06\x00\x00\x00\x5d\x00\x05\x00"  # ret  errno(EPROTONOSUPPORT)
     b"\x06\x00\x00\x00\x61\x00\x05\x00"  # ret  errno(EAFNOSUPPORT)
-    # madvise: no_escape.yml:98
+    # madvise: no_escape.yml:99
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x56\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x55\x53\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x57\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x56\x54\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from clone:
     b"\x35\x00\x0b\x00\x87\x00\x00\x40"  # jge  0x40000087 personality  -> from personality
     b"\x35\x00\x02\x00\x39\x00\x00\x40"  # jge  0x40000039 fork         -> from fork
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x4f\x51\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\x50\x52\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     # from fork:
     b"\x35\x00\x01\x00\x65\x00\x00\x40"  # jge  0x40000065              -> from getuid
-    b"\x15\x00\x52\x4f\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS) else allow
+    b"\x15\x00\x53\x50\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS) else allow
     # from getuid:
     b"\x35\x00\x02\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> from rt_sigsuspend
-    b"\x15\x00\x4b\x00\x67\x00\x00\x40"  # jeq  0x40000067 syslog       -> errno(EPERM)
-    b"\x15\x00\x4f\x4c\x65\x00\x00\x40"  # jeq  0x40000065              -> errno(ENOSYS) else allow
+    b"\x15\x00\x4c\x00\x67\x00\x00\x40"  # jeq  0x40000067 syslog       -> errno(EPERM)
+    b"\x15\x00\x50\x4d\x65\x00\x00\x40"  # jeq  0x40000065              -> errno(ENOSYS) else allow
     # from rt_sigsuspend:
     b"\x35\x00\x01\x00\x83\x00\x00\x40"  # jge  0x40000083              -> from utime
-    b"\x15\x00\x4a\x4d\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
+    b"\x15\x00\x4b\x4e\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
     # from utime:
-    b"\x45\x00\x4c\x49\x7a\xff\xff\xbf"  # jset 0xbfffff7a              -> errno(ENOSYS) else allow
+    b"\x45\x00\x4d\x4a\x7a\xff\xff\xbf"  # jset 0xbfffff7a              -> errno(ENOSYS) else allow
     # from personality:
     b"\x35\x00\x03\x00\x88\x00\x00\x40"  # jge  0x40000088 ustat        -> from ustat
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x00\x46\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
-    b"\x35\x00\x45\x43\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
+    b"\x45\x00\x00\x47\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
+    b"\x35\x00\x46\x44\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
     # from ustat:
     b"\x35\x00\x08\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> from getpmsg
-    b"\x35\x00\x00\x43\x99\x00\x00\x40"  # jge  0x40000099 vhangup      else allow
+    b"\x35\x00\x00\x44\x99\x00\x00\x40"  # jge  0x40000099 vhangup      else allow
     b"\x35\x00\x02\x00\x9f\x00\x00\x40"  # jge  0x4000009f adjtimex     -> from adjtimex
-    b"\x35\x00\x41\x00\x9d\x00\x00\x40"  # jge  0x4000009d prctl        -> allow
-    b"\x45\x00\x3e\x43\x01\x00\x00\x00"  # jset 1 x86_64 write          -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x42\x00\x9d\x00\x00\x40"  # jge  0x4000009d prctl        -> allow
+    b"\x45\x00\x3f\x44\x01\x00\x00\x00"  # jset 1 x86_64 write          -> errno(EPERM) else errno(ENOSYS)
     # from adjtimex:
     b"\x35\x00\x02\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> from quotactl
-    b"\x15\x00\x41\x00\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS)
-    b"\x45\x00\x3b\x3d\x5d\xff\xff\xbf"  # jset 0xbfffff5d              -> errno(EPERM) else allow
+    b"\x15\x00\x42\x00\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS)
+    b"\x45\x00\x3c\x3e\x5d\xff\xff\xbf"  # jset 0xbfffff5d              -> errno(EPERM) else allow
     # from quotactl:
-    b"\x15\x00\x3a\x3f\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x3b\x40\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> errno(EPERM) else errno(ENOSYS)
     # from getpmsg:
     b"\x35\x00\x04\x00\xd8\x00\x00\x40"  # jge  0x400000d8 remap_file_pages -> from remap_file_pages
-    b"\x35\x00\x00\x3a\xcd\x00\x00\x40"  # jge  0x400000cd              else allow
+    b"\x35\x00\x00\x3b\xcd\x00\x00\x40"  # jge  0x400000cd              else allow
     b"\x35\x00\x01\x00\xd1\x00\x00\x40"  # jge  0x400000d1              -> from io_cancel
-    b"\x35\x00\x38\x3b\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> allow else errno(ENOSYS)
+    b"\x35\x00\x39\x3c\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> allow else errno(ENOSYS)
     # from io_cancel:
-    b"\x15\x00\x37\x1a\xd5\x00\x00\x40"  # jeq  0x400000d5 epoll_create -> allow else io_cancel and others
+    b"\x15\x00\x38\x1a\xd5\x00\x00\x40"  # jeq  0x400000d5 epoll_create -> allow else io_cancel and others
     # from remap_file_pages:
     b"\x35\x00\x03\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> from mq_getsetattr
-    b"\x15\x00\x33\x00\xe3\x00\x00\x40"  # jeq  0x400000e3 clock_settime -> errno(EPERM)
-    b"\x15\x00\x37\x00\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS)
-    b"\x15\x00\x36\x33\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else allow
+    b"\x15\x00\x34\x00\xe3\x00\x00\x40"  # jeq  0x400000e3 clock_settime -> errno(EPERM)
+    b"\x15\x00\x38\x00\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS)
+    b"\x15\x00\x37\x34\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else allow
     # from mq_getsetattr:
-    b"\x15\x00\x32\x35\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> allow else errno(ENOSYS)
+    b"\x15\x00\x33\x36\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> allow else errno(ENOSYS)
     # from ioprio_set:
     b"\x35\x00\x23\x00\x00\x02\x00\x40"  # jge  0x40000200 rt_sigaction -> from rt_sigaction
     b"\x35\x00\x01\x00\x10\x01\x00\x40"  # jge  0x40000110 unshare      -> from unshare
-    b"\x15\x00\x29\x2f\x00\x01\x00\x40"  # jeq  0x40000100 migrate_pages -> migrate_pages, move_pages else allow
+    b"\x15\x00\x2a\x30\x00\x01\x00\x40"  # jeq  0x40000100 migrate_pages -> migrate_pages, move_pages else allow
     # from unshare:
     b"\x35\x00\x04\x00\x11\x01\x00\x40"  # jge  0x40000111              -> from splice
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x2a\x00\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
+    b"\x45\x00\x2b\x00\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x2a\x28\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x2b\x29\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from splice:
     b"\x35\x00\x0e\x00\x47\x01\x00\x40"  # jge  0x40000147              -> from pkey_mprotect
     b"\x35\x00\x04\x00\x27\x01\x00\x40"  # jge  0x40000127              -> from perf_event_open
     b"\x35\x00\x02\x00\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> from utimensat
-    b"\x35\x00\x00\x29\x13\x01\x00\x40"  # jge  0x40000113 splice       else errno(ENOSYS)
-    b"\x35\x00\x28\x25\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else allow
+    b"\x35\x00\x00\x2a\x13\x01\x00\x40"  # jge  0x40000113 splice       else errno(ENOSYS)
+    b"\x35\x00\x29\x26\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else allow
     # from utimensat:
-    b"\x15\x00\x22\x24\x20\x01\x00\x40"  # jeq  0x40000120 accept4      -> errno(EPERM) else allow
+    b"\x15\x00\x23\x25\x20\x01\x00\x40"  # jeq  0x40000120 accept4      -> errno(EPERM) else allow
     # from perf_event_open:
     b"\x35\x00\x07\x00\x3a\x01\x00\x40"  # jge  0x4000013a sched_setattr -> from sched_setattr
     b"\x35\x00\x03\x00\x30\x01\x00\x40"  # jge  0x40000130 open_by_handle_at -> from open_by_handle_at
-    b"\x35\x00\x21\x00\x2d\x01\x00\x40"  # jge  0x4000012d fanotify_mark -> allow
-    b"\x45\x00\x23\x00\xd1\xfe\xff\xbf"  # jset 0xbffffed1              -> errno(ENOSYS)
-    b"\x35\x00\x1d\x22\x2a\x01\x00\x40"  # jge  0x4000012a perf_event_open -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x22\x00\x2d\x01\x00\x40"  # jge  0x4000012d fanotify_mark -> allow
+    b"\x45\x00\x24\x00\xd1\xfe\xff\xbf"  # jset 0xbffffed1              -> errno(ENOSYS)
+    b"\x35\x00\x1e\x23\x2a\x01\x00\x40"  # jge  0x4000012a perf_event_open -> errno(EPERM) else errno(ENOSYS)
     # from open_by_handle_at:
-    b"\x15\x00\x1e\x00\x35\x01\x00\x40"  # jeq  0x40000135 getcpu       -> allow
-    b"\x45\x00\x00\x1b\x02\x00\x00\x00"  # jset 2 x86_64 open           else errno(EPERM)
+    b"\x15\x00\x1f\x00\x35\x01\x00\x40"  # jeq  0x40000135 getcpu       -> allow
+    b"\x45\x00\x00\x1c\x02\x00\x00\x00"  # jset 2 x86_64 open           else errno(EPERM)
     # io_cancel and others:
-    b"\x45\x00\x1f\x1c\x05\x00\x00\x00"  # jset 5 x86_64 fstat          -> errno(ENOSYS) else allow
+    b"\x45\x00\x20\x1d\x05\x00\x00\x00"  # jset 5 x86_64 fstat          -> errno(ENOSYS) else allow
     # from sched_setattr:
-    b"\x15\x00\x1e\x0c\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else sched_setattr and others
+    b"\x15\x00\x1f\x0c\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else sched_setattr and others
     # from pkey_mprotect:
     b"\x35\x00\x09\x00\xbc\x01\x00\x40"  # jge  0x400001bc landlock_create_ruleset -> from landlock_create_ruleset
     b"\x35\x00\x01\x00\x51\x01\x00\x40"  # jge  0x40000151              -> from pidfd_send_signal
-    b"\x35\x00\x18\x1b\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect -> allow else errno(ENOSYS)
+    b"\x35\x00\x19\x1c\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect -> allow else errno(ENOSYS)
     # from pidfd_send_signal:
     b"\x35\x00\x02\x00\xb2\x01\x00\x40"  # jge  0x400001b2 pidfd_open   -> from pidfd_open
-    b"\x35\x00\x14\x00\xac\x01\x00\x40"  # jge  0x400001ac open_tree    -> errno(EPERM)
-    b"\x15\x00\x15\x18\xa8\x01\x00\x40"  # jeq  0x400001a8 pidfd_send_signal -> allow else errno(ENOSYS)
+    b"\x35\x00\x15\x00\xac\x01\x00\x40"  # jge  0x400001ac open_tree    -> errno(EPERM)
+    b"\x15\x00\x16\x19\xa8\x01\x00\x40"  # jeq  0x400001a8 pidfd_send_signal -> allow else errno(ENOSYS)
     # from pidfd_open:
     b"\x35\x00\x01\x00\xb6\x01\x00\x40"  # jge  0x400001b6 pidfd_getfd  -> from pidfd_getfd
-    b"\x15\x00\x16\x13\xb3\x01\x00\x40"  # jeq  0x400001b3 clone3       -> errno(ENOSYS) else allow
+    b"\x15\x00\x17\x14\xb3\x01\x00\x40"  # jeq  0x400001b3 clone3       -> errno(ENOSYS) else allow
     # from pidfd_getfd:
-    b"\x45\x00\x00\x10\x01\x00\x00\x00"  # jset 1 x86_64 write          else errno(EPERM)
-    b"\x35\x00\x0f\x11\xba\x01\x00\x40"  # jge  0x400001ba mount_setattr -> errno(EPERM) else allow
+    b"\x45\x00\x00\x11\x01\x00\x00\x00"  # jset 1 x86_64 write          else errno(EPERM)
+    b"\x35\x00\x10\x12\xba\x01\x00\x40"  # jge  0x400001ba mount_setattr -> errno(EPERM) else allow
     # from landlock_create_ruleset:
-    b"\x35\x00\x00\x10\xd3\x01\x00\x40"  # jge  0x400001d3 open_tree_attr else allow
-    b"\x35\x00\x12\x00\xd9\x01\x00\x40"  # jge  0x400001d9              -> errno(ENOSYS)
+    b"\x35\x00\x00\x11\xd3\x01\x00\x40"  # jge  0x400001d3 open_tree_attr else allow
+    b"\x35\x00\x13\x00\xd9\x01\x00\x40"  # jge  0x400001d9              -> errno(ENOSYS)
     # sched_setattr and others:
-    b"\x45\x00\x0e\x0c\x24\x00\x00\x00"  # jset 36 x86_64 getitimer     -> allow else errno(EPERM)
+    b"\x45\x00\x0f\x0d\x24\x00\x00\x00"  # jset 36 x86_64 getitimer     -> allow else errno(EPERM)
     # from rt_sigaction:
-    b"\x35\x00\x06\x00\x15\x02\x00\x40"  # jge  0x40000215 move_pages   -> from move_pages
+    b"\x35\x00\x07\x00\x15\x02\x00\x40"  # jge  0x40000215 move_pages   -> from move_pages
     b"\x15\x00\x02\x00\x02\x02\x00\x40"  # jeq  0x40000202 ioctl        -> ioctl
-    b"\x15\x00\x09\x00\x09\x02\x00\x40"  # jeq  0x40000209 ptrace       -> errno(EPERM)
-    b"\x15\x00\x08\x0a\x10\x02\x00\x40"  # jeq  0x40000210 kexec_load   -> errno(EPERM) else allow
-    # ioctl: no_escape.yml:121
+    b"\x15\x00\x0a\x00\x09\x02\x00\x40"  # jeq  0x40000209 ptrace       -> errno(EPERM)
+    b"\x15\x00\x09\x0b\x10\x02\x00\x40"  # jeq  0x40000210 kexec_load   -> errno(EPERM) else allow
+    # ioctl: no_escape.yml:123
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x06\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x15\x00\x05\x07\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM) else allow  ; cmd == TIOCLINUX
+    b"\x15\x00\x07\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x15\x00\x06\x00\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x05\x07\x23\x54\x00\x00"  # jeq  0x5423                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from move_pages:
     b"\x35\x00\x02\x00\x16\x02\x00\x40"  # jge  0x40000216 preadv       -> from preadv
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x04\x02\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from preadv:

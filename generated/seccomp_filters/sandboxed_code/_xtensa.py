@@ -11,18 +11,19 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x1c\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> from setsockopt
-    b"\x35\x00\x08\x00\x60\x00\x00\x00"  # jge  96 socket               -> socket (1)
+    b"\x35\x00\x1d\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> from setsockopt
+    b"\x35\x00\x09\x00\x60\x00\x00\x00"  # jge  96 socket               -> socket (1)
     b"\x15\x00\x04\x00\x42\x00\x00\x00"  # jeq  66 ioctl                -> ioctl
-    b"\x15\x00\x00\x64\x5b\x00\x00\x00"  # jeq  91 madvise              else allow
+    b"\x15\x00\x00\x65\x5b\x00\x00\x00"  # jeq  91 madvise              else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x62\x64\x00\x00\x00"  # jge  0x64                    else allow
-    b"\x35\x00\x61\x60\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # ioctl: no_escape.yml:121
+    b"\x35\x00\x00\x63\x64\x00\x00\x00"  # jge  0x64                    else allow
+    b"\x35\x00\x62\x61\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    # ioctl: no_escape.yml:123
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x5e\x00\x12\x54\x01\x40"  # jeq  0x40015412              -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x15\x00\x5d\x5e\x1c\x54\x01\x40"  # jeq  0x4001541c              -> errno(EPERM) else allow  ; cmd == TIOCLINUX
-    # socket (1): no_escape.yml:133, 140, 141, 148; no_path_sockets.yml:54
+    b"\x15\x00\x5f\x00\x12\x54\x01\x40"  # jeq  0x40015412              -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x15\x00\x5e\x00\x1c\x54\x01\x40"  # jeq  0x4001541c              -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x5d\x5e\x23\x54\x04\x40"  # jeq  0x40045423              -> errno(EPERM) else allow  ; cmd == TIOCSETD
+    # socket (1): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x22\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x45\x00\x0b\x00\xf5\xff\xff\xff"  # jset 0xfffffff5              -> socket (4)
@@ -30,16 +31,16 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socket (2)
     b"\x45\x00\x00\x04\xfe\xff\xff\xff"  # jset 0xfffffffe              else socket (3)
     b"\x15\x00\x03\x0b\x06\x00\x00\x00"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:141
+    # socket (2): no_escape.yml:143
     b"\x15\x00\x02\x00\x11\x00\x00\x00"  # jeq  0x11                    -> socket (3)
     b"\x15\x00\x01\x00\x3a\x00\x00\x00"  # jeq  0x3a                    -> socket (3)
     b"\x15\x00\x00\x08\x06\x01\x00\x00"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (3): no_escape.yml:148
+    # socket (3): no_escape.yml:150
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x51\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
     b"\x45\x00\x00\x51\x0d\x00\x00\x00"  # jset 0xd                     else allow
     b"\x45\x00\x4f\x50\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (4): no_escape.yml:133, 140, 141, 148; no_path_sockets.yml:54
+    # socket (4): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
     b"\x45\x00\x00\x12\xfe\xff\xff\xff"  # jset 0xfffffffe              else errno(EACCES)
     b"\x45\x00\x14\x00\xef\xff\xff\xff"  # jset 0xffffffef              -> errno(EAFNOSUPPORT)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
@@ -52,10 +53,10 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x74\x00\x00\x00"  # jeq  116 clone               -> clone
     b"\x15\x00\x09\x00\x66\x00\x00\x00"  # jeq  102 listen              -> errno(EACCES)
     b"\x15\x00\x44\x45\x67\x00\x00\x00"  # jeq  103 accept              -> errno(EPERM) else allow
-    # clone: no_escape.yml:75
+    # clone: no_escape.yml:76
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x42\x43\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # socketpair (1): no_escape.yml:133; no_listen.yml:34; no_path_sockets.yml:54, 55
+    # socketpair (1): no_escape.yml:135; no_listen.yml:37; no_path_sockets.yml:57, 58
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x07\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x45\x00\x04\x00\xfe\xff\xff\xff"  # jset 0xfffffffe              -> socketpair (2)
@@ -63,7 +64,7 @@ PROGRAM = (
     b"\x45\x00\x00\x01\x01\x00\x00\x00"  # jset 1                       else errno(EACCES)
     b"\x45\x00\x00\x3d\x0a\x00\x00\x00"  # jset 0xa                     else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # socketpair (2): no_escape.yml:133; no_path_sockets.yml:55
+    # socketpair (2): no_escape.yml:135; no_path_sockets.yml:58
     b"\x45\x00\x00\x3b\xf5\xff\xff\xff"  # jset 0xfffffff5              else allow
     b"\x45\x00\x00\x3a\xef\xff\xff\xff"  # jset 0xffffffef              else allow
     b"\x06\x00\x00\x00\x61\x00\x05\x00"  # ret  errno(EAFNOSUPPORT)
@@ -100,12 +101,12 @@ PROGRAM = (
     b"\x15\x00\x05\x00\x06\x01\x00\x00"  # jeq  262 migrate_pages       -> migrate_pages, move_pages
     b"\x15\x00\x22\x00\xff\x00\x00\x00"  # jeq  255 available255        -> allow
     b"\x35\x00\x21\x22\x03\x01\x00\x00"  # jge  259 available259        -> allow else errno(ENOSYS)
-    # unshare: no_escape.yml:79
+    # unshare: no_escape.yml:80
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x1e\x1f\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM) else allow  ; unshare_flags & ~(CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_SYSVSEM)
     # from move_pages:
     b"\x35\x00\x02\x00\x0c\x01\x00\x00"  # jge  268 splice              -> from splice
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1c\x1b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from splice:

@@ -512,17 +512,19 @@ def vsock_by_socketcall(scene: Scene) -> Steps:
 # --- Terminals ------------------------------------------------------------------------------------
 
 
-def _typed(name: str, request: "Callable[[int], int]") -> None:
+def _typed(name: str, high: int = 0) -> None:
     """Register an attack that types into its own terminal, which a shell reads later."""
 
     def body(scene: Scene) -> Steps:
+        if high and not IS_64_BIT:
+            narrow()
         _, slave = os.openpty()
 
         def type_it() -> None:
             os.setsid()
             fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
             for letter in (b"x", b"\n"):
-                scene.call("ioctl", slave, request(termios.TIOCSTI), letter)
+                scene.call("ioctl", slave, high | termios.TIOCSTI, letter)
             assert os.read(slave, 2) == b"x\n"
 
         yield
@@ -537,8 +539,19 @@ def _typed(name: str, request: "Callable[[int], int]") -> None:
     attack(no_escape="terminal")(body)
 
 
-_typed("type_a_line", lambda request: request)
-_typed("type_a_line_with_garbage_above", lambda r: HIGH | r if IS_64_BIT else narrow())
+_typed("type_a_line")
+_typed("type_a_line_with_garbage_above", HIGH)
+
+
+@attack(no_escape="terminal")
+def another_line_discipline(scene: Scene) -> Steps:
+    """TIOCSETD; here to that which it has, as others may be missing."""
+    _, slave = os.openpty()
+    request = getattr(termios, "TIOCSETD", 0)
+    if not request:
+        raise Unavailable("Python has no name for it here")
+    yield
+    scene.call("ioctl", slave, request, struct.pack("=i", 0))
 
 
 # --- Lasting --------------------------------------------------------------------------------------
@@ -717,7 +730,7 @@ def listen_to_all_packets(scene: Scene) -> Steps:
     socket.socket(socket.AF_INET, RAW, socket.IPPROTO_UDP).close()
 
 
-@outside(no_escape="files", sandboxed_code="files")
+@outside(no_escape="files", sandboxed_code="files", no_listen="neighbours")
 def write_to_its_memory_by_a_file(scene: Scene) -> Steps:
     word = ctypes.c_int(0)
     neighbour = scene.neighbour()

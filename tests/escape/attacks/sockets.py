@@ -457,7 +457,7 @@ def write_to_the_memory_of_another(scene: Scene) -> Steps:
     _must_connect(scene)
 
 
-@outside(no_network="neighbours")
+@outside(no_network="neighbours", no_path_sockets="neighbours")
 def write_to_the_file_of_the_memory_of_another(scene: Scene) -> Steps:
     pid, word = _at_work(scene)
     yield

@@ -11,38 +11,39 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # aarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x5c\x00\xcf\x00\x00\x00"  # jge  207 recvfrom            -> from recvfrom (1)
-    b"\x35\x00\x2f\x00\xc6\x00\x00\x00"  # jge  198 socket              -> from socket
-    b"\x35\x00\x19\x00\x58\x00\x00\x00"  # jge  88 utimensat            -> from utimensat
+    b"\x35\x00\x5d\x00\xcf\x00\x00\x00"  # jge  207 recvfrom            -> from recvfrom (1)
+    b"\x35\x00\x30\x00\xc6\x00\x00\x00"  # jge  198 socket              -> from socket
+    b"\x35\x00\x1a\x00\x58\x00\x00\x00"  # jge  88 utimensat            -> from utimensat
     b"\x15\x00\x12\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x15\x00\x0e\x00\x21\x00\x00\x00"  # jeq  33 mknodat              -> mknodat
     b"\x35\x00\x05\x00\x22\x00\x00\x00"  # jge  34 mkdirat              -> from mkdirat
     b"\x35\x00\x03\x00\x11\x00\x00\x00"  # jge  17 getcwd               -> getcwd and others
     b"\x35\x00\x01\x00\x08\x00\x00\x00"  # jge  8 getxattr              -> from getxattr
-    b"\x35\x00\x91\x92\x05\x00\x00\x00"  # jge  5 setxattr              -> errno(EPERM) else allow
+    b"\x35\x00\x92\x93\x05\x00\x00\x00"  # jge  5 setxattr              -> errno(EPERM) else allow
     # from getxattr:
-    b"\x35\x00\x90\x91\x0e\x00\x00\x00"  # jge  14 removexattr          -> errno(EPERM) else allow
+    b"\x35\x00\x91\x92\x0e\x00\x00\x00"  # jge  14 removexattr          -> errno(EPERM) else allow
     # getcwd and others:
-    b"\x15\x00\x91\x90\x12\x00\x00\x00"  # jeq  18 lookup_dcookie       -> errno(ENOSYS) else allow
+    b"\x15\x00\x92\x91\x12\x00\x00\x00"  # jeq  18 lookup_dcookie       -> errno(ENOSYS) else allow
     # from mkdirat:
-    b"\x35\x00\x8f\x00\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow
+    b"\x35\x00\x90\x00\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow
     b"\x35\x00\x04\x00\x33\x00\x00\x00"  # jge  51 chroot               -> from chroot
     b"\x35\x00\x02\x00\x2b\x00\x00\x00"  # jge  43 statfs               -> from statfs
-    b"\x35\x00\x00\x87\x27\x00\x00\x00"  # jge  39 umount2              else user_notif
-    b"\x15\x00\x8c\x8a\x2a\x00\x00\x00"  # jeq  42 nfsservctl           -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x88\x27\x00\x00\x00"  # jge  39 umount2              else user_notif
+    b"\x15\x00\x8d\x8b\x2a\x00\x00\x00"  # jeq  42 nfsservctl           -> errno(ENOSYS) else errno(EPERM)
     # from statfs:
-    b"\x15\x00\x89\x8a\x2d\x00\x00\x00"  # jeq  45 truncate             -> errno(EPERM) else allow
+    b"\x15\x00\x8a\x8b\x2d\x00\x00\x00"  # jeq  45 truncate             -> errno(EPERM) else allow
     # from chroot:
-    b"\x35\x00\x81\x00\x39\x00\x00\x00"  # jge  57 close                -> close and others
-    b"\x45\x00\x87\x83\xc2\xff\xff\xff"  # jset 0xffffffc2              -> errno(EPERM) else user_notif
+    b"\x35\x00\x82\x00\x39\x00\x00\x00"  # jge  57 close                -> close and others
+    b"\x45\x00\x88\x84\xc2\xff\xff\xff"  # jset 0xffffffc2              -> errno(EPERM) else user_notif
     # mknodat: supervised.yml:18
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x00\x85\x00\x10\x00\x00"  # jset 0x1000                  else errno(EPERM)           ; mode & 0o10000
-    b"\x45\x00\x84\x80\x00\xe0\x00\x00"  # jset 0xe000                  -> errno(EPERM) else user_notif ; mode & 0o160000
-    # ioctl: no_escape.yml:121; supervised.yml:26
+    b"\x45\x00\x00\x86\x00\x10\x00\x00"  # jset 0x1000                  else errno(EPERM)           ; mode & 0o10000
+    b"\x45\x00\x85\x81\x00\xe0\x00\x00"  # jset 0xe000                  -> errno(EPERM) else user_notif ; mode & 0o160000
+    # ioctl: no_escape.yml:123; supervised.yml:26
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x82\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x15\x00\x81\x00\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x83\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x15\x00\x82\x00\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x81\x00\x23\x54\x00\x00"  # jeq  0x5423                  -> errno(EPERM)             ; cmd == TIOCSETD
     b"\x15\x00\x01\x00\x02\x66\x08\x40"  # jeq  0x40086602              -> errno(ENOTTY)            ; cmd == FS_IOC_SETFLAGS
     b"\x15\x00\x00\x80\x20\x58\x1c\x40"  # jeq  0x401c5820              else allow                  ; cmd == FS_IOC_FSSETXATTR
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
@@ -50,7 +51,7 @@ PROGRAM = (
     b"\x35\x00\x05\x00\x61\x00\x00\x00"  # jge  97 unshare              -> from unshare
     b"\x15\x00\x01\x00\x5c\x00\x00\x00"  # jeq  92 personality          -> personality
     b"\x35\x00\x7c\x7b\x5a\x00\x00\x00"  # jge  90 capget               -> allow else errno(EPERM)
-    # personality: no_escape.yml:115
+    # personality: no_escape.yml:116
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x7a\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
     b"\x35\x00\x79\x78\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
@@ -83,30 +84,30 @@ PROGRAM = (
     b"\x15\x00\x00\x20\x10\x00\x00\x00"  # jeq  0x10                    else errno(EAFNOSUPPORT)    ; family == AF_NETLINK
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x62\x0c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPROTONOSUPPORT) ; protocol == NETLINK_ROUTE
-    # socket (1): no_escape.yml:141; supervised.yml:32
+    # socket (1): no_escape.yml:143; supervised.yml:32
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x00\x05\x02\x00\x00\x00"  # jge  2                       else socket (3)             ; protocol >= IPPROTO_IGMP
     b"\x35\x00\x07\x00\x12\x00\x00\x00"  # jge  0x12                    -> socket (5)
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> socket (7)               ; protocol == IPPROTO_TCP
     b"\x15\x00\x08\x07\x11\x00\x00\x00"  # jeq  0x11                    -> socket (6) else errno(EPROTONOSUPPORT) ; protocol == IPPROTO_UDP
-    # socket (2): no_escape.yml:141
+    # socket (2): no_escape.yml:143
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x02\x00\x00\x00"  # jge  2                       -> socket (4)               ; protocol >= IPPROTO_IGMP
-    # socket (3): no_escape.yml:141; supervised.yml:32
+    # socket (3): no_escape.yml:143; supervised.yml:32
     b"\x15\x00\x05\x09\x01\x00\x00\x00"  # jeq  1                       -> socket (6) else socket (7)
-    # socket (4): no_escape.yml:141; supervised.yml:32
+    # socket (4): no_escape.yml:143; supervised.yml:32
     b"\x15\x00\x08\x00\x06\x00\x00\x00"  # jeq  6                       -> socket (7)               ; protocol == IPPROTO_TCP
     b"\x15\x00\x03\x00\x11\x00\x00\x00"  # jeq  0x11                    -> socket (6)               ; protocol == IPPROTO_UDP
-    # socket (5): no_escape.yml:140, 141
+    # socket (5): no_escape.yml:142, 143
     b"\x15\x00\x02\x00\x3a\x00\x00\x00"  # jeq  0x3a                    -> socket (6)
     b"\x15\x00\x01\x00\x06\x01\x00\x00"  # jeq  0x106                   -> socket (6)
     b"\x06\x00\x00\x00\x5d\x00\x05\x00"  # ret  errno(EPROTONOSUPPORT)
-    # socket (6): no_escape.yml:148
+    # socket (6): no_escape.yml:150
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x52\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
     b"\x45\x00\x00\x12\x0e\x00\x00\x00"  # jset 0xe                     else errno(EACCES)
     b"\x45\x00\x50\x11\x0d\x00\x00\x00"  # jset 0xd                     -> errno(EPERM) else errno(EACCES)
-    # socket (7): no_escape.yml:148; supervised.yml:32
+    # socket (7): no_escape.yml:150; supervised.yml:32
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x4e\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
     b"\x45\x00\x00\x0e\x0d\x00\x00\x00"  # jset 0xd                     else errno(EACCES)
@@ -119,7 +120,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x07\x01\x00\x00\x00"  # jset 1                       else errno(EACCES)
     b"\x45\x00\x06\x46\x0a\x00\x00\x00"  # jset 0xa                     -> errno(EACCES) else allow
-    # socketpair: no_escape.yml:133; no_path_sockets.yml:55
+    # socketpair: no_escape.yml:135; no_path_sockets.yml:58
     b"\x45\x00\x00\x45\xf5\xff\xff\xff"  # jset 0xfffffff5              else allow
     b"\x45\x00\x00\x44\xef\xff\xff\xff"  # jset 0xffffffef              else allow
     b"\x06\x00\x00\x00\x61\x00\x05\x00"  # ret  errno(EAFNOSUPPORT)
@@ -158,7 +159,7 @@ PROGRAM = (
     # from execve:
     b"\x15\x00\x01\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> madvise
     b"\x45\x00\x29\x28\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
-    # madvise: no_escape.yml:98
+    # madvise: no_escape.yml:99
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x00\x27\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
     b"\x35\x00\x26\x25\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL

@@ -7,26 +7,27 @@ NR_SECCOMP = 317
 # Answers calls of x86_64.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\xa6\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\xa7\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x4b\x00\x52\x00\x00\x00"  # jge  82 rename               -> from rename
-    b"\x35\x00\x29\x00\x2a\x00\x00\x00"  # jge  42 connect              -> from connect
-    b"\x35\x00\x0c\x00\x29\x00\x00\x00"  # jge  41 socket               -> socket (1)
+    b"\x35\x00\x4c\x00\x52\x00\x00\x00"  # jge  82 rename               -> from rename
+    b"\x35\x00\x2a\x00\x2a\x00\x00\x00"  # jge  42 connect              -> from connect
+    b"\x35\x00\x0d\x00\x29\x00\x00\x00"  # jge  41 socket               -> socket (1)
     b"\x15\x00\x05\x00\x10\x00\x00\x00"  # jeq  16 ioctl                -> ioctl
     b"\x15\x00\x01\x00\x1c\x00\x00\x00"  # jeq  28 madvise              -> madvise
-    b"\x15\x00\x97\x9c\x02\x00\x00\x00"  # jeq  2 open                  -> user_notif else allow
-    # madvise: no_escape.yml:98
+    b"\x15\x00\x98\x9d\x02\x00\x00\x00"  # jeq  2 open                  -> user_notif else allow
+    # madvise: no_escape.yml:99
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x9a\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x99\x98\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # ioctl: no_escape.yml:121; supervised.yml:26
+    b"\x35\x00\x00\x9b\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x9a\x99\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    # ioctl: no_escape.yml:123; supervised.yml:26
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x96\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x15\x00\x95\x00\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x97\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x15\x00\x96\x00\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x95\x00\x23\x54\x00\x00"  # jeq  0x5423                  -> errno(EPERM)             ; cmd == TIOCSETD
     b"\x15\x00\x01\x00\x02\x66\x08\x40"  # jeq  0x40086602              -> errno(ENOTTY)            ; cmd == FS_IOC_SETFLAGS
     b"\x15\x00\x00\x94\x20\x58\x1c\x40"  # jeq  0x401c5820              else allow                  ; cmd == FS_IOC_FSSETXATTR
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # socket (1): no_escape.yml:133, 140, 141, 148; no_path_sockets.yml:54; supervised.yml:32
+    # socket (1): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57; supervised.yml:32
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0a\x00\x02\x00\x00\x00"  # jeq  2                       -> socket (3)               ; family == AF_INET
     b"\x15\x00\x04\x00\x0a\x00\x00\x00"  # jeq  0xa                     -> socket (2)               ; family == AF_INET6
@@ -34,30 +35,30 @@ PROGRAM = (
     b"\x15\x00\x00\x37\x10\x00\x00\x00"  # jeq  0x10                    else errno(EAFNOSUPPORT)    ; family == AF_NETLINK
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x8c\x0c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPROTONOSUPPORT) ; protocol == NETLINK_ROUTE
-    # socket (2): no_escape.yml:141; supervised.yml:32
+    # socket (2): no_escape.yml:143; supervised.yml:32
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x00\x05\x02\x00\x00\x00"  # jge  2                       else socket (4)             ; protocol >= IPPROTO_IGMP
     b"\x35\x00\x07\x00\x12\x00\x00\x00"  # jge  0x12                    -> socket (6)
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> socket (8)               ; protocol == IPPROTO_TCP
     b"\x15\x00\x08\x07\x11\x00\x00\x00"  # jeq  0x11                    -> socket (7) else errno(EPROTONOSUPPORT) ; protocol == IPPROTO_UDP
-    # socket (3): no_escape.yml:141
+    # socket (3): no_escape.yml:143
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x02\x00\x00\x00"  # jge  2                       -> socket (5)               ; protocol >= IPPROTO_IGMP
-    # socket (4): no_escape.yml:141; supervised.yml:32
+    # socket (4): no_escape.yml:143; supervised.yml:32
     b"\x15\x00\x05\x09\x01\x00\x00\x00"  # jeq  1                       -> socket (7) else socket (8)
-    # socket (5): no_escape.yml:141; supervised.yml:32
+    # socket (5): no_escape.yml:143; supervised.yml:32
     b"\x15\x00\x08\x00\x06\x00\x00\x00"  # jeq  6                       -> socket (8)               ; protocol == IPPROTO_TCP
     b"\x15\x00\x03\x00\x11\x00\x00\x00"  # jeq  0x11                    -> socket (7)               ; protocol == IPPROTO_UDP
-    # socket (6): no_escape.yml:140, 141
+    # socket (6): no_escape.yml:142, 143
     b"\x15\x00\x02\x00\x3a\x00\x00\x00"  # jeq  0x3a                    -> socket (7)
     b"\x15\x00\x01\x00\x06\x01\x00\x00"  # jeq  0x106                   -> socket (7)
     b"\x06\x00\x00\x00\x5d\x00\x05\x00"  # ret  errno(EPROTONOSUPPORT)
-    # socket (7): no_escape.yml:148
+    # socket (7): no_escape.yml:150
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x7c\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
     b"\x45\x00\x00\x22\x0e\x00\x00\x00"  # jset 0xe                     else errno(EACCES)
     b"\x45\x00\x7a\x21\x0d\x00\x00\x00"  # jset 0xd                     -> errno(EPERM) else errno(EACCES)
-    # socket (8): no_escape.yml:148; supervised.yml:32
+    # socket (8): no_escape.yml:150; supervised.yml:32
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x78\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
     b"\x45\x00\x00\x1e\x0d\x00\x00\x00"  # jset 0xd                     else errno(EACCES)
@@ -78,7 +79,7 @@ PROGRAM = (
     b"\x15\x00\x04\x00\x36\x00\x00\x00"  # jeq  54 setsockopt           -> setsockopt (1)
     b"\x15\x00\x01\x00\x38\x00\x00\x00"  # jeq  56 clone                -> clone
     b"\x15\x00\x6a\x6b\x4c\x00\x00\x00"  # jeq  76 truncate             -> errno(EPERM) else allow
-    # clone: no_escape.yml:75
+    # clone: no_escape.yml:76
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x68\x69\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     # setsockopt (1): supervised.yml:46
@@ -93,7 +94,7 @@ PROGRAM = (
     b"\x35\x00\x60\x61\x05\x00\x00\x00"  # jge  5                       -> errno(EPERM) else allow  ; optname >= IPV6_2292RTHDR
     # setsockopt (3): supervised.yml:46
     b"\x15\x00\x5f\x60\x39\x00\x00\x00"  # jeq  0x39                    -> errno(EPERM) else allow  ; optname == IPV6_RTHDR
-    # socketpair (1): no_escape.yml:133; no_listen.yml:34; no_path_sockets.yml:54, 55; supervised.yml:32, 53
+    # socketpair (1): no_escape.yml:135; no_listen.yml:37; no_path_sockets.yml:57, 58; supervised.yml:32, 53
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x07\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x45\x00\x04\x00\xfe\xff\xff\xff"  # jset 0xfffffffe              -> socketpair (2)
@@ -101,7 +102,7 @@ PROGRAM = (
     b"\x45\x00\x00\x01\x01\x00\x00\x00"  # jset 1                       else errno(EACCES)
     b"\x45\x00\x00\x5a\x0a\x00\x00\x00"  # jset 0xa                     else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # socketpair (2): no_escape.yml:133; no_path_sockets.yml:55
+    # socketpair (2): no_escape.yml:135; no_path_sockets.yml:58
     b"\x45\x00\x00\x58\xf5\xff\xff\xff"  # jset 0xfffffff5              else allow
     b"\x45\x00\x00\x57\xef\xff\xff\xff"  # jset 0xffffffef              else allow
     b"\x06\x00\x00\x00\x61\x00\x05\x00"  # ret  errno(EAFNOSUPPORT)
@@ -124,7 +125,7 @@ PROGRAM = (
     # from uselib:
     b"\x15\x00\x01\x00\x87\x00\x00\x00"  # jeq  135 personality         -> personality
     b"\x15\x00\x4b\x47\x86\x00\x00\x00"  # jeq  134 uselib              -> errno(ENOSYS) else allow
-    # personality: no_escape.yml:115
+    # personality: no_escape.yml:116
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x45\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
     b"\x35\x00\x44\x43\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
@@ -170,10 +171,10 @@ PROGRAM = (
     b"\x15\x00\x24\x00\x18\x01\x00\x00"  # jeq  280 utimensat           -> errno(EPERM)
     b"\x15\x00\x23\x00\x20\x01\x00\x00"  # jeq  288 accept4             -> errno(EPERM)
     b"\x15\x00\x22\x23\x2a\x01\x00\x00"  # jeq  298 perf_event_open     -> errno(EPERM) else allow
-    # migrate_pages, move_pages: no_escape.yml:64, 65
+    # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x21\x20\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # unshare: no_escape.yml:79
+    # unshare: no_escape.yml:80
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x1e\x00\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
