@@ -45,7 +45,9 @@ def _address(name: str) -> bytes:
 
 
 def _names(scene: Scene) -> "dict[str, str]":
-    return {"path": scene.folder + "/socket", "abstract": f"\0layers{os.getpid()}"}
+    """Return names for sockets, of which a path has to be short."""
+    os.chdir(scene.folder)
+    return {"path": "socket", "abstract": f"\0layers{os.getpid()}"}
 
 
 def _server(scene: Scene, kind: int, where: str) -> "tuple[socket.socket, str]":
