@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from seccompgen.compile.diagram import CompareOp
+from seccompgen.compile.patterns import Patterns
 from seccompgen.compile.search import Search, search
+from seccompgen.compile.shapes import ItemShape, Shapes, between, members, only
 from seccompgen.compile.tree import (
     BUDGETS,
     IMPOSSIBLE,
@@ -90,3 +93,31 @@ def test_it_is_the_best_for_every_budget(weights: list[int], deep: bool) -> None
             assert longest <= budget or budget == UNBOUNDED
     # Trees of some lines are deeper than the tables that are tried first.
     assert int(found.costs[20] > found.costs[UNBOUNDED]) == deep
+
+
+def test_ranges_are_tried_for_small_trees_where_a_part_has_one() -> None:
+    """A range that contains one without a small tree is not tried."""
+    rng = random.Random(5)
+    for holes in (0, 4):
+        firsts = sorted(rng.sample(range(64), ITEMS))
+        items = [Item(first, first, rng.randrange(2), 1) for first in firsts]
+        shapes = Shapes([ItemShape(item.first, item.last, item.label) for item in items])
+        taken = rng.sample(range(ITEMS), holes)
+        patterns = Patterns(items, taken, PRICE, 3)
+        small = 0
+        for first in range(ITEMS):
+            for stop in range(first + 2, min(first + 12, ITEMS) + 1):
+                for t in range(holes + 1):
+                    left = between(first, stop)
+                    for hole in taken[:t]:
+                        left &= ~only(hole)
+                    labels = [items[place].label for place in members(left)]
+                    changes = sum(a != b for a, b in pairwise(labels))
+                    ends_alike = items[first].label == items[stop - 1].label
+                    if len(set(labels)) < 2 or not (holes or ends_alike):
+                        continue
+                    found = patterns.at(stop - first, first, t)
+                    wanted = shapes.short(left, min(3, (changes + 1) // 2))[1]
+                    small += bool(wanted)
+                    assert all(tree in (found.trees if found else ()) for tree in wanted)
+        assert small > 20

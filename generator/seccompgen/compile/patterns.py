@@ -7,6 +7,7 @@ equality tests, the heaviest number first, and a few bit tests.
 from __future__ import annotations
 
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from seccompgen.compile.tree import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -93,45 +94,10 @@ class Patterns:
         self, items: Sequence[Item], holes: Sequence[int], price: int, deepest: int
     ) -> None:
         self._pricing = _Pricing(price)
-        self._patterns: list[Pattern] = []
-        cells: dict[int, list[tuple[int, int, int]]] = {}
-        shapes = shapes_of(
-            tuple(ItemShape(item.first, item.last, item.label) for item in items), deepest
-        )
-        known: dict[ItemSet, Pattern | None] = {}
-        order = {hole: t for t, hole in enumerate(holes)}
-        for first in range(len(items)):
-            if items[first].mask:
-                continue
-            for stop in range(first + 2, min(first + _LONGEST, len(items)) + 1):
-                if items[stop - 1].mask:
-                    break
-                if not holes and items[first].label != items[stop - 1].label:
-                    continue  # a cut next to one end does as well
-                inside = sorted((order[i], i) for i in range(first, stop) if i in order)
-                left = between(first, stop)
-                low = 0
-                for t, i in [*inside, (len(holes), None)]:
-                    if left not in known:
-                        own = [items[place] for place in members(left)]
-                        known[left] = self._pattern(list(shapes.of(left, own)), own)
-                    pattern = known[left]
-                    if pattern:
-                        cells.setdefault(stop - first, []).extend(
-                            [(first, taken, pattern.number) for taken in range(low, t + 1)]
-                        )
-                    if i is not None:
-                        left &= ~only(i)
-                        low = t + 1
+        collected = _Collector(items, holes, self._pricing, deepest)
+        self.cells = collected.cells()
+        self._patterns = collected.patterns
         self._starts = [pattern.start for pattern in self._patterns]
-        self.cells = {length: Cells(*np.array(some).T) for length, some in cells.items()}
-
-    def _pattern(self, trees: list[Tree], items: Sequence[Item]) -> Pattern | None:
-        if not trees:
-            return None
-        start = self._pricing.add(trees, items)
-        self._patterns.append(Pattern(len(self._patterns), start, trees))
-        return self._patterns[-1]
 
     def costs(self, ends: Costs) -> Costs:
         """Return the cost of each tree by its index; ``ends`` are the costs behind each label."""
@@ -149,6 +115,84 @@ class Patterns:
             return None
         here = cells.patterns[(cells.firsts == first) & (cells.taken == taken)]
         return self._patterns[here[0]] if len(here) else None
+
+
+class _Collector:
+    """The patterns of a line while they are collected.
+
+    If no small tree finishes a range, none finishes a longer one, since such a tree would do for
+    each part of the range. So ranges of more items come later, and ``hopeless`` has for each end
+    the greatest number of holes taken with which a range up to there has no small tree: it has none
+    with fewer taken either. (A mask in `shapes` that leaves a number behind without need is
+    the exception; no program of the corpus depends on it.)
+    """
+
+    def __init__(
+        self, items: Sequence[Item], holes: Sequence[int], pricing: _Pricing, deepest: int
+    ) -> None:
+        self.patterns: list[Pattern] = []
+        self._items, self._holes = items, holes
+        self._pricing = pricing
+        self._deepest = deepest
+        shapes = [ItemShape(item.first, item.last, item.label) for item in items]
+        self._shapes = shapes_of(tuple(shapes))
+        self._known: dict[ItemSet, Pattern | None] = {}
+        self._order = {hole: t for t, hole in enumerate(holes)}
+        self._hopeless = [-1] * (len(items) + 1)
+
+    def cells(self) -> dict[int, Cells]:
+        """Find all patterns; return the states that they may finish, by length."""
+        found: dict[int, list[tuple[int, int, int]]] = {}
+        for first in reversed(range(len(self._items))):
+            for stop in range(first + 2, min(first + _LONGEST, len(self._items)) + 1):
+                if self._items[stop - 1].mask:
+                    break
+                self._hopeless[stop] = max(self._hopeless[stop - 1 : stop + 1])
+                if self._holes or self._items[first].label == self._items[stop - 1].label:
+                    # else a cut next to one end does as well
+                    found.setdefault(stop - first, []).extend(self._finished(first, stop))
+        return {length: Cells(*np.array(some).T) for length, some in found.items() if some}
+
+    def _finished(self, first: int, stop: int) -> Iterator[tuple[int, int, int]]:
+        """Yield the states of the range that have a pattern, the most holes taken first."""
+        inside = sorted(self._order[i] for i in range(first, stop) if i in self._order)
+        left = between(first, stop)
+        for t in inside:
+            left ^= only(self._holes[t])
+        most = len(self._holes)
+        for t in [*reversed(inside), -1]:
+            if left not in self._known:
+                self._known[left] = self._pattern(left, stop, most)
+            if pattern := self._known[left]:
+                yield from ((first, taken, pattern.number) for taken in range(t + 1, most + 1))
+            if t >= 0:
+                left |= only(self._holes[t])
+                most = t
+
+    def _pattern(self, left: ItemSet, stop: int, taken: int) -> Pattern | None:
+        items = [self._items[place] for place in members(left)]
+        trees = self._trees(left, items, stop, taken)
+        if not trees:
+            return None
+        start = self._pricing.add(trees, items)
+        self.patterns.append(Pattern(len(self.patterns), start, trees))
+        return self.patterns[-1]
+
+    def _trees(self, left: ItemSet, items: Sequence[Item], stop: int, taken: int) -> list[Tree]:
+        """Return trees for ``items``, which are ``left`` of a range that ends before ``stop``."""
+        if len({item.label for item in items}) < 2:
+            return []
+        chains = list(self._shapes.chains(left, items))
+        # Cuts and holes need at least one test for every two changes of the label.
+        changes = sum(a.label != b.label for a, b in pairwise(items))
+        if changes < 2 * self._deepest - 1:
+            return chains + self._shapes.short(left, (changes + 1) // 2)[1]
+        if taken <= self._hopeless[stop]:
+            return chains
+        short = self._shapes.short(left, self._deepest)[1]
+        if not short:
+            self._hopeless[stop] = taken
+        return chains + short
 
 
 class _Part(NamedTuple):

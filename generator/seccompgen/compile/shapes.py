@@ -13,7 +13,6 @@ all numbers of other labels share. Masks between these are not tried.
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.compile.diagram import CompareOp
@@ -21,7 +20,7 @@ from seccompgen.compile.tree import TreeEnd, TreeTest, some_without
 from seccompgen.core.model import U32
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from seccompgen.compile.tree import Item, Tree
 
@@ -48,11 +47,6 @@ def lowest(places: ItemSet) -> int:
     return (places & -places).bit_length() - 1
 
 
-def highest(places: ItemSet) -> int:
-    """Return the last place of a set."""
-    return places.bit_length() - 1
-
-
 def within(some: ItemSet, places: ItemSet) -> bool:
     """Return True if ``places`` contains all of ``some``."""
     return not some & ~places
@@ -77,22 +71,37 @@ class ItemShape(NamedTuple):
     label: int
 
 
+class _Group(NamedTuple):
+    """Items of one label, and the bits of their numbers.
+
+    Some number has each bit of ``some``, numbers of several items have each of ``several``; all
+    numbers have those of ``shared``.
+    """
+
+    label: int
+    items: ItemSet
+    places: tuple[int, ...]
+    some: int
+    several: int
+    shared: int
+
+
+_FirstTest: TypeAlias = "tuple[ItemSet, CompareOp, int, int, bool]"
+"""The rest, relation and number, the label at the end, and True if the end is where it is true."""
+
+
 class Shapes:
     """The small trees for sets of items; budgets are left open."""
 
-    def __init__(self, items: Sequence[ItemShape], deepest: int) -> None:
+    def __init__(self, items: Sequence[ItemShape]) -> None:
         self._items = items
-        self._deepest = deepest
         self._short: dict[tuple[ItemSet, int], tuple[int, list[Tree]]] = {}
         self._labels: dict[int, ItemSet] = {}
         self._singles: ItemSet = 0
-        self._unused_by: dict[ItemSet, int] = {}
+        self._groups: dict[ItemSet, _Group] = {}
         # The bits that some number of an item has, and those that all have.
         self._some: list[int] = []
         self._all: list[int] = []
-        # For each bit the items of which some number has it; for items the bits that all share.
-        self._some_have: dict[int, ItemSet] = {}
-        self._shared_by: dict[ItemSet, int] = {}
         for i, item in enumerate(items):
             self._labels[item.label] = self._labels.get(item.label, 0) | only(i)
             if item.first == item.last:
@@ -100,133 +109,162 @@ class Shapes:
             varying = (1 << (item.first ^ item.last).bit_length()) - 1
             self._some.append(item.first | varying)
             self._all.append(item.first & ~varying)
-            for bit in _bits(self._some[i]):
-                self._some_have[bit] = self._some_have.get(bit, 0) | only(i)
 
-    def of(self, left: ItemSet, items: Sequence[Item]) -> Iterator[Tree]:
-        """Yield trees that separate the labels of the items ``left``; none for one label.
+    def chains(self, left: ItemSet, items: Sequence[Item]) -> Iterator[Tree]:
+        """Yield chains that separate the labels of the items ``left``.
 
         ``items`` are the same items with their weights.
         """
-        labels = [label for label, places in self._labels.items() if places & left]
-        if len(labels) < 2:
-            return
-        for label in labels:
-            others = left & ~self._labels[label]
-            if within(others, self._singles) and others.bit_count() <= _MOST_TAKEN:
+        for label, places in self._labels.items():
+            others = left & ~places
+            if (
+                others != left
+                and within(others, self._singles)
+                and others.bit_count() <= _MOST_TAKEN
+            ):
                 yield _chain(label, items)
-        # Cuts and holes need at least one test for every two changes of the label.
-        changes = sum(a.label != b.label for a, b in pairwise(items))
-        yield from self.short(left, min(self._deepest, (changes + 1) // 2))[1]
 
     def short(self, left: ItemSet, most: int) -> tuple[int, list[Tree]]:
         """Return the least number of tests that suffice, and some trees with so many.
 
         There are no trees if that is more than ``most``.
         """
+        return self._trees(left, most, self._labels)
+
+    def _trees(
+        self, left: ItemSet, most: int, labels: Mapping[int, ItemSet]
+    ) -> tuple[int, list[Tree]]:
+        """Return the trees of `short`; ``labels`` have all items ``left``, and may have others."""
         found = self._short.get((left, most))
         if found is None:
-            found = self._short[left, most] = self._shortest(left, most)
+            inside = {label: some for label, places in labels.items() if (some := places & left)}
+            found = self._short[left, most] = self._shortest(most, inside)
         return found
 
-    def _shortest(self, left: ItemSet, most: int) -> tuple[int, list[Tree]]:
-        labels = [label for label, places in self._labels.items() if places & left]
-        if len(labels) == 1:
-            return 0, [TreeEnd(labels[0], 0)]
+    def _shortest(self, most: int, labels: Mapping[int, ItemSet]) -> tuple[int, list[Tree]]:
         least = most + 1
+        if len(labels) > least:
+            return least, []
+        if len(labels) == 1:
+            return 0, [TreeEnd(label, 0) for label in labels]
+        groups = [self._group(label, items) for label, items in labels.items()]
+        if len(groups) == 2 and (cut := self._cut(*groups)):
+            return 1, [cut]
         trees: list[Tree] = []
-        if len(labels) <= least:
-            for count, tree in self._steps(left, labels, most):
-                if count < least:
-                    least, trees = count, []
-                if count == least:
-                    trees.append(tree)
-                    if least == len(labels) - 1 and len(trees) == _MOST_KEPT:
-                        break  # no tree has fewer
+        if most == 1:
+            return self._one_test(*groups)
+        for rest, relation, k, label, true in self._first_tests(groups, most):
+            count, rests = self._trees(rest, most - 1, labels)
+            if rests and count < least:
+                if count + 1 < least:
+                    least, trees = count + 1, []
+                end = TreeEnd(label, 0)
+                for tree in rests:
+                    ends = (end, tree) if true else (tree, end)
+                    trees.append(TreeTest(relation, k, *ends))
+                if least == len(labels) - 1 and len(trees) >= _MOST_KEPT:
+                    break  # no tree has fewer
         return least, trees[:_MOST_KEPT]
 
-    def _steps(self, left: ItemSet, labels: Sequence[int], most: int) -> Iterator[tuple[int, Tree]]:
-        items = self._items
-        if len(labels) == 2:
-            a, b = (self._labels[label] & left for label in labels)
-            for below, above in ((a, b), (b, a)):
-                if highest(below) < lowest(above):
-                    under, over = items[highest(below)], items[lowest(above)]
-                    ends = TreeEnd(over.label, 0), TreeEnd(under.label, 0)
-                    yield 1, TreeTest(CompareOp.GE, over.first, *ends)
-                    return
-        for label in labels:
-            same = left & self._labels[label]
-            # With no test to spare, each test must take all of its label.
-            due = same if len(labels) > most else 0
-            yield from self._one_label_with_bits(label, same, left & ~same, most, due)
-            if most > 1:  # else it is the other label's turn to have the bits
-                yield from self._one_label_without(label, same, left & ~same, most, due)
-            for place in members(same & self._singles):
-                rest = left & ~only(place)
-                if not rest & due:
-                    for count, tree in self._rest(rest, most):
-                        yield (
-                            count,
-                            TreeTest(CompareOp.EQ, items[place].first, TreeEnd(label, 0), tree),
-                        )
+    def _group(self, label: int, items: ItemSet) -> _Group:
+        found = self._groups.get(items)
+        if found is None:
+            places = members(items)
+            some, several, shared = 0, 0, U32
+            for place in places:
+                several |= some & self._some[place]
+                some |= self._some[place]
+                shared &= self._all[place]
+            found = self._groups[items] = _Group(label, items, places, some, several, shared)
+        return found
+
+    def _one_test(self, one: _Group, other: _Group) -> tuple[int, list[Tree]]:
+        """Return the trees of one test of bits, or of equality, if there are any."""
+        trees: list[Tree] = []
+        for a, b in ((one, other), (other, one)):
+            ends = TreeEnd(a.label, 0), TreeEnd(b.label, 0)
+            if a.some & ~b.some and self._all_hit(a, U32 & ~b.some):
+                trees.append(TreeTest(CompareOp.ANY_BITS, U32 & ~b.some, *ends))
+            if a.items == a.items & self._singles & -a.items:
+                trees.append(TreeTest(CompareOp.EQ, self._items[a.places[0]].first, *ends))
+        return (1 if trees else 2), trees
+
+    def _cut(self, one: _Group, other: _Group) -> Tree | None:
+        """Return the cut between two groups, or None if neither is below the other."""
+        for below, above in ((one, other), (other, one)):
+            if below.places[-1] < above.places[0]:
+                ends = TreeEnd(above.label, 0), TreeEnd(below.label, 0)
+                return TreeTest(CompareOp.GE, self._items[above.places[0]].first, *ends)
+        return None
+
+    def _first_tests(self, groups: Sequence[_Group], most: int) -> Iterator[_FirstTest]:
+        """Yield the tests with which a tree of at most ``most`` may begin."""
+        # With no test to spare, each test must take all of its label.
+        tight = len(groups) > most
+        for group in groups:
+            rest, used, shared = 0, 0, U32 & ~group.shared  # or none of the label is without
+            for other in groups:
+                if other is not group:
+                    rest |= other.items
+                    used |= other.some
+                    shared &= other.shared
+            if group.some & ~used:
+                yield from self._one_label_with_bits(group, U32 & ~used, rest, tight=tight)
+            others = [other for other in groups if other is not group]
+            yield from self._one_label_without(group, others, shared, rest, tight=tight)
+            if tight and len(group.places) > 1:
+                continue
+            for place in group.places:
+                if self._singles & only(place):
+                    k, left = self._items[place].first, rest | group.items ^ only(place)
+                    yield left, CompareOp.EQ, k, group.label, True
 
     def _one_label_with_bits(
-        self, label: int, same: ItemSet, others: ItemSet, most: int, due: ItemSet
-    ) -> Iterator[tuple[int, Tree]]:
-        """Yield trees that end at ``label`` for any bit that none of the others has."""
-        mask = self._unused(others)
-        if not mask & ~self._unused(same):
-            return  # none of the label has such a bit
-        rest = others
-        for place in members(same):
+        self, group: _Group, mask: int, rest: ItemSet, *, tight: bool
+    ) -> Iterator[_FirstTest]:
+        """Yield the test that ends at the label for any bit that none of the others has."""
+        left = 0
+        for place in group.places:
             if not self._hit(place, mask):
-                rest |= only(place)
-        if rest != same | others and not rest & due:
-            for count, tree in self._rest(rest, most):
-                yield count, TreeTest(CompareOp.ANY_BITS, mask, TreeEnd(label, 0), tree)
+                if tight:
+                    return
+                left |= only(place)
+        if left != group.items:
+            yield rest | left, CompareOp.ANY_BITS, mask, group.label, True
 
     def _one_label_without(
-        self, label: int, same: ItemSet, others: ItemSet, most: int, due: ItemSet
-    ) -> Iterator[tuple[int, Tree]]:
-        """Yield trees that end at ``label`` for numbers without a bit that all others have.
+        self, group: _Group, others: Sequence[_Group], shared: int, rest: ItemSet, *, tight: bool
+    ) -> Iterator[_FirstTest]:
+        """Yield tests that end at the label for numbers without a bit that all others have.
 
         Or without any of several bits, if each of the others has one. More bits work better, so
         these are all bits that no number of the label has, or that only one item of it has.
         """
-        shared = self._shared(others)
-        masks = {bit: others | same & self._some_have[bit] for bit in _bits(shared)}
-        masks[self._unused(same)] = others
-        own = members(same)
-        for place in reversed(own if len(own) > 1 else ()):
-            masks[self._unused(same ^ (1 << place))] = others | 1 << place
-        rivals = members(others)
-        for mask, rest in masks.items():
-            if rest & due or rest == same | others:
+        unused = U32 & ~group.some
+        alone = len(group.places) == 1
+        widest = unused if alone or tight else U32 & ~group.several
+        wide = all(self._all_hit(other, widest) for other in others)
+        if not wide and not shared:
+            return
+        masks: dict[int, ItemSet] = {}
+        for bit in _bits(shared):
+            masks[bit] = sum(only(n) for n in group.places if self._some[n] & bit)
+        masks[unused] = 0
+        for place in () if alone else reversed(group.places):
+            masks[unused | self._some[place] & ~group.several] = only(place)
+        for mask, left in masks.items():
+            if (tight and left) or left == group.items:
                 continue
-            if mask & shared or all(self._hit(place, mask) for place in rivals):
-                for count, tree in self._rest(rest, most):
-                    yield count, TreeTest(CompareOp.ANY_BITS, mask, tree, TreeEnd(label, 0))
+            if mask & shared or (wide and all(self._all_hit(other, mask) for other in others)):
+                yield rest | left, CompareOp.ANY_BITS, mask, group.label, False
 
-    def _shared(self, places: ItemSet) -> int:
-        """Return the bits that all numbers of the items have."""
-        found = self._shared_by.get(places)
-        if found is None:
-            found = U32
-            for place in members(places):
-                found &= self._all[place]
-            self._shared_by[places] = found
-        return found
-
-    def _unused(self, places: ItemSet) -> int:
-        """Return the bits that no number of the items has."""
-        found = self._unused_by.get(places)
-        if found is None:
-            used = 0
-            for place in members(places):
-                used |= self._some[place]
-            found = self._unused_by[places] = U32 & ~used
-        return found
+    def _all_hit(self, group: _Group, mask: int) -> bool:
+        """Return True if all numbers of the group have a bit of ``mask``."""
+        if group.shared & mask:
+            return True
+        if not group.some & mask:
+            return False
+        return all(self._hit(place, mask) for place in group.places)
 
     def _hit(self, place: int, mask: int) -> bool:
         """Return True if all numbers of the item have a bit of ``mask``."""
@@ -236,12 +274,6 @@ class Shapes:
             return False
         item = self._items[place]
         return not some_without(item.first, item.last, mask)
-
-    def _rest(self, rest: ItemSet, most: int) -> Iterator[tuple[int, Tree]]:
-        """Yield the trees of ``short`` after one of ``most`` tests, which is added to the count."""
-        count, trees = self.short(rest, most - 1)
-        for tree in trees:
-            yield count + 1, tree
 
 
 def _bits(mask: int) -> list[int]:
@@ -253,9 +285,9 @@ def _bits(mask: int) -> list[int]:
 
 
 @lru_cache(maxsize=64)
-def shapes_of(items: tuple[ItemShape, ...], deepest: int) -> Shapes:
+def shapes_of(items: tuple[ItemShape, ...]) -> Shapes:
     """Return the cached shapes for a line, which is searched with many weights, ends and ABIs."""
-    return Shapes(items, deepest)
+    return Shapes(items)
 
 
 def _chain(label: int, items: Sequence[Item]) -> Tree:
