@@ -43,7 +43,7 @@ class Entrance(NamedTuple):
     foreign: bool
 
 
-class Origin(NamedTuple):
+class ControlOrigin(NamedTuple):
     """An origin of control in the image with index ``image``; ``name`` is that of an import."""
 
     image: int
@@ -51,7 +51,7 @@ class Origin(NamedTuple):
     name: str = ""
 
 
-Cause: TypeAlias = ImageAddress | Origin
+Cause: TypeAlias = ImageAddress | ControlOrigin
 """The start of a function, or an origin: what leads to a function or an import."""
 
 
@@ -178,8 +178,8 @@ class _Explorer:
     def graph(self) -> CodeGraph:
         for i, (image, known) in enumerate(zip(self.images, self.known, strict=True)):
             analysis = known.analysis
-            data, roots = Origin(i, Lead.DATA), frozenset(image.roots)
-            started = Origin(i, Lead.STARTED)
+            data, roots = ControlOrigin(i, Lead.DATA), frozenset(image.roots)
+            started = ControlOrigin(i, Lead.STARTED)
             for address in analysis.taken:
                 self._take(started if address in roots else data, ImageAddress(i, address))
             for address in analysis.reached:
@@ -190,11 +190,11 @@ class _Explorer:
                 self.unclear[ImageAddress(i, address)] = why, detail
             if image.is_go:
                 for facts in analysis.functions:
-                    self._reach(Origin(i, Lead.GO_WHOLE), ImageAddress(i, facts.start))
+                    self._reach(ControlOrigin(i, Lead.GO_WHOLE), ImageAddress(i, facts.start))
             if i in self.loaded:
                 for found in image.exports.values():
                     for address in found:
-                        self._take(Origin(i, Lead.LIBRARY), ImageAddress(i, address))
+                        self._take(ControlOrigin(i, Lead.LIBRARY), ImageAddress(i, address))
         self._find_for_interpreter()
         while self.waiting:
             self._follow(self.waiting.pop())
@@ -236,7 +236,7 @@ class _Explorer:
         """
         if self.images[0].interpreter:
             texts = self.images[1].pointed_texts | self.known[1].texts
-            self._find(Origin(1, Lead.INTERPRETER), texts)
+            self._find(ControlOrigin(1, Lead.INTERPRETER), texts)
 
     def _find(self, cause: Cause, texts: frozenset[str]) -> None:
         """Take each export whose name is among ``texts``."""
@@ -246,7 +246,7 @@ class _Explorer:
 
     def _take_import(self, cause: Cause, number: int, name: str) -> None:
         for place in self._import(cause, number, name):
-            self._take(Origin(number, Lead.IMPORT, name), place)
+            self._take(ControlOrigin(number, Lead.IMPORT, name), place)
 
     def _import(self, cause: Cause, number: int, name: str) -> Sequence[ImageAddress]:
         """Note that image ``number`` imports ``name``, and return its functions.
@@ -256,7 +256,7 @@ class _Explorer:
         """
         if self._is_out(number, name):
             return ()
-        origin = Origin(number, Lead.IMPORT, name)
+        origin = ControlOrigin(number, Lead.IMPORT, name)
         self.leads[cause][origin] = None
         if name in _BY_NAME:
             self._look_up(origin, number)
@@ -269,7 +269,7 @@ class _Explorer:
         return number == 0 and name in self.without
 
     def _look_up(self, cause: Cause, number: int) -> None:
-        asking = Origin(number, Lead.LOOKUP)
+        asking = ControlOrigin(number, Lead.LOOKUP)
         is_new = asking not in self.leads
         self.leads[cause][asking] = None
         if not is_new:

@@ -80,7 +80,7 @@ def image_programs(image: ContainerImage, asked: Iterable[str]) -> ImagePrograms
 
     Raises InputError if there are none, or if the entry point or one of ``asked`` is missing.
     """
-    found = _Search(image).programs(asked)
+    found = _ProgramSearch(image).programs(asked)
     system = System(image.root, is_image=True)
     modules: dict[Path, tuple[Path, ...]] = {}
     incomplete: dict[tuple[Path, str], None] = {}
@@ -106,7 +106,7 @@ def _is_for(program: bytes, module: bytes) -> bool:
     return module[:4] == program[:4] and all(module[one] == program[one] for one in _MACHINE)
 
 
-class _Search:
+class _ProgramSearch:
     def __init__(self, image: ContainerImage) -> None:
         self._image = image
         self._found: dict[Path, StartedProgram] = {}

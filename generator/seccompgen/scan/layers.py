@@ -42,7 +42,7 @@ _LONG_TYPES = (
 )
 
 
-class Budget:
+class UnpackBudget:
     """The bytes and members that an image may still unpack to."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Budget:
 class _Counted(io.RawIOBase):
     """A file from which no more is read than a budget allows."""
 
-    def __init__(self, file: BinaryIO, budget: Budget) -> None:
+    def __init__(self, file: BinaryIO, budget: UnpackBudget) -> None:
         self._file = file
         self._budget = budget
 
@@ -80,7 +80,7 @@ class _Member(tarfile.TarInfo):
         return super()._proc_member(archive)  # type: ignore[misc]  # tarfile's entry for subclasses
 
 
-def unpack(archive: Path, root: Path, budget: Budget, *, whole: bool) -> None:
+def unpack(archive: Path, root: Path, budget: UnpackBudget, *, whole: bool) -> None:
     """Unpack ``archive``, plain or by gzip, over what ``root`` has, as a layer of an image.
 
     Unless ``whole``, the content of large files that are no programs or scripts is left out.
@@ -92,16 +92,16 @@ def unpack(archive: Path, root: Path, budget: Budget, *, whole: bool) -> None:
         if start == _ZSTD:
             raise ValueError("it is compressed by zstd, which is not read: use gzip, or none")
         plain = gzip.GzipFile(fileobj=file) if start[:2] == _GZIP else file
-        _unpack(cast("BinaryIO", plain), _Target(root, budget, whole=whole))
+        _unpack(cast("BinaryIO", plain), _Destination(root, budget, whole=whole))
 
 
-def unpack_package(file: BinaryIO, name: str, root: Path, budget: Budget) -> frozenset[Path]:
+def unpack_package(file: BinaryIO, name: str, root: Path, budget: UnpackBudget) -> frozenset[Path]:
     """Unpack the plain archive of a package over what ``root`` has, as dpkg does; return its files.
 
     Links to directories stay where the package has a directory. Raises InputError as `unpack`.
     """
     with _broken_is_refused(name):
-        return _unpack(file, _Target(root, budget, whole=False, keeps_links=True))
+        return _unpack(file, _Destination(root, budget, whole=False, keeps_links=True))
 
 
 @contextlib.contextmanager
@@ -116,23 +116,23 @@ def _broken_is_refused(name: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
+class _Destination:
     """Where an archive is unpacked to; with ``keeps_links``, links to directories stay."""
 
     root: Path
-    budget: Budget
+    budget: UnpackBudget
     whole: bool
     keeps_links: bool = False
 
 
-def _unpack(file: BinaryIO, target: _Target) -> frozenset[Path]:
+def _unpack(file: BinaryIO, target: _Destination) -> frozenset[Path]:
     counted = cast("BinaryIO", _Counted(file, target.budget))
     with tarfile.open(fileobj=counted, mode="r|", tarinfo=_Member) as members:
         return _Layer(members, target).unpack()
 
 
 class _Layer:
-    def __init__(self, members: tarfile.TarFile, target: _Target) -> None:
+    def __init__(self, members: tarfile.TarFile, target: _Destination) -> None:
         self._members = members
         self._target = target
         self._root = target.root

@@ -19,7 +19,7 @@ from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Positio
 from seccompgen.io.reading import read_start
 from seccompgen.scan.binary import read_binary
 from seccompgen.scan.inside import file_inside
-from seccompgen.scan.layers import Budget, unpack_package
+from seccompgen.scan.layers import UnpackBudget, unpack_package
 from seccompgen.scan.scanner import scan
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def scan_packages(
 
 def _unpacked(packages: Sequence[DebianPackage], root: Path) -> Iterator[PackagedProgram]:
     """Unpack ``packages`` below ``root``, and return their programs."""
-    budget = Budget()
+    budget = UnpackBudget()
     owners: dict[Path, DebianPackage] = {}
     for package in packages:
         command = ["dpkg-deb", "--fsys-tarfile", str(package.path.absolute())]
@@ -141,7 +141,7 @@ def _unpacked(packages: Sequence[DebianPackage], root: Path) -> Iterator[Package
 
 
 def _of_one(
-    run: Popen[bytes], package: DebianPackage, root: Path, budget: Budget
+    run: Popen[bytes], package: DebianPackage, root: Path, budget: UnpackBudget
 ) -> Iterator[Path]:
     files = unpack_package(cast("BinaryIO", run.stdout), package.path.name, root, budget)
     if run.wait():

@@ -11,8 +11,8 @@ from collections import defaultdict, deque
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from seccompgen.scan.graph import Origin
-from seccompgen.scan.result import CallPath, ImportedCalls, Lead, Spot, Step
+from seccompgen.scan.graph import ControlOrigin
+from seccompgen.scan.result import CallPath, ImportedCalls, Lead, PathStep, Spot
 from seccompgen.scan.ways import ImageAddress
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def call_paths(graph: CodeGraph, sites: Iterable[Site]) -> dict[str, CallPath]:
     }
 
 
-def _origins(graph: CodeGraph) -> list[Origin]:
+def _origins(graph: CodeGraph) -> list[ControlOrigin]:
     """Return the origins at which ways begin, the program's own first."""
-    found = [one for one in graph.leads if isinstance(one, Origin) and one.lead in _FIRST]
+    found = [one for one in graph.leads if isinstance(one, ControlOrigin) and one.lead in _FIRST]
     return sorted(found, key=lambda one: (one.image > 0, _FIRST.index(one.lead), one.image))
 
 
@@ -77,15 +77,15 @@ def _way(came: Mapping[Cause, Cause | None], end: Cause) -> list[Cause]:
     return way[::-1]
 
 
-def _steps(graph: CodeGraph, way: Sequence[Cause]) -> Iterator[Step]:
+def _steps(graph: CodeGraph, way: Sequence[Cause]) -> Iterator[PathStep]:
     for before, cause in pairwise(way):
         if isinstance(cause, ImageAddress):
             image = graph.images[cause.image]
             spot = Spot(image.path, cause.address, image.function_at(cause.address))
-            if isinstance(before, Origin):
-                yield Step(before.lead, spot, before.name)
+            if isinstance(before, ControlOrigin):
+                yield PathStep(before.lead, spot, before.name)
             else:
-                yield Step(_lead(graph, before, cause), spot, "")
+                yield PathStep(_lead(graph, before, cause), spot, "")
 
 
 def _lead(graph: CodeGraph, before: ImageAddress, cell: ImageAddress) -> Lead:
@@ -98,7 +98,7 @@ def _lead(graph: CodeGraph, before: ImageAddress, cell: ImageAddress) -> Lead:
     return Lead.NEXT
 
 
-class _Numbered:
+class _NumberedCauses:
     """A graph of causes with the calls that are made at sites, in reverse postorder by number."""
 
     def __init__(self, graph: CodeGraph, sites: Iterable[Site]) -> None:
@@ -169,7 +169,7 @@ def _common(nearest: Sequence[int], one: int, other: int) -> int:
 
 def imported_calls(graph: CodeGraph, sites: Iterable[Site]) -> tuple[ImportedCalls, ...]:
     """Return the calls that each import of the program leads to, those that bring most first."""
-    numbered = _Numbered(graph, sites)
+    numbered = _NumberedCauses(graph, sites)
     nearest, reached = numbered.dominators(), numbered.reached()
     alone: dict[int, list[str]] = defaultdict(list)
     for i, node in enumerate(numbered.nodes):
@@ -180,6 +180,6 @@ def imported_calls(graph: CodeGraph, sites: Iterable[Site]) -> tuple[ImportedCal
     found = [
         ImportedCalls(node.name, tuple(sorted(alone[i])), tuple(sorted(reached[i])))
         for i, node in enumerate(numbered.nodes)
-        if isinstance(node, Origin) and node.image == 0 and node.lead is Lead.IMPORT
+        if isinstance(node, ControlOrigin) and node.image == 0 and node.lead is Lead.IMPORT
     ]
     return tuple(sorted(found, key=lambda one: (-len(one.alone), one.name)))

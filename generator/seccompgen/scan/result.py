@@ -113,7 +113,7 @@ class ImpliedCall:
     origin: Caller
 
 
-class Step(NamedTuple):
+class PathStep(NamedTuple):
     """A function on the way to a call, and how the one before leads there.
 
     ``name`` is the one by which it is imported, or "".
@@ -127,7 +127,7 @@ class Step(NamedTuple):
 class CallPath(NamedTuple):
     """The shortest way from an origin of control to a call, and the location that determines it."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[PathStep, ...]
     site: Site
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.io.reading import read_input
 from seccompgen.scan.inside import file_inside, located
-from seccompgen.scan.layers import Budget, unpack
+from seccompgen.scan.layers import UnpackBudget, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,7 +52,7 @@ def opened_image(path: Path) -> Iterator[ContainerImage]:
     """
     with tempfile.TemporaryDirectory(prefix="seccompgen-") as name:
         unpacked = Path(name).resolve()
-        budget = Budget()
+        budget = UnpackBudget()
         place = path
         if not path.is_dir():
             place = unpacked / "saved"
@@ -99,7 +99,7 @@ class _Files:
         return found
 
 
-def _image(files: _Files, root: Path, budget: Budget) -> ContainerImage:
+def _image(files: _Files, root: Path, budget: UnpackBudget) -> ContainerImage:
     """Return the image of ``files``, whose layers are unpacked into ``root``."""
     if files.has("manifest.json"):
         config, layers = _of_docker(files)
