@@ -208,3 +208,29 @@ def test_a_function_that_only_an_unseen_way_leads_to_has_no_number(tmp_path: Pat
     )
     found = scanned(tmp_path, source)
     assert Why.NO_CALLER in kinds(found), found.unknown
+
+
+COPIED = "sub $64, %rsp; lea n(%rip), %rcx; {copy}; call *{at}(%rsp); add $64, %rsp"
+
+
+@pytest.mark.parametrize(
+    ("copy", "at", "known"),
+    [
+        ("movdqu (%rcx), %xmm0; movaps %xmm0, 16(%rsp)", 24, True),
+        ("movups (%rcx), %xmm1; movdqa %xmm1, %xmm0; movups %xmm0, 16(%rsp)", 16, True),
+        ("movq (%rcx), %xmm0; movhps 8(%rcx), %xmm0; movaps %xmm0, 16(%rsp)", 24, True),
+        ("mov (%rcx), %rax; movq %rax, %xmm0; punpcklqdq %xmm0, %xmm0; movaps %xmm0, (%rsp)", 8, 1),
+        ("movdqu (%rcx), %xmm0; movhps %xmm0, 16(%rsp)", 16, True),
+        ("movdqu (%rcx), %xmm0; paddq %xmm1, %xmm0; movaps %xmm0, 16(%rsp)", 24, False),
+        ("movdqu (%rcx), %xmm0; movaps %xmm0, 16(%rsp)", 20, False),
+        ("movdqu (%rcx), %xmm0; call hidden; movaps %xmm0, 16(%rsp)", 24, False),
+        ("movdqu (%rcx), %xmm0; pshufd $0, (%rcx), %xmm0; movaps %xmm0, 16(%rsp)", 24, False),
+        ("movd (%rcx), %xmm0; movaps %xmm0, 16(%rsp)", 16, False),
+    ],
+)
+def test_a_word_is_whole_that_a_vector_register_copied(
+    tmp_path: Path, copy: str, at: int, *, known: bool
+) -> None:
+    """As in cmake, redis and ripgrep, whose structures of two words hold a function."""
+    found = scanned(tmp_path, asm(COPIED.format(copy=copy, at=at)))
+    assert kinds(found) == (set() if known else {Why.SUM})

@@ -234,7 +234,7 @@ class Arm64(Arm64Instructions):
                     amount = number(operands[2])
                     if source and source != "sp":
                         return Moved((Register(source),), amount if mnemonic == "add" else -amount)
-                case "ldr" | "ldur" | "ldrsw":
+                case "ldr" | "ldur" | "ldrsw" | "ldar" | "ldapr" | "ldapur" | "ldaxr":
                     found = self._loaded(operands[1:])
                     narrow = mnemonic == "ldrsw" or operands[0][0] == "w"
                     return Lost(Why.NARROW) if isinstance(found, Lost) and narrow else found

@@ -16,6 +16,7 @@ from seccompgen.scan.x86_operands import (
     operands_of,
     word_of,
 )
+from seccompgen.scan.x86_vectors import half_before, is_half, stored_half
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +55,8 @@ class X86Values(X86Instructions):
             return self._over_call(image, code, code[index], location)
         if isinstance(location, Slot):
             return self._slot_before(image, code, code[index], location)
+        if is_half(location.name):
+            return half_before(code[index], location)
         return self._register_before(image, code, index, location)
 
     def _over_call(
@@ -68,6 +71,8 @@ class X86Values(X86Instructions):
             if harmless or not self._frames.may_be_written(image, code, location, by_call=True):
                 return Moved((location,))
             return Lost(Why.STORED)
+        if is_half(location.name):
+            return half_before(call, location)
         if self.preserves(image, location.name):
             return Moved((location,))
         return Lost(Why.RETURNED if location.name == "rax" else Why.CHANGED)
@@ -164,6 +169,9 @@ class X86Values(X86Instructions):
         if word == "xchg" and isinstance(source, Memory):
             target, source = source, target
         if isinstance(target, Memory) and word not in READ_ONLY and word != "lea":
+            half = stored_half(instruction, target, slot)
+            if half and target.plain and target.base == slot.base:
+                return Moved((half,))
             return self._after_store(image, code, word, target, source, slot)
         if self._writes(image, instruction, slot.base) and word not in {"push", "pop", "ret"}:
             return Lost(Why.NO_STACK, word)

@@ -1,0 +1,20 @@
+"""Origins of values in aarch64 code, one instruction back."""
+
+from __future__ import annotations
+
+import pytest
+from arm64_images import CODE, image_of_words
+from seccompgen.scan.arm64 import Arm64
+from seccompgen.scan.processor import Lost, Register
+from seccompgen.scan.unknown import Why
+
+
+@pytest.mark.parametrize(
+    ("load", "why"),
+    [(0xC8DFFC20, Why.MEMORY), (0xF8BFC020, Why.MEMORY), (0x88DFFC20, Why.NARROW)],
+    ids=["ldar", "ldapr", "ldar of half a word"],
+)
+def test_an_atomic_load_is_a_load(load: int, why: Why) -> None:
+    image, machine = image_of_words([load]), Arm64()
+    code = machine.disassemble(image, CODE, CODE + 4)
+    assert machine.before(image, code, 0, Register("x0")) == Lost(why)
