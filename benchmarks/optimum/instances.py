@@ -23,7 +23,7 @@ from seccompgen.compile.dispatch import dispatch
 from seccompgen.compile.functions import ArgumentFunction
 from seccompgen.compile.lower import Answer, NumberRange, number_lines
 from seccompgen.compile.plans import Plans
-from seccompgen.compile.prices import prices
+from seccompgen.compile.prices import Measure, prices
 from seccompgen.compile.rejoin import rejoined
 from seccompgen.compile.tree import UNBOUNDED
 from seccompgen.compile.weights import samples, span_weights
@@ -94,6 +94,10 @@ def _fit(kind: str, made: Iterable[tuple[str, Program]]) -> Iterator[Instance]:
             yield Instance(kind, name, program)
 
 
+_LENGTH = Measure(0.0, 1.0)
+"""Of plans the shorter one is the better one."""
+
+
 class _Pieces:
     """The compiler, stopped half-way: a policy lowered, its pieces not yet put together."""
 
@@ -109,7 +113,7 @@ class _Pieces:
     def line(self, spans: Sequence[NumberRange]) -> Program:
         """Return the tests on the number that find the answers of ``spans``."""
         graph, arguments = self._arguments()
-        plans = arguments.plans([(span.answer, ()) for span in spans])
+        plans = arguments.plans([(span.answer, (), _LENGTH) for span in spans])
         weights = span_weights(spans, SIZE)
         return _assembled(graph, dispatch(spans, plans, weights, arguments, graph, prices(SIZE)))
 
@@ -117,7 +121,7 @@ class _Pieces:
         """Return the tests on the arguments of the call of ``span``."""
         graph, arguments = self._arguments()
         seen = samples(span.answer, self._plans.functions.sets).several
-        plans = arguments.plans([(span.answer, seen)])
+        plans = arguments.plans([(span.answer, seen, _LENGTH)])
         return _assembled(graph, arguments.build(plans[0], UNBOUNDED))
 
     def _arguments(self) -> tuple[Diagram, Arguments]:

@@ -6,39 +6,45 @@ import random
 from typing import TYPE_CHECKING
 
 import numpy as np
+from seccompgen.compile.budget import Steps
 from seccompgen.compile.linefacts import LineFacts
 from seccompgen.compile.search import THOROUGH, WORD, Search
 from seccompgen.compile.tree import BUDGETS, IMPOSSIBLE, SCALE, UNBOUNDED, Item, count_tests
 from seccompgen.compile.word_search import Care, WordSearch
 from seccompgen.compile.words import NO, YES, WordDiagrams
+from seccompgen.compile.wordtrees import IntervalTree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from seccompgen.compile.wordtrees import WordTrees
 
-def searched(tests: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return the intervals of a word under (mask, value) tests, and how many were searched."""
+
+def searched(tests: Sequence[tuple[int, int]]) -> tuple[int, WordTrees]:
+    """Return the intervals of a word under (mask, value) tests, and the best trees for them."""
     words = WordDiagrams()
     line = words.constant(0)
     for label, (mask, value) in enumerate(tests, 1):
         line = words.where(words.masked(mask, value), words.constant(label), line)
     ends = np.full((len(tests) + 1, BUDGETS), SCALE, dtype=np.int64)
     ends[:, 0] = IMPOSSIBLE
-    search = WordSearch(LineFacts(words, (), SCALE), ends, Care(bits=True))
-    search.best(line, (), 1 << 4)
-    return words.runs(line), search.searched
+    search = WordSearch(LineFacts(words, (), SCALE), ends, Care(bits=True), Steps(100_000))
+    found = search.best(line, (), 1 << 4)
+    assert found is not None
+    return words.runs(line), found.cheapest
 
 
 def test_what_masks_repeat_is_not_searched_interval_by_interval() -> None:
-    intervals, looked_at = searched([(0xFFF00FF0, 0x670), (0xFF0F0F00, 0x50300)])
+    intervals, trees = searched([(0xFFF00FF0, 0x670), (0xFF0F0F00, 0x50300)])
     assert 1000 < intervals < 10_000
-    assert looked_at < intervals // 20
+    assert not isinstance(trees, IntervalTree)
 
 
 def test_listed_values_are() -> None:
     values = random.Random(0).sample(range(1 << 32), 300)
-    intervals, looked_at = searched([(0xFFFFFFFF, value) for value in values])
-    assert looked_at == intervals == 601
+    intervals, trees = searched([(0xFFFFFFFF, value) for value in values])
+    assert intervals == 601
+    assert isinstance(trees, IntervalTree)
 
 
 def test_equally_heavy_numbers_are_taken_with_the_commonest_label_last() -> None:
@@ -66,7 +72,8 @@ def test_masks_without_a_pattern_are_tested_one_after_the_other() -> None:
         line = words.where(words.masked(*test), words.constant(1), line)
     ends = np.full((2, BUDGETS), SCALE, dtype=np.int64)
     ends[:, 0] = IMPOSSIBLE
-    found = WordSearch(LineFacts(words, tests, SCALE), ends, Care(bits=True)).best(line, (), 1 << 4)
+    search = WordSearch(LineFacts(words, tests, SCALE), ends, Care(bits=True), Steps(100_000))
+    found = search.best(line, (), 1 << 4)
     assert found is not None
     trees = found.cheapest
     # The first finds the word loaded.
@@ -89,6 +96,6 @@ def test_the_only_outcome_where_a_test_holds() -> None:
                 test = words.where(held, words.constant(YES), test)
         there = {words.at(line, n) for n in range(16) if words.at(test, n) == YES}
         only = there.pop() if len(there) == 1 else None
-        assert words.outcome_where(test, line) == only
+        assert words.outcome_where(test, line, Steps(1_000)) == only
         found.add(only)
     assert found == {0, 1, 2, None}

@@ -5,10 +5,10 @@
     policy, tables
       | lower      number lines: each seccomp_data.nr with a function of the arguments (functions)
       | weights    the assumed frequency of each call, and its likely arguments
-      | arguments  for each function the order of its words, a tree on each (word_search, words,
-      |              linefacts, decisionlist, bittrees), or its rules one after the other (chain);
-      |              budget limits the work; cofactors divide functions;
-      |              plans caches the results for all ABIs
+      | arguments  for each call the straightforward program, its rules one after the other (chain);
+      |              then, while steps are left (budget), the order of words of its function and a
+      |              tree on each (word_search, words, linefacts, decisionlist, bittrees);
+      |              cofactors divide functions; plans caches the results for all ABIs
       | dispatch   a tree on the number that leads to the functions
       |              both trees by dynamic programming: search, patterns, shapes, tree,
       |              prices
@@ -30,16 +30,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from seccompgen.compile.arguments import Arguments, Constants, constants_of
 from seccompgen.compile.assemble import assemble
 from seccompgen.compile.bounds import WeightedLine, bound, cost
+from seccompgen.compile.budget import TooManyError
 from seccompgen.compile.diagram import CompareOp, Diagram, LoadedWord
 from seccompgen.compile.dispatch import dispatch
 from seccompgen.compile.functions import ArgumentFunction, Functions
 from seccompgen.compile.goals import others, rank
 from seccompgen.compile.lower import Answer, Masks, NumberLine, NumberRange, number_lines
 from seccompgen.compile.plans import shared_plans
-from seccompgen.compile.prices import prices, saved_instruction
+from seccompgen.compile.prices import Measure, depth_price, prices, saved_instruction
 from seccompgen.compile.rejoin import Frequencies, rejoined
 from seccompgen.compile.weights import TOTAL, samples, span_weights
-from seccompgen.compile.word_search import TooManyError
 from seccompgen.compile.words import WordDiagrams
 from seccompgen.core.errors import Diagnostic, InputError
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Optimize
@@ -240,15 +240,22 @@ class ProgramBuilder:
 
 def _asked(
     weighted: WeightedLine, objective: Objective
-) -> Iterator[tuple[Answer, Sequence[Sample]]]:
-    """Yield each answer with the sample arguments that its plan is optimized for.
+) -> Iterator[tuple[Answer, Sequence[Sample], Measure]]:
+    """Yield each answer with the sample arguments that its plan is optimized for, and its measure.
 
     These are the least values: a program that is small and fast for them is so for others as
     well. If speed alone counts, they are several values.
     """
     several = objective.optimize is Optimize.SPEED
-    for span, seen in zip(weighted.line.spans, weighted.samples, strict=True):
-        yield span.answer, seen.several if several else seen.least
+    spans = weighted.line.spans
+    shares: Counter[ArgumentFunction] = Counter()
+    for span, weight in zip(spans, weighted.weights, strict=True):
+        shares[span.answer.function] += weight
+    paid = prices(objective)
+    price, depth = paid.number_test / len(spans), depth_price(paid, spans)
+    for span, seen in zip(spans, weighted.samples, strict=True):
+        measure = Measure(shares[span.answer.function] / TOTAL, price, depth)
+        yield span.answer, seen.several if several else seen.least, measure
 
 
 def _pays(new: Cost, old: Cost, price: float | None) -> bool:

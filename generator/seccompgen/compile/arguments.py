@@ -5,21 +5,23 @@ and a tree of tests on the word leads there. A path thus loads each word at most
 only behind a test under a mask, which destroys it). Functions are canonical and planned once per
 program, so calls with the same conditions share code.
 
-The order of words with the least cost is searched for; of equal orders, the one that adds the
-fewest instructions to the program wins. The `budget` limits how many orders are tried. Once it is
-used up before any order is found, rules are tested one after the other, which is linear in their
-size (``chain``); an order that was found is kept, even if another could not be tried. The same is
-done if the chain is about two thirds shorter, or a quarter shorter if length is what counts.
+The straightforward program comes first: a call's rules tested one after the other (``chain``). Then
+the order of words with the least cost is searched for; of equal orders, the one that adds the
+fewest instructions to the program wins. The `budget` limits the search; an order that was found is
+kept, even if another could not be tried. What was found takes the place of the straightforward
+program if it is better by the measure of the objective (`prices`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+import math
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
 from seccompgen.compile.assemble import assemble
-from seccompgen.compile.budget import Budget
+from seccompgen.compile.bounds import executed, longest_path, words_of
+from seccompgen.compile.budget import Budget, TooManyError
 from seccompgen.compile.chain import chain
 from seccompgen.compile.diagram import Diagram, LoadedWord, TestNode
 from seccompgen.compile.functions import ORIGINAL
@@ -33,10 +35,9 @@ from seccompgen.compile.tree import (
     least_budget,
     less,
 )
-from seccompgen.compile.word_search import TooManyError
-from seccompgen.compile.words import TooWideError
+from seccompgen.compile.word_search import Care
 from seccompgen.core.model import comparisons
-from seccompgen.core.program import word_offset
+from seccompgen.core.program import RET_K, word_offset
 from seccompgen.core.word import argument_words
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
 
     from seccompgen.compile.diagram import NodeId
     from seccompgen.compile.lower import Answer, Masks, Origins
-    from seccompgen.compile.plans import Alternative, Plans, Sampled
-    from seccompgen.compile.prices import Prices
+    from seccompgen.compile.plans import Alternative, Parts, Plans, Sampled
+    from seccompgen.compile.prices import Measure, Prices
     from seccompgen.compile.tree import Tree
     from seccompgen.compile.word_search import Sample
     from seccompgen.core.abis import Abi
@@ -58,6 +59,22 @@ Constants: TypeAlias = "Mapping[Word, Mapping[int, list[Origin]]]"
 
 _FEW_CASES = 8
 """A call with up to so many rules is planned even if rules are to be tested in their order."""
+
+
+_MOST_SAMPLES = 64
+"""So many sample arguments are run through a straightforward program."""
+
+
+_CLEARLY = 1.1
+"""A plan is clearly worse than the straightforward program if its measure is so many times that."""
+
+
+class _Plain(NamedTuple):
+    """A program for one call: instructions executed in the mean, in all, and on a longest path."""
+
+    executed: float
+    length: int
+    longest: int
 
 
 class Arguments:
@@ -80,7 +97,6 @@ class Arguments:
         self._graph = graph
         self._abi = abi
         self._price = round(prices.word_test * SCALE * ALL_SAMPLES)
-        self._short = prices.short
         self._sharing = round(prices.sharing * SCALE)
         self._masks: Masks = {}
         self._of_bits: set[Word] = set()
@@ -89,52 +105,90 @@ class Arguments:
         self._known: dict[Sampled, Plan] = {}
         self._used: set[Plan] = set()
         self._budget = Budget()
+        self._longest = math.inf
+        """The length above which no plan of the call is better than its straightforward one."""
         self._all_in_order = in_order
         self.in_order: list[Origin] = []
         """The first rule of each call whose rules are tested in order for want of a better plan."""
         self._built: dict[tuple[Plan, int], tuple[NodeId, list[NodeId], list[TreeEnd]]] = {}
 
-    def plans(self, asked: Sequence[tuple[Answer, Sequence[Sample]]]) -> list[Plan]:
-        """Return the plan for each answer, optimized for its samples.
+    def plans(self, asked: Sequence[tuple[Answer, Sequence[Sample], Measure]]) -> list[Plan]:
+        """Return the plan for each answer, optimized for its samples and chosen by its measure.
 
         The simplest are planned first, so that larger plans lead to them where they can. Programs
         are shorter than if planned in the order of numbers, and plans are equal on every ABI.
         """
-        self._of_bits = _asked_for_bits(answer for answer, _ in asked)
+        self._of_bits = _asked_for_bits(answer for answer, _, _ in asked)
         rank = self._plans.functions.rank
         order = sorted(range(len(asked)), key=lambda place: rank(asked[place][0].function))
         found = {place: self._plan_of(*asked[place]) for place in order}
         return [found[place] for place in range(len(asked))]
 
-    def _plan_of(self, answer: Answer, samples: Sequence[Sample]) -> Plan:
+    def _plan_of(self, answer: Answer, samples: Sequence[Sample], measure: Measure) -> Plan:
         asked = self._plans.sampled(answer.function, samples)
         self._masks = answer.masks
-        self._budget.begin_call(len(answer.cases))
+        if not answer.cases:
+            return self._used_from_now_on(self._only_plan(asked))
+        plain = self._straightforward(answer, asked)
+        self._longest = measure.most(*plain)
+        self._budget.begin_call(plain.length)
         try:
             if self._all_in_order and len(answer.cases) > _FEW_CASES:
                 raise TooManyError
             plan = self._plan(asked)
         except TooManyError:
-            if answer.cases:
-                self.in_order.append(answer.cases[0][2])
-                return self._chain(answer)
-            self._budget.begin_call(len(answer.function.rules), stubborn=True)
-            plan = self._plan(asked)
-        new = {plan, *plan.below} - self._used
-        if answer.cases and sum(one.size for one in new) > self._longest(answer):
+            self.in_order.append(answer.cases[0][2])
             return self._chain(answer)
-        self._used |= new
+        if self._is_better(plan, asked, plain, measure):
+            return self._used_from_now_on(plan)
+        return self._chain(answer)
+
+    def _is_better(self, plan: Plan, asked: Sampled, plain: _Plain, measure: Measure) -> bool:
+        """Return True unless the straightforward program is clearly better.
+
+        Instructions that the calls of a program come to share are not known here.
+        """
+        length = sum(one.size for one in self._new(plan) if one.ways)
+        most = measure.of(*plain) * _CLEARLY
+        if measure.of(plan.costs[UNBOUNDED] / SCALE, length, plain.longest) <= most:
+            return True  # costs are executed instructions, and a price for each test
+        ran = self._ran(self._graph, self.build(plan, UNBOUNDED), asked)
+        return measure.of(ran.executed, min(length, ran.length), ran.longest) <= most
+
+    def _only_plan(self, asked: Sampled) -> Plan:
+        """Return the plan of a function without a straightforward program."""
+        self._longest = math.inf
+        self._budget.begin_call(len(asked.function.rules))
+        try:
+            return self._plan(asked)
+        except TooManyError:
+            self._budget.begin_call(len(asked.function.rules), stubborn=True)
+            return self._plan(asked)
+
+    def _new(self, plan: Plan) -> set[Plan]:
+        return {plan, *plan.below} - self._used
+
+    def _used_from_now_on(self, plan: Plan) -> Plan:
+        self._used |= self._new(plan)
         return plan
 
-    # --- planning ---------------------------------------------------------------------------
+    # --- the straightforward program ----------------------------------------------------------
 
-    def _longest(self, answer: Answer) -> int:
-        """Return the length above which it is better to test the rules one after the other."""
-        if self._short or self._budget.hasty:
-            alone = Diagram()
-            length = len(assemble(alone, self._chained(alone, answer))[0])
-            return length if self._budget.hasty else length * 4 // 3
-        return 6 * sum(1 for case in answer.cases for _ in comparisons(case[0])) + 16
+    def _straightforward(self, answer: Answer, asked: Sampled) -> _Plain:
+        """Return what the straightforward program of a call executes, and its length."""
+        alone = Diagram()
+        return self._ran(alone, self._chained(alone, answer), asked)
+
+    def _ran(self, graph: Diagram, root: NodeId, asked: Sampled) -> _Plain:
+        """Return what the diagram at ``root`` executes for samples; answers have no length."""
+        instructions, _ = assemble(graph, root)
+        samples = asked.samples[:: len(asked.samples) // _MOST_SAMPLES + 1]
+        total = sum(weight for _, weight in samples)
+        ran = sum(
+            weight * executed(instructions, words_of(args, self._abi)) for args, weight in samples
+        )
+        length = sum(one.code != RET_K for one in instructions)
+        return _Plain(ran / max(total, 1), length, longest_path(instructions))
 
     def _chained(self, graph: Diagram, answer: Answer) -> NodeId:
         cases = [
@@ -159,15 +213,16 @@ class Arguments:
     def _planned(self, asked: Sampled) -> Plan:
         if not asked.words:
             return self._plans.constant(asked)
-        tried = self._budget.words_to_try(asked.words, len(asked.function.rules))
+        tried = self._budget.words_to_try(len(asked.words), len(asked.function.rules))
         ways: list[Alternative] = []
         for place, word in enumerate(asked.words):
             if ways and (place >= tried or self._budget.is_spent):
                 break
-            try:
-                ways.append(self._way(asked, word))
-            except TooWideError:
+            parts = self._parts(asked, word)
+            if parts is None:
                 continue
+            try:
+                ways.append(self._way(parts))
             except TooManyError:
                 if not ways:
                     raise  # another word is likely to be as much work
@@ -175,20 +230,27 @@ class Arguments:
             raise TooManyError
         return self._plans.best(tuple(ways), self._used, self._sharing)
 
-    def _way(self, asked: Sampled, word: Word) -> Alternative:
-        parts = self._plans.parts(asked, word)
-        labels = tuple([self._plan(part) for part in parts.below])
-        masks = self._masks.get(word, ())
-        searches = self._plans.searches(masks, self._price)
-        care = self._budget.care(bits=len(masks) > 1 or word in self._of_bits)
+    def _parts(self, asked: Sampled, word: Word) -> Parts | None:
+        """Return ``asked`` taken apart by ``word``; None if that takes long, or leaves too many.
+
+        Different functions begin at different places, so a plan has as many instructions.
+        """
         try:
-            way = self._plans.way(parts, searches, labels, care)
-        except TooManyError as error:
-            self._budget.charge_work(error.work)
-            raise
-        self._budget.charge_work(way.work)
-        self._budget.charge_search(way.intervals, way.bits)
-        return way
+            with self._budget.attempt() as steps:
+                parts = self._plans.parts(asked, word, steps)
+        except TooManyError:
+            return None
+        return parts if len(parts.below) <= self._longest else None
+
+    def _way(self, parts: Parts) -> Alternative:
+        labels = tuple([self._plan(part) for part in parts.below])
+        masks = self._masks.get(parts.word, ())
+        searches = self._plans.searches(masks, self._price)
+        thorough = self._budget.is_thorough
+        bits = thorough and (len(masks) > 1 or parts.word in self._of_bits)
+        care = Care(not thorough, self._budget.is_stubborn, bits)
+        with self._budget.attempt() as steps:
+            return self._plans.way(parts, searches, labels, care, steps)
 
     # --- building ---------------------------------------------------------------------------
 

@@ -81,23 +81,30 @@ def cost(instructions: Sequence[Instruction], lines: Sequence[WeightedLine], abi
     """Return the cost of a program for ``abi``; the mean is over the calls of the first line."""
     total, weight = 0.0, 0
     main = lines[0]
-    offsets = [word_offset(word, abi) for n in range(6) for word in argument_words(n)]
     for span, share, (_, samples) in zip(main.line.spans, main.weights, main.samples, strict=True):
         numbers = range(span.first, span.last + 1)
         ways: list[tuple[int, int]] = []
         for args, times in samples or [((0,) * 6, 1)]:
-            halves = [half for arg in args for half in (arg & U32, arg >> 32)]
-            words = dict(zip(offsets, halves, strict=True))
+            words = words_of(args, abi)
             words[ARCH_OFFSET] = main.line.audit_arch
             for nr in numbers if len(numbers) <= _MOST_NUMBERS else numbers[:1]:
                 words[NR_OFFSET] = nr
-                ways.append((_executed(instructions, words), times))
+                ways.append((executed(instructions, words), times))
         total += share * sum(n * times for n, times in ways) / sum(times for _, times in ways)
         weight += share
-    return Cost(len(instructions), _longest(instructions), total / weight)
+    return Cost(len(instructions), longest_path(instructions), total / weight)
 
 
-def _executed(instructions: Sequence[Instruction], words: Mapping[int, int]) -> int:
+def words_of(args: Sequence[int], abi: Abi) -> dict[int, int]:
+    """Return the words of six arguments by their offset in ``seccomp_data``."""
+    return {
+        word_offset(word, abi): word.of(arg)
+        for n, arg in enumerate(args)
+        for word in argument_words(n)
+    }
+
+
+def executed(instructions: Sequence[Instruction], words: Mapping[int, int]) -> int:
     """Return the number of instructions executed for a call; ``words`` are its words by offset."""
     at, accumulator, count = 0, 0, 0
     while True:
@@ -123,7 +130,7 @@ _HOLDS: dict[int, Callable[[int, int], bool]] = {
 }
 
 
-def _longest(instructions: Sequence[Instruction]) -> int:
+def longest_path(instructions: Sequence[Instruction]) -> int:
     """Return the length of the longest path through the program, whether a call takes it or not."""
     length: list[int] = [0] * len(instructions)
     for at in reversed(range(len(instructions))):

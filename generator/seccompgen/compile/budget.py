@@ -1,90 +1,136 @@
-"""The limit on the work of planning, counted so that programs are the same on every machine.
+"""The work on a program, counted in steps so that programs are the same on every machine.
 
-Every order of words is tried until a call has cost ``_TRIED_FOR_CALL`` functions, or the program
-``_TRIED`` steps; from then on the first word in a fixed order is taken. Past ``_PLANNED_FOR_CALL``
-functions of one call, or ``_PLANNED`` steps, planning is given up: some sets of rules have no
-small diagram in any order. A step is about the time that one more rule adds to trying a word.
-Tests of bits are searched for until these searches have visited ``_STATES`` states. Planning a call
-is also given up after ``_WORK`` units of work on masks, and ``_WORK_OF_A_RULE`` for each of its
-rules: so the work for masks grows with the rules, however they overlap.
+The straightforward program is linear in the rules: it tests those of a call one after the other.
+Searches for a better one may take ``_STEPS`` steps, and ``_STEPS_OF_AN_INSTRUCTION`` more for each
+instruction of the straightforward one. A call adds its own and may take what earlier calls left,
+most of it thoroughly: every order of words is tried, and bits are searched for. From then on the
+first word in a fixed order is taken, until no steps are left. So work grows with the policy, and no
+call takes all of it. A step is a node of a diagram looked at, about a microsecond.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from seccompgen.compile.word_search import Care, TooManyError
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Hashable, Iterator
 
-    from seccompgen.compile.bittrees import BitSearch
-    from seccompgen.core.word import Word
+_Key = TypeVar("_Key", bound="Hashable")
+_Value = TypeVar("_Value")
 
-_TRIED_FOR_CALL = 100
-_TRIED = 4_500
-_PLANNED_FOR_CALL = 3000
-_PLANNED = 20_000
-_STATES = 20_000
-_WORK, _WORK_OF_A_RULE, _MOST_WORK = 150_000, 15_000, 1_500_000
-_STEPS = 4
-"""The steps for each word of a function, and one more for each rule."""
-_SEARCHED = 500
-"""After so many intervals, lines are searched roughly."""
+_STEPS = 1_000_000
+_STEPS_OF_AN_INSTRUCTION = 2_000
+_STUBBORN_STEPS = 40_000_000
+"""The steps for a call that has no straightforward program."""
+_ATTEMPTS = 4
+"""An attempt may take one of so many parts of what is left."""
+_STEPS_OF_A_WORD, _STEPS_OF_A_RULE = 800, 200
+"""The steps for each word tried for a function, and for each of its rules then."""
 
 
-class Budget:
-    """The work spent on one program, and on one call of it.
+class TooManyError(Exception):
+    """The steps do not suffice, or the tests of a word would be too many."""
 
-    A call is ``hasty`` if not everything was tried for it.
+
+class Steps:
+    """Steps that may be taken: ``left`` of them, ``spent`` so far."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.spent = 0
+
+    def spend(self, steps: int) -> None:
+        """Take ``steps``; raise TooManyError if fewer were left."""
+        self.spent += steps
+        self.left -= steps
+        if self.left < 0:
+            raise TooManyError
+
+
+class Results(Generic[_Key, _Value]):
+    """Results that are cached, each with the steps that it took.
+
+    A cached result costs as much as a new one, so no program depends on what was compiled before.
     """
 
     def __init__(self) -> None:
-        self._stubborn = self.hasty = False
-        self._functions = self._steps = self._intervals = self._states = 0
-        self._work = self._most_work = 0
-        self._bits: set[BitSearch] = set()
+        self._known: dict[_Key, tuple[_Value, int]] = {}
+        self._too_few: dict[_Key, int] = {}
 
-    def begin_call(self, rules: int, *, stubborn: bool = False) -> None:
-        """Begin the account of a call of ``rules``; a stubborn one goes on where others give up."""
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def of(self, key: _Key, steps: Steps, make: Callable[[Steps], _Value]) -> _Value:
+        """Return the result for ``key``, from ``make`` if it is not known; spend its ``steps``.
+
+        Raises TooManyError if they do not suffice.
+        """
+        found = self._known.get(key)
+        if found is None:
+            if steps.left > self._too_few.get(key, -1):
+                own = Steps(steps.left)
+                try:
+                    found = self._known[key] = make(own), own.spent
+                except TooManyError:
+                    self._too_few[key] = steps.left
+            if found is None:
+                steps.spend(steps.left + 1)
+                raise TooManyError
+        steps.spend(found[1])
+        return found[0]
+
+
+class Budget:
+    """The steps of one program, for one of its calls after the other."""
+
+    def __init__(self) -> None:
+        self._left = _STEPS
+        self._enough = 0
+        self._stubborn = False
+
+    def begin_call(self, instructions: int, *, stubborn: bool = False) -> None:
+        """Begin a call whose straightforward program has so many ``instructions``.
+
+        A ``stubborn`` one goes on where others give up.
+        """
         self._stubborn = stubborn
-        self.hasty = False
-        self._functions = self._work = 0
-        self._most_work = min(_WORK + _WORK_OF_A_RULE * rules, _MOST_WORK)
+        left = _STUBBORN_STEPS if stubborn else max(self._left, 0)
+        share = _STEPS_OF_AN_INSTRUCTION * instructions
+        self._left = left + share
+        self._enough = left // 4 + share
 
     @property
     def is_spent(self) -> bool:
         """True if nothing more may be planned for this call."""
-        too_many = self._functions >= _PLANNED_FOR_CALL or self._steps > _PLANNED
-        return too_many or (not self._stubborn and self._work > self._most_work)
+        return self._left <= 0
 
-    def words_to_try(self, words: tuple[Word, ...], rules: int) -> int:
-        """Return how many of ``words`` to try for a function of so many ``rules``; charge for them.
+    @property
+    def is_thorough(self) -> bool:
+        """True while everything is tried."""
+        return self._left > self._enough
 
-        Raises TooManyError if the budget is spent.
+    @property
+    def is_stubborn(self) -> bool:
+        """True if searches are to go on where others give up."""
+        return self._stubborn
+
+    def words_to_try(self, words: int, rules: int) -> int:
+        """Return how many of so many ``words`` to try for a function of so many ``rules``.
+
+        Charges for them. Raises TooManyError if the budget is spent.
         """
         if self.is_spent:
             raise TooManyError
-        self._functions += 1
-        if self._functions > _TRIED_FOR_CALL or self._steps > _TRIED:
-            self.hasty = self.hasty or len(words) > 1
-            words = words[:1]
-        self._steps += len(words) * (_STEPS + rules)
-        return len(words)
+        tried = words if self.is_thorough else 1
+        self._left -= tried * (_STEPS_OF_A_WORD + _STEPS_OF_A_RULE * rules)
+        return tried
 
-    def charge_work(self, work: int) -> None:
-        """Charge for work on masks."""
-        self._work += work
-
-    def charge_search(self, intervals: int, bits: Collection[BitSearch]) -> None:
-        """Charge for the search of a word: its intervals, and its ``bits`` searches, each once."""
-        self._intervals += intervals
-        new = set(bits) - self._bits
-        self._states += sum(search.states for search in new)
-        self._bits |= new
-
-    def care(self, *, bits: bool) -> Care:
-        """Return the effort for the next word; ``bits``: its bits are worth a search."""
-        left = self._states <= _STATES
-        self.hasty = self.hasty or (bits and not left)
-        return Care(self._intervals > _SEARCHED, self._stubborn, bits and left)
+    @contextmanager
+    def attempt(self) -> Iterator[Steps]:
+        """Charge for the steps of the block, a part of those left: other attempts may follow."""
+        steps = Steps(self._left // _ATTEMPTS)
+        try:
+            yield steps
+        finally:
+            self._left -= steps.spent

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seccompgen.compile.words import TooWideError
+from seccompgen.compile.budget import Results
 from seccompgen.core.sets import ALL, NOTHING, Sets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from seccompgen.compile.budget import Steps
     from seccompgen.compile.words import WordDiagrams, WordId
     from seccompgen.core.word import Word
 
@@ -27,26 +28,24 @@ class Cofactors:
     def __init__(self, sets: Sets, words: WordDiagrams) -> None:
         self._sets = sets
         self._words = words
-        self._known: dict[
-            tuple[tuple[int, ...], bool], tuple[WordId, list[dict[int, int]]] | None
-        ] = {}
+        self._known: Results[tuple[tuple[int, ...], bool], tuple[WordId, list[dict[int, int]]]] = (
+            Results()
+        )
 
-    def of(self, roots: tuple[int, ...], word: Word) -> tuple[WordId, list[dict[int, int]]]:
+    def of(
+        self, roots: tuple[int, ...], word: Word, steps: Steps
+    ) -> tuple[WordId, list[dict[int, int]]]:
         """Return what remains of ``roots``, sets of one argument, for each value of its ``word``.
 
         The first result maps each value to an index into the second, whose entries map roots to
-        what remains of them; empty ones are omitted. Raises TooWideError if these are too many.
+        what remains of them; empty ones are omitted.
         """
-        key = roots, word.is_high
-        if key not in self._known:
-            self._known[key] = None
-            self._known[key] = self._of(roots, 0 if word.is_high else _WORD)
-        found = self._known[key]
-        if found is None:
-            raise TooWideError
-        return found
+        top = 0 if word.is_high else _WORD
+        return self._known.of((roots, word.is_high), steps, lambda own: self._of(roots, top, own))
 
-    def _of(self, roots: tuple[int, ...], top: int) -> tuple[WordId, list[dict[int, int]]]:
+    def _of(
+        self, roots: tuple[int, ...], top: int, steps: Steps
+    ) -> tuple[WordId, list[dict[int, int]]]:
         upper = _Upper(self._sets, roots, top)
         numbers: dict[tuple[tuple[int, int], ...], int] = {}
 
@@ -56,7 +55,7 @@ class Cofactors:
             after = tuple((root, filled[root]) for root in roots if root in filled)
             return numbers.setdefault(after, len(numbers))
 
-        line = self._words.map(self._words.join(self._sets, upper.lower, top), number)
+        line = self._words.map(self._words.join(self._sets, upper.lower, top, steps), number)
         return line, [dict(after) for after in numbers]
 
 

@@ -16,6 +16,7 @@ from seccompgen.core.model import U32
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from seccompgen.compile.budget import Steps
     from seccompgen.compile.words import WordDiagrams, WordId
 
 Test = tuple[int, int]
@@ -37,7 +38,11 @@ class ListStep(NamedTuple):
 
 
 def decision_list(
-    words: WordDiagrams, line: WordId, masks: Sequence[Test], seen: Iterable[tuple[int, int]]
+    words: WordDiagrams,
+    line: WordId,
+    masks: Sequence[Test],
+    seen: Iterable[tuple[int, int]],
+    steps: Steps,
 ) -> Iterator[ListStep]:
     """Yield steps until one outcome is left, or no mask decides.
 
@@ -55,7 +60,7 @@ def decision_list(
     held = U32
     while words.outcome(line) is None:
         for test in asked:
-            label = words.outcome_where(inside[test], line)
+            label = words.outcome_where(inside[test], line, steps)
             if label is not None:
                 assert isinstance(label, int)
                 deciding[test] = label

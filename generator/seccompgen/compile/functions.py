@@ -13,6 +13,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from seccompgen.compile.budget import Results
 from seccompgen.compile.cofactors import Cofactors
 from seccompgen.core.model import U32
 from seccompgen.core.sets import ALL, BITS, EVERYTHING, NOTHING, Box, Sets
@@ -21,6 +22,7 @@ from seccompgen.core.word import argument_words
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from seccompgen.compile.budget import Steps
     from seccompgen.compile.words import WordDiagrams, WordId
     from seccompgen.core.word import Word
 
@@ -82,7 +84,9 @@ class Functions:
         self._support: dict[int, int] = {ALL: 0, NOTHING: 0}
         self._same: dict[ArgumentFunction, ArgumentFunction] = {}
         self._looked_at: dict[ArgumentFunction, tuple[Word, ...]] = {}
-        self._split: dict[tuple[ArgumentFunction, Word], tuple[WordId, tuple[Derived, ...]]] = {}
+        self._split: Results[tuple[ArgumentFunction, Word], tuple[WordId, tuple[Derived, ...]]] = (
+            Results()
+        )
         self._cofactors = Cofactors(sets, words)
 
     def derive(self, rules: Iterable[tuple[Box, int]], default: int) -> Derived:
@@ -208,22 +212,23 @@ class Functions:
             found = self._looked_at[function] = tuple(result)
         return found
 
-    def split(self, function: ArgumentFunction, word: Word) -> tuple[WordId, tuple[Derived, ...]]:
+    def split(
+        self, function: ArgumentFunction, word: Word, steps: Steps
+    ) -> tuple[WordId, tuple[Derived, ...]]:
         """Return what remains of ``function`` for each value of ``word``.
 
         The first result maps each value to an index into the second, which is in order of the least
         value of each.
         """
-        found = self._split.get((function, word))
-        if found is None:
-            found = self._split[function, word] = self._parts(function, word)
-        return found
+        return self._split.of((function, word), steps, lambda own: self._parts(function, word, own))
 
-    def _parts(self, function: ArgumentFunction, word: Word) -> tuple[WordId, tuple[Derived, ...]]:
+    def _parts(
+        self, function: ArgumentFunction, word: Word, steps: Steps
+    ) -> tuple[WordId, tuple[Derived, ...]]:
         places: dict[int, list[int]] = {}
         for place, (box, _) in enumerate(function.rules):
             places.setdefault(box[word.argument], []).append(place)
-        line, left = self._cofactors.of(tuple(sorted(places.keys() - {ALL})), word)
+        line, left = self._cofactors.of(tuple(sorted(places.keys() - {ALL})), word, steps)
         parts = [self._narrowed(function, word.argument, places, after) for after in left]
         united: dict[ArgumentFunction, Derived] = {}
         for part in parts:

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.compile.bittrees import BitSearch, bit_questions
+from seccompgen.compile.budget import Results
 from seccompgen.compile.decisionlist import decision_list
 from seccompgen.compile.tree import Item
 from seccompgen.compile.words import BITS
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seccompgen.compile.bittrees import BitQuestions
+    from seccompgen.compile.budget import Steps
     from seccompgen.compile.decisionlist import ListStep
     from seccompgen.compile.words import WordDiagrams, WordId
 
@@ -64,7 +66,7 @@ class LineFacts:
         self.price = price
         self._bits: dict[WordId, BitQuestions | None] = {}
         self._searches: dict[tuple[WordId, Seen, int], BitSearch | None] = {}
-        self._listed: dict[tuple[WordId, Seen], list[Listed]] = {}
+        self._listed: Results[tuple[WordId, Seen], list[Listed]] = Results()
         self._helpful: dict[WordId, list[Helpful]] = {}
         self._items: dict[tuple[WordId, Seen, int], tuple[Item, ...]] = {}
         self._gathered: dict[WordId, tuple[int, WordId]] = {}
@@ -79,16 +81,18 @@ class LineFacts:
             self._searches[key] = asked and BitSearch(asked, seen, rest, self.price)
         return self._searches[key]
 
-    def listed(self, line: WordId, seen: Seen) -> list[Listed]:
+    def listed(self, line: WordId, seen: Seen, steps: Steps) -> list[Listed]:
         """Return the decision list for ``line``: masks that decide, one after the other."""
-        found = self._listed.get((line, seen))
-        if found is None:
-            found = self._listed[line, seen] = []
-            left = seen
-            for step in islice(decision_list(self.words, line, self.masks, seen), _MOST_STEPS):
-                left = tuple(pair for pair in left if pair[0] & step.mask != step.k)
-                rest = self._filled(step.rest, step.care)
-                found.append(Listed(step, left, rest, self.words.runs(rest)))
+        return self._listed.of((line, seen), steps, lambda own: self._list(line, seen, own))
+
+    def _list(self, line: WordId, seen: Seen, steps: Steps) -> list[Listed]:
+        found: list[Listed] = []
+        left = seen
+        tests = decision_list(self.words, line, self.masks, seen, steps)
+        for step in islice(tests, _MOST_STEPS):
+            left = tuple(pair for pair in left if pair[0] & step.mask != step.k)
+            rest = self._filled(step.rest, step.care)
+            found.append(Listed(step, left, rest, self.words.runs(rest)))
         return found
 
     def _filled(self, line: WordId, care: WordId) -> WordId:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from seccompgen.compile.budget import Results
 from seccompgen.compile.functions import Functions
 from seccompgen.compile.linefacts import LineFacts
 from seccompgen.compile.tree import BUDGETS, IMPOSSIBLE, SCALE, UNBOUNDED
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
 
-    from seccompgen.compile.bittrees import BitSearch
+    from seccompgen.compile.budget import Steps
     from seccompgen.compile.diagram import NodeId
     from seccompgen.compile.functions import ArgumentFunction, Derived
     from seccompgen.compile.linefacts import Seen
@@ -87,8 +88,7 @@ class Alternative:
     """A word that may be looked at first, and the tests on it.
 
     ``labels[n]`` is the plan for label n of the trees. ``costs`` include the load; ``size`` is the
-    number of instructions, load and tests. ``intervals`` is the number of intervals searched,
-    ``bits`` are the searches for bit tests, ``work`` is that on masks.
+    number of instructions, load and tests.
     """
 
     parts: Parts
@@ -96,9 +96,6 @@ class Alternative:
     trees: WordTrees
     costs: Costs
     size: int
-    intervals: int
-    bits: tuple[BitSearch, ...]
-    work: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,8 +139,10 @@ class Plans:
         self.functions = Functions(Sets(most=_UNBOUNDED), self.words)
         self._searches: dict[tuple[tuple[tuple[int, int], ...], int], WordSearches] = {}
         self._sampled: dict[tuple[ArgumentFunction, tuple[Sample, ...]], Sampled] = {}
-        self._parts: dict[tuple[Sampled, Word], Parts] = {}
-        self._ways: dict[tuple[Parts, WordSearches, tuple[Plan, ...], Care], Alternative] = {}
+        self._parts: Results[tuple[Sampled, Word], Parts] = Results()
+        self._ways: Results[tuple[Parts, WordSearches, tuple[Plan, ...], Care], Alternative] = (
+            Results()
+        )
         self._alternatives: dict[tuple[Alternative, ...], _Alternatives] = {}
         self._constants: dict[Sampled, Plan] = {}
 
@@ -175,15 +174,12 @@ class Plans:
             found = self._sampled[key] = Sampled(function, words, key[1])
         return found
 
-    def parts(self, asked: Sampled, word: Word) -> Parts:
+    def parts(self, asked: Sampled, word: Word, steps: Steps) -> Parts:
         """Return a function taken apart by ``word``."""
-        found = self._parts.get((asked, word))
-        if found is None:
-            found = self._parts[asked, word] = self._divided(asked, word)
-        return found
+        return self._parts.of((asked, word), steps, lambda own: self._divided(asked, word, own))
 
-    def _divided(self, asked: Sampled, word: Word) -> Parts:
-        line, left = self.functions.split(asked.function, word)
+    def _divided(self, asked: Sampled, word: Word, steps: Steps) -> Parts:
+        line, left = self.functions.split(asked.function, word, steps)
         values: dict[int, int] = {}
         inside: list[list[Sample]] = [[] for _ in left]
         for args, weight in asked.samples:
@@ -201,23 +197,20 @@ class Plans:
         searches: WordSearches,
         labels: tuple[Plan, ...],
         care: Care,
+        steps: Steps,
     ) -> Alternative:
         """Return the best tests on the word of ``parts``; ``labels`` has a plan for each part.
 
         Raises TooManyError if the trees would be large.
         """
-        key = parts, searches, labels, care
-        found = self._ways.get(key)
-        if found is None:
-            found_trees = searches.best(
-                parts.line,
-                parts.seen,
-                _UNSEEN_HIGH if parts.word.is_high else _UNSEEN,
-                np.array([plan.costs for plan in labels]),
-                care,
-            )
-            found = self._ways[key] = Alternative(parts, labels, *found_trees)
-        return found
+
+        def make(own: Steps) -> Alternative:
+            rest = _UNSEEN_HIGH if parts.word.is_high else _UNSEEN
+            ends = np.array([plan.costs for plan in labels])
+            trees = searches.best(parts.line, parts.seen, rest, ends, care, own)
+            return Alternative(parts, labels, *trees)
+
+        return self._ways.of((parts, searches, labels, care), steps, make)
 
     def best(self, ways: tuple[Alternative, ...], used: AbstractSet[Plan], sharing: int) -> Plan:
         """Return the plan that takes the cheapest of ``ways`` for each budget.

@@ -7,8 +7,9 @@ results by 1 to 2 %.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.compile.weights import TOTAL
 from seccompgen.core.objective import Optimize
@@ -38,6 +39,31 @@ class Prices:
     depth: float
     plain_depth: float
     short: bool = False
+
+
+_BEFORE = 10
+"""The instructions on a path before the tests of a call's arguments, about."""
+
+
+class Measure(NamedTuple):
+    """The prices that the plan of one call has in the objective of its whole program.
+
+    ``executed`` is that of an instruction that each such call executes, ``length`` that of one in
+    all, ``depth`` that of the longest path, as in `Prices`.
+    """
+
+    executed: float
+    length: float
+    depth: float = 0.0
+
+    def of(self, executed: float, length: int, longest: int) -> float:
+        """Return the measure of a plan; the last bit of a logarithm depends on the machine."""
+        path = round(math.log(longest + _BEFORE) * 4096) / 4096
+        return self.executed * executed + self.length * length + self.depth * path
+
+    def most(self, executed: float, length: int, longest: int) -> float:
+        """Return the length above which no plan is better, whatever it executes."""
+        return self.of(executed, length, longest) / self.length
 
 
 _SPEED = Prices(0.0001, 0.001, 0.01, 0.0, 0.0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
+from seccompgen.compile.budget import Results, TooManyError
 from seccompgen.compile.search import ROUGH, WORD
 from seccompgen.compile.tree import IMPOSSIBLE, SCALE, UNBOUNDED, later
 from seccompgen.compile.wordtrees import IntervalTree, MaskedTree, OneLabel, Split
@@ -14,7 +15,7 @@ from seccompgen.compile.wordtrees import IntervalTree, MaskedTree, OneLabel, Spl
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from seccompgen.compile.bittrees import BitSearch
+    from seccompgen.compile.budget import Steps
     from seccompgen.compile.decisionlist import ListStep
     from seccompgen.compile.linefacts import Helpful, LineFacts, Seen
     from seccompgen.compile.tree import Costs, Item
@@ -47,19 +48,12 @@ _MOST_TRIED = 100
 _MOST_NODES = 4_000
 """Words of larger diagrams are not tried with masks where rules can be tested in order; those of
 real policies have at most 300 nodes."""
-_WORK, _WORK_OF_A_MASK, _MOST_WORK = 50_000, 5_000, 400_000
-"""The work on masks that a search may do where rules can be tested in order: so much, and more for
-each mask, up to a limit. A unit is a node that one test may visit; real policies need 450 units."""
+_STEPS_OF_A_STATE = 20
+"""The steps for each state of a search for tests of bits."""
+_CELLS_OF_A_STEP = 8
+"""The entries of a table of costs that take one step."""
 _MOST_BY_BITS = 64
 """The most functions of a word that are tested by their highest bit."""
-
-
-class TooManyError(Exception):
-    """The rules have no diagram of reasonable size, which took ``work`` to find out."""
-
-    def __init__(self, work: int = 0) -> None:
-        super().__init__(work)
-        self.work = work
 
 
 class Care(NamedTuple):
@@ -78,17 +72,12 @@ class Care(NamedTuple):
 class Searched(NamedTuple):
     """The result of a search: ``trees``, their ``costs`` and ``size``, which include the load.
 
-    ``costs`` are per unit of weight; ``size`` is a number of instructions. ``intervals`` is the
-    number of intervals searched, ``bits`` are the searches for bit tests, ``work`` counts nodes
-    that masks were tried on.
+    ``costs`` are per unit of weight; ``size`` is a number of instructions.
     """
 
     trees: WordTrees
     costs: Costs
     size: int
-    intervals: int
-    bits: tuple[BitSearch, ...]
-    work: int
 
 
 class WordSearches:
@@ -100,36 +89,37 @@ class WordSearches:
     def __init__(self, facts: LineFacts) -> None:
         self._facts = facts
         self.cells = 0
-        self._known: dict[tuple[WordId, Seen, int, bytes, Care], Searched | int] = {}
-        """The result of each search, or the work of one that gave up."""
+        self._known: Results[tuple[WordId, Seen, int, bytes, Care], Searched] = Results()
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def best(self, line: WordId, seen: Seen, rest: int, ends: Costs, care: Care) -> Searched:
+    def best(
+        self, line: WordId, seen: Seen, rest: int, ends: Costs, care: Care, steps: Steps
+    ) -> Searched:
         """Return the best trees for ``line``; the arguments are as in `WordSearch`.
 
         Raises TooManyError if the trees would be large.
         """
-        key = line, seen, rest, ends.tobytes(), care
-        if key not in self._known:
-            search = WordSearch(self._facts, ends, care)
+
+        def make(own: Steps) -> Searched:
+            search = WordSearch(self._facts, ends, care, own)
             candidates = search.best(line, seen, rest)
-            self._known[key] = search.work if candidates is None else _searched(candidates, search)
+            if candidates is None:
+                raise TooManyError
+            found = _searched(candidates)
             self.cells += search.cells
-        found = self._known[key]
-        if isinstance(found, int):
-            raise TooManyError(found)
-        return found
+            return found
+
+        return self._known.of((line, seen, rest, ends.tobytes(), care), steps, make)
 
 
-def _searched(candidates: Candidates, search: WordSearch) -> Searched:
+def _searched(candidates: Candidates) -> Searched:
     trees = candidates.cheapest
     costs = trees.costs // trees.weight
     costs[trees.costs >= IMPOSSIBLE] = IMPOSSIBLE
     costs = np.minimum(later(costs) + SCALE, IMPOSSIBLE)
-    size, bits = 1 + trees.tests(), tuple(search.bits)
-    return Searched(trees, costs, size, search.searched, bits, search.work)
+    return Searched(trees, costs, 1 + trees.tests())
 
 
 class Candidates:
@@ -160,12 +150,11 @@ class _Question(NamedTuple):
 class WordSearch:
     """The search for one word; ``ends`` are as in ``Search``.
 
-    ``facts`` contain the price of a test, and the masks to try. ``searched`` counts the intervals
-    that were searched, ``cells`` the 8-byte entries of the tables kept for them; ``bits`` are the
-    searches for bit tests. ``work`` is that on masks, as if no result were cached.
+    ``facts`` contain the price of a test, and the masks to try. ``cells`` counts the 8-byte entries
+    of the tables kept.
     """
 
-    def __init__(self, facts: LineFacts, ends: Costs, care: Care) -> None:
+    def __init__(self, facts: LineFacts, ends: Costs, care: Care, steps: Steps) -> None:
         self._facts = facts
         self._words = facts.words
         self._masks = facts.masks
@@ -173,9 +162,8 @@ class WordSearch:
         self._price = facts.price
         self._effort = ROUGH if care.rough else WORD
         self._care = care
-        self.searched = self.cells = self.work = 0
-        self._most_work = min(_WORK + _WORK_OF_A_MASK * len(self._masks), _MOST_WORK)
-        self.bits: list[BitSearch] = []
+        self._steps = steps
+        self.cells = 0
         self._tried = self._tested_by_bits = 0
         self._searched_bits = self._states = 0
         self._known: dict[tuple[WordId, Seen, int], Candidates] = {}
@@ -206,8 +194,6 @@ class WordSearch:
             if self._care.bits:
                 found += self._by_few_bits(asked)
             if self._care.bits or len(self._masks) > 1:
-                if not self._may_try_masks(line, 1):
-                    return None
                 found += self._by_list(asked)
         if not found or asked.runs <= _FEW_RUNS:
             split = self._by_mask(asked)
@@ -230,14 +216,14 @@ class WordSearch:
             self._searched_bits += 1
             search = self._facts.bits(asked.line, asked.seen, asked.rest)
             if search is not None:
-                self.bits.append(search)
+                self._steps.spend(_STEPS_OF_A_STATE * search.states)
                 self._states += search.states
                 if not search.gave_up:
                     yield partial(search.best, self._ends)
 
     def _by_list(self, asked: _Question) -> Iterator[Callable[[], WordTrees]]:
         """Yield trees that test one mask after the other, until few intervals are left."""
-        listed = self._facts.listed(asked.line, asked.seen)
+        listed = self._facts.listed(asked.line, asked.seen, self._steps)
         steps = [one.step for one in listed]
         tails = 0
         for length, (_, left, after, runs) in enumerate(listed, 1):
@@ -266,12 +252,12 @@ class WordSearch:
         """Return trees that begin with a mask that makes both sides simpler.
 
         Values that one side of a test takes are free on the other, and filled in there so as to
-        leave few intervals. Return None to give up, also if trying masks is too much work.
+        leave few intervals. Return None to give up.
         """
         if asked.runs <= _SIMPLE or self._is_large(asked.line):
             return []
-        if not self._may_try_masks(asked.line, len(self._words.outcomes(asked.line))):
-            return None
+        nodes = len(self._masks) * self._words.size(asked.line)
+        self._steps.spend(nodes * len(self._words.outcomes(asked.line)))
         found = []
         for helpful in self._helpful(asked):
             split = self._split(asked, *helpful)
@@ -286,7 +272,6 @@ class WordSearch:
         found = self._facts.masked_items(asked.line, asked.seen, asked.rest, _FEW_AFTER)
         if found is not None:
             mask, items = found
-            self.searched += len(items)
             yield lambda: MaskedTree(mask, self._interval_tree(items), self._price)
 
     def _by_highest_bit(self, asked: _Question) -> list[Callable[[], WordTrees]]:
@@ -331,11 +316,6 @@ class WordSearch:
     def _is_large(self, line: WordId) -> bool:
         return not self._care.stubborn and self._words.size(line) > _MOST_NODES
 
-    def _may_try_masks(self, line: WordId, times: int) -> bool:
-        """Charge for trying all masks on ``line`` so many times; False if that is too much."""
-        self.work += len(self._masks) * self._words.size(line) * times
-        return self._care.stubborn or self.work <= self._most_work
-
     def _helpful(self, asked: _Question) -> list[Helpful]:
         """Return the masks that make both sides simpler, the best first."""
         self._tried += 1
@@ -343,7 +323,6 @@ class WordSearch:
 
     def _intervals(self, line: WordId, seen: Seen, rest: int) -> Callable[[], WordTrees]:
         items = self._facts.items(line, seen, rest)
-        self.searched += len(items)
         if len(items) == 1:
             return partial(OneLabel, items[0].label, items[0].weight, self._ends)
         return partial(self._interval_tree, items)
@@ -355,4 +334,5 @@ class WordSearch:
             found = IntervalTree(items, self._ends, self._price, self._effort)
             self._interval_trees[items] = found
             self.cells += found.cells
+            self._steps.spend(found.cells // _CELLS_OF_A_STEP)
         return found

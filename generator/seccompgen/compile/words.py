@@ -13,6 +13,7 @@ from seccompgen.core.sets import NOTHING
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
+    from seccompgen.compile.budget import Steps
     from seccompgen.core.sets import Sets
 
 BITS = 32
@@ -22,14 +23,14 @@ YES, NO = "yes", "no"
 _CHOSEN_MAX = 1 << 20
 """So many results of `where`, and of `restricted`, are cached: a hundred megabytes each."""
 
-_MOST_JOINED = 400_000
-"""The most sets that `join` looks at, summed over its nodes; real policies need 275."""
+_STEPS_OF_A_SET = 2
+"""The steps for each set that `join` looks at."""
+_STEPS_OF_A_PAIR = 8
+"""The steps for each pair of nodes that `outcome_where` looks at; most are for the tests that are
+
+cut by what it finds."""
 
 WordId: TypeAlias = int
-
-
-class TooWideError(Exception):
-    """The values of a word leave too many different remainders of its sets."""
 
 
 class WordDiagrams:
@@ -78,25 +79,21 @@ class WordDiagrams:
         """Return the function that is ``zero`` or ``one`` by the bit at ``level``."""
         return zero if zero == one else self._intern((level, zero, one))
 
-    def join(self, sets: Sets, roots: Sequence[int], top: int) -> WordId:
+    def join(self, sets: Sets, roots: Sequence[int], top: int, steps: Steps) -> WordId:
         """Return what remains of ``roots`` for each value of the word from level ``top`` on.
 
         The outcome is a tuple of pairs: the index of a root that contains the value, and what
-        remains of it below the word. Raises TooWideError if these are too many: a few dozen masks
-        can leave any combination of each other.
+        remains of it below the word. That may take many ``steps``: a few dozen masks can leave any
+        combination of each other.
         """
         memo: dict[tuple[tuple[int, int], ...], WordId] = {}
         nodes = sets.nodes
-        looked_at = 0
 
         def walk(active: tuple[tuple[int, int], ...]) -> WordId:
-            nonlocal looked_at
             found = memo.get(active)
             if found is not None:
                 return found
-            looked_at += len(active)
-            if looked_at > _MOST_JOINED:
-                raise TooWideError
+            steps.spend(_STEPS_OF_A_SET * len(active))
             level = top + BITS
             for _, node in active:
                 own = nodes[node][0]
@@ -259,14 +256,21 @@ class WordDiagrams:
 
         return walk(test, word, other)
 
-    def outcome_where(self, test: WordId, word: WordId) -> Hashable | None:
+    def outcome_where(self, test: WordId, word: WordId, steps: Steps) -> Hashable | None:
         """Return the outcome of ``word`` where ``test`` has the outcome YES.
 
-        None if there are several, or none.
+        None if there are several, or none. It takes ``steps``.
         """
+        seen: set[tuple[WordId, WordId]] = set()
+        found = self._outcome_where(test, word, seen)
+        steps.spend(_STEPS_OF_A_PAIR * len(seen))
+        return found
+
+    def _outcome_where(
+        self, test: WordId, word: WordId, seen: set[tuple[WordId, WordId]]
+    ) -> Hashable | None:
         nodes, holds = self._nodes, self._numbers.get(YES)
         found: int | None = None
-        seen: set[tuple[WordId, WordId]] = set()
         stack = [(word, test)]
         while stack:
             pair = stack.pop()
