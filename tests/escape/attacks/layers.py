@@ -573,8 +573,8 @@ def _persona(scene: Scene) -> None:
 
 
 _ACTS = {
-    "no_path_sockets": (_unix, "_socket.socket(1, 1)"),
-    "no_listen": (_listening, "_socket.socket(2, 1).listen(5)"),
+    "no_path_sockets": (_unix, "_socket.socket(1, _socket.SOCK_STREAM)"),
+    "no_listen": (_listening, "_socket.socket(2, _socket.SOCK_STREAM).listen(5)"),
     "no_escape": (
         _persona,
         "ctypes.CDLL(None, use_errno=True).personality(0x0400000) != -1 or 1/0",
