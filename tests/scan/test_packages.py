@@ -144,7 +144,12 @@ def test_a_killed_scan_goes_on_where_it_was(tmp_path: Path) -> None:
     before: list[Any] = []
     order = "SELECT rowid, seconds, file FROM programs ORDER BY rowid"
     for wanted in (3, 30):
-        run = subprocess.Popen([*command, "--table", "t"], cwd=tmp_path, start_new_session=True)
+        run = subprocess.Popen(
+            [*command, "--table", "t"],
+            cwd=tmp_path,
+            env={**os.environ, "TMPDIR": str(tmp_path)},  # a killed scan leaves its directory
+            start_new_session=True,
+        )
         try:
             while run.poll() is None and len(before) < wanted:
                 before = some(table, order)
