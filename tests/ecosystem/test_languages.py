@@ -206,7 +206,7 @@ def test_clang_tells_each_abi_and_no_other(tmp_path: Path) -> None:
         pytest.param("launcher", 3, marks=needs("gcc")),
         pytest.param("rust", 2, marks=needs("rustc")),
         pytest.param(
-            "untrusted", 13, marks=[needs(one) for one in ("bwrap", "gcc", "node", "rustc")]
+            "untrusted", 15, marks=[needs(one) for one in ("bwrap", "gcc", "node", "rustc")]
         ),
     ],
 )

@@ -58,7 +58,7 @@ int main(int argc, char **argv)
 
     if (argc > 1 && strcmp(*command, "--") == 0)
         command++;
-    if (argc < 2 || !*command) {
+    if (argc < 2 || !*command || strcmp(*command, "--help") == 0) {
         fputs("usage: demo [--] COMMAND [ARGUMENT...]\n", stderr);
         return UNCONFINED;
     }
