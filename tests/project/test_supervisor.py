@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import runpy
 import socket
@@ -276,7 +275,7 @@ def test_it_knows_the_calls_that_its_policy_asks_about() -> None:
         }
 
 
-@pytest.mark.parametrize("path", ["/", "/proc", "/proc/self", f"/proc/{os.getpid()}"])
+@pytest.mark.parametrize("path", ["/", "/proc", "/proc/self", "/proc/1"])
 def test_what_cannot_be_granted(path: str) -> None:
     words = [sys.executable, str(EXAMPLE / "supervise.py"), "--read", path, "--", "true"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
