@@ -21,6 +21,8 @@ _Value = TypeVar("_Value")
 
 _STEPS = 1_000_000
 _STEPS_OF_AN_INSTRUCTION = 2_000
+_MOST_INSTRUCTIONS = 2 * 4096
+"""Those of a straightforward program that give steps: a longer one needs none to be too long."""
 _STUBBORN_STEPS = 40_000_000
 """The steps for a call that has no straightforward program."""
 _ATTEMPTS = 4
@@ -96,7 +98,7 @@ class Budget:
         """
         self._stubborn = stubborn
         left = _STUBBORN_STEPS if stubborn else max(self._left, 0)
-        share = _STEPS_OF_AN_INSTRUCTION * instructions
+        share = _STEPS_OF_AN_INSTRUCTION * min(instructions, _MOST_INSTRUCTIONS)
         self._left = left + share
         self._enough = left // 4 + share
 
