@@ -179,8 +179,8 @@ def snapshot(directory: Path) -> dict[str, bytes]:
 def checkout(directory: Path, tree: Path | None = None) -> Path:
     """Lay a checkout out as far as generation needs it: pin, lock, policies, generated files.
 
-    It has the two stock policies that take a second to compile, not those that take ten, and one
-    of the two for two ABIs only: a checkout is compiled anew wherever it lies. Its tables are the
+    It has the two stock policies that take a second to compile, not the others, and one of the two
+    for two ABIs only: a checkout is compiled anew wherever it lies. Its tables are the
     shipped ones; or those that ``tree``, a folder of kernel trees, has at the pin, and then the
     other policy is for three.
     """
@@ -224,6 +224,9 @@ def _small_checkout(tree: Path | None) -> Path:
     return _made_once(name, lambda directory: _lay_out(directory, tree))
 
 
+_QUICK = frozenset({"no_exec", "no_network"})
+
+
 def _lay_out(directory: Path, tree: Path | None) -> None:
     if tree:
         shutil.copytree(_small_checkout(None), directory)
@@ -239,8 +242,9 @@ def _lay_out(directory: Path, tree: Path | None) -> None:
         return
     for name in ("policies", "generated", "generator/seccompgen/kernel"):
         shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for slow in ("compute_only", "web_worker"):
-        (directory / "policies" / f"{slow}.yml").unlink()
+    for policy in (directory / "policies").iterdir():
+        if policy.stem not in _QUICK:
+            policy.unlink()
     _for_few_abis(directory / "policies" / "no_exec.yml", "x86_64, arm")
     shutil.copy(ROOT / "pyproject.toml", directory)
     assert seccompgen("tables", cwd=directory).code == 0

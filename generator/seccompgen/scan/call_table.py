@@ -50,7 +50,14 @@ class CallTable:
         self._path = path
         with _errors(path):
             self._database = sqlite3.connect(path)
-        with _errors(path), self._database:
+        try:
+            self._begin(made_of)
+        except InputError:
+            self.close()
+            raise
+
+    def _begin(self, made_of: str) -> None:
+        with _errors(self._path), self._database:
             if not self._database.execute("SELECT name FROM sqlite_master").fetchone():
                 for statement in _SCHEMA.split(";"):
                     self._database.execute(statement)
@@ -58,7 +65,7 @@ class CallTable:
             (known,) = self._database.execute("SELECT made_of FROM about").fetchone()
         if known != made_of:
             text = "was made of other packages, or by another release: name a new table"
-            raise InputError(Diagnostic(text, Position(str(path))))
+            raise InputError(Diagnostic(text, Position(str(self._path))))
 
     def has(self, package: str, file: str) -> bool:
         """Return True if the table has this program."""
