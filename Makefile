@@ -68,7 +68,7 @@ companions: $(READY)
 # A budget for all tests together, in minutes of CPU, and for each worker, in MB; one test may use what
 # helpers/cpu_budget.py says.
 test: $(READY) system
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 9 --worker-megabytes 600
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 9 --worker-megabytes 650
 
 test-long: $(READY) system
 	$(BIN)/pytest -m "long and not (weekly or ecosystem)" -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 20 --worker-megabytes 900
