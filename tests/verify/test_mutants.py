@@ -15,7 +15,10 @@ from mutants import answered, fate, mutants
 from proving import spread_out, stock
 from seccompgen.verify import Method, Proof, prove
 
-MOST = {"no_exec": 1000, "no_network": 1000, "compute_only": 200, "web_worker": 200}
+MOST = {
+    **dict.fromkeys(("no_exec", "no_listen", "no_network", "no_path_sockets"), 1000),
+    **dict.fromkeys(("compute_only", "no_escape", "sandboxed_code", "web_worker"), 200),
+}
 """So many mutants of a program are tried; those of the short filters are fewer."""
 CHOSEN = [
     one

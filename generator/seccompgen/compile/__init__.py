@@ -186,14 +186,27 @@ class ProgramBuilder:
             for goal in others(self._objective):
                 with suppress(TooManyError):
                     found.append(self._made(replace(self._objective, optimize=goal), wanted))
-        return min(found, key=lambda one: rank(one.program, self._objective, weighted))
+        best = min(found, key=lambda one: rank(one.program, self._objective, weighted))
+        if self._in_order or len(best.program.instructions) <= BPF_MAXINSNS:
+            return best
+        with suppress(TooManyError):
+            # A search cares for what is executed first; in hundreds of calls it adds up. Whatever
+            # is short enough for the kernel is better than an error.
+            found.append(self._made(self._objective, wanted, thorough=False))
+        return min(found, key=lambda one: len(one.program.instructions))
 
-    def _made(self, objective: Objective, wanted: _Wanted) -> Compilation:
+    def _made(self, objective: Objective, wanted: _Wanted, *, thorough: bool = True) -> Compilation:
         """Build the program that a search for ``objective`` finds."""
         graph, paid = Diagram(), prices(objective)
         weighted, ret, origin, source, constants, least = wanted
         arguments = Arguments(
-            self._plans, graph, self._abi, paid, constants, in_order=self._in_order
+            self._plans,
+            graph,
+            self._abi,
+            paid,
+            constants,
+            in_order=self._in_order,
+            thorough=thorough,
         )
         foreign = graph.leaf(ret, (origin,))
         plans: list[tuple[Plan, ...]] = []

@@ -92,6 +92,7 @@ class Arguments:
         constants: Constants,
         *,
         in_order: bool = False,
+        thorough: bool = True,
     ) -> None:
         self._plans = plans
         self._graph = graph
@@ -104,7 +105,7 @@ class Arguments:
         self._constants = constants
         self._known: dict[Sampled, Plan] = {}
         self._used: set[Plan] = set()
-        self._budget = Budget()
+        self._budget = Budget(thorough=thorough)
         self._longest = math.inf
         """The length above which no plan of the call is better than its straightforward one."""
         self._all_in_order = in_order

@@ -84,9 +84,13 @@ class Results(Generic[_Key, _Value]):
 
 
 class Budget:
-    """The steps of one program, for one of its calls after the other."""
+    """The steps of one program, for one of its calls after the other.
 
-    def __init__(self) -> None:
+    Unless ``thorough``, each call has its own steps only.
+    """
+
+    def __init__(self, *, thorough: bool = True) -> None:
+        self._thorough = thorough
         self._left = _STEPS
         self._enough = 0
         self._stubborn = False
@@ -97,7 +101,8 @@ class Budget:
         A ``stubborn`` one goes on where others give up.
         """
         self._stubborn = stubborn
-        left = _STUBBORN_STEPS if stubborn else max(self._left, 0)
+        left = max(self._left, 0) if self._thorough else 0
+        left = _STUBBORN_STEPS if stubborn else left
         share = _STEPS_OF_AN_INSTRUCTION * min(instructions, _MOST_INSTRUCTIONS)
         self._left = left + share
         self._enough = left // 4 + share
