@@ -194,7 +194,7 @@ for path in glob.glob("/proc/[0-9]*"):
 COMMANDS = """
 cat README.md; echo $?
 cat secret/id_rsa; echo $?
-curl --silent http://example.com; echo $?
+curl --silent --retry 9 --retry-connrefused http://example.com; echo $?
 echo a > .env; echo $?
 echo a > written; cat written; echo $?
 python3 -c 'import socket; socket.socket(socket.AF_UNIX)'; echo $?

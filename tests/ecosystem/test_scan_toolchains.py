@@ -196,13 +196,11 @@ PROGRAMS = {
     "clang++-lld": Program(CC, "a.cc", "clang++ -O2 -fuse-ld=lld -o {out} {in}"),
     "rustc": Program(RUST, "a.rs", "rustc -O -o {out} {in}"),
     "rustc-debug": Program(RUST, "a.rs", "rustc -o {out} {in}"),
-    # It has the address of the C library's syscall(), and hands it on.
-    "rustc-bfd": Program(
-        RUST, "a.rs", "rustc -O -C link-arg=-fuse-ld=bfd -o {out} {in}", known=False
-    ),
+    # It calls the C library's syscall() through a register.
+    "rustc-bfd": Program(RUST, "a.rs", "rustc -O -C link-arg=-fuse-ld=bfd -o {out} {in}"),
     "rustc-lld": Program(RUST, "a.rs", "rustc -O -C link-arg=-fuse-ld=lld -o {out} {in}"),
     "rustc-static": Program(RUST, "a.rs", "rustc -O -C target-feature=+crt-static -o {out} {in}"),
-    "rustc-debian": Program(RUST, "a.rs", "/usr/bin/rustc -O -o {out} {in}", known=False),
+    "rustc-debian": Program(RUST, "a.rs", "/usr/bin/rustc -O -o {out} {in}"),
     "go": Program(GO, "a.go", "go build -o {out} {in}"),
     "go-pie": Program(GO, "a.go", "go build -buildmode=pie -o {out} {in}"),
     "go-stripped": Program(GO, "a.go", "go build -ldflags=-s -o {out} {in}"),
