@@ -125,7 +125,7 @@ accept accept4 bind connect getpeername getsockname getsockopt io_uring_enter io
 io_uring_setup listen process_vm_readv process_vm_writev ptrace recvmmsg request_key sendmmsg sendto
 setsockopt shutdown
 """
-"""What codex 0.171.0 has seccompiler refuse whatever the arguments are."""
+"""The calls that codex 0.171.0 has seccompiler refuse whatever the arguments are."""
 
 
 def test_the_filter_of_codex_is_its_policy(seccompiler: Seccompiler) -> None:

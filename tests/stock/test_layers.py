@@ -46,7 +46,7 @@ _ABSENT = """
     modify_ldt vm86 vm86old uselib nfsservctl _sysctl lookup_dcookie
 """
 ESCAPES, ABSENT = _ESCAPES.split(), _ABSENT.split()
-"""What no_escape answers with EPERM, and with ENOSYS."""
+"""The calls that no_escape answers with EPERM, and with ENOSYS."""
 
 
 def _streams(abi: str) -> tuple[int, int]:

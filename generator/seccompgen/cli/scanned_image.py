@@ -19,7 +19,7 @@ RUNTIME_CALLS = frozenset(
     {"execve", "close", "close_range", "openat", "write", "fcntl", "fstatfs", "getdents64"}
     | {"epoll_ctl", "getpid", "futex", "nanosleep", "rt_sigreturn", "exit_group"}
 )
-"""What runc and crun call between the filter and the program (docs/oci.md, An allowlist)."""
+"""The calls of runc and crun between the filter and the program (docs/oci.md, An allowlist)."""
 
 _REASON: dict[str, str] = {
     "entry": "the entry point",

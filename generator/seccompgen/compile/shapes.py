@@ -71,7 +71,7 @@ class ItemShape(NamedTuple):
     label: int
 
 
-class _Group(NamedTuple):
+class _LabelItems(NamedTuple):
     """Items of one label, and the bits of their numbers.
 
     Some number has each bit of ``some``, numbers of several items have each of ``several``; all
@@ -98,7 +98,7 @@ class Shapes:
         self._short: dict[tuple[ItemSet, int], tuple[int, list[Tree]]] = {}
         self._labels: dict[int, ItemSet] = {}
         self._singles: ItemSet = 0
-        self._groups: dict[ItemSet, _Group] = {}
+        self._groups: dict[ItemSet, _LabelItems] = {}
         # The bits that some number of an item has, and those that all have.
         self._some: list[int] = []
         self._all: list[int] = []
@@ -166,7 +166,7 @@ class Shapes:
                     break  # no tree has fewer
         return least, trees[:_MOST_KEPT]
 
-    def _group(self, label: int, items: ItemSet) -> _Group:
+    def _group(self, label: int, items: ItemSet) -> _LabelItems:
         found = self._groups.get(items)
         if found is None:
             places = members(items)
@@ -175,10 +175,10 @@ class Shapes:
                 several |= some & self._some[place]
                 some |= self._some[place]
                 shared &= self._all[place]
-            found = self._groups[items] = _Group(label, items, places, some, several, shared)
+            found = self._groups[items] = _LabelItems(label, items, places, some, several, shared)
         return found
 
-    def _one_test(self, one: _Group, other: _Group) -> tuple[int, list[Tree]]:
+    def _one_test(self, one: _LabelItems, other: _LabelItems) -> tuple[int, list[Tree]]:
         """Return the trees of one test of bits, or of equality, if there are any."""
         trees: list[Tree] = []
         for a, b in ((one, other), (other, one)):
@@ -189,7 +189,7 @@ class Shapes:
                 trees.append(TreeTest(CompareOp.EQ, self._items[a.places[0]].first, *ends))
         return (1 if trees else 2), trees
 
-    def _cut(self, one: _Group, other: _Group) -> Tree | None:
+    def _cut(self, one: _LabelItems, other: _LabelItems) -> Tree | None:
         """Return the cut between two groups, or None if neither is below the other."""
         for below, above in ((one, other), (other, one)):
             if below.places[-1] < above.places[0]:
@@ -197,7 +197,7 @@ class Shapes:
                 return TreeTest(CompareOp.GE, self._items[above.places[0]].first, *ends)
         return None
 
-    def _first_tests(self, groups: Sequence[_Group], most: int) -> Iterator[_FirstTest]:
+    def _first_tests(self, groups: Sequence[_LabelItems], most: int) -> Iterator[_FirstTest]:
         """Yield the tests with which a tree of at most ``most`` may begin."""
         # With no test to spare, each test must take all of its label.
         tight = len(groups) > most
@@ -220,7 +220,7 @@ class Shapes:
                     yield left, CompareOp.EQ, k, group.label, True
 
     def _one_label_with_bits(
-        self, group: _Group, mask: int, rest: ItemSet, *, tight: bool
+        self, group: _LabelItems, mask: int, rest: ItemSet, *, tight: bool
     ) -> Iterator[_FirstTest]:
         """Yield the test that ends at the label for any bit that none of the others has."""
         left = 0
@@ -233,7 +233,13 @@ class Shapes:
             yield rest | left, CompareOp.ANY_BITS, mask, group.label, True
 
     def _one_label_without(
-        self, group: _Group, others: Sequence[_Group], shared: int, rest: ItemSet, *, tight: bool
+        self,
+        group: _LabelItems,
+        others: Sequence[_LabelItems],
+        shared: int,
+        rest: ItemSet,
+        *,
+        tight: bool,
     ) -> Iterator[_FirstTest]:
         """Yield tests that end at the label for numbers without a bit that all others have.
 
@@ -258,7 +264,7 @@ class Shapes:
             if mask & shared or (wide and all(self._all_hit(other, mask) for other in others)):
                 yield rest | left, CompareOp.ANY_BITS, mask, group.label, False
 
-    def _all_hit(self, group: _Group, mask: int) -> bool:
+    def _all_hit(self, group: _LabelItems, mask: int) -> bool:
         """Return True if all numbers of the group have a bit of ``mask``."""
         if group.shared & mask:
             return True

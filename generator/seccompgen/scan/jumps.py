@@ -186,7 +186,7 @@ class _Table(NamedTuple):
     base: Location | None
 
 
-class _Entries(NamedTuple):
+class _TableEntries(NamedTuple):
     """The entries of ``size`` bytes at ``table``, whose targets, from ``base``, are ``read``."""
 
     read: Callable[[int, int | None], Iterator[int]]
@@ -327,7 +327,7 @@ def _entries(
     found: list[int] = []
     for place in sorted(places):
         for base in bases:
-            entries = _Entries(partial(read, function=function.span), place, base, load.size)
+            entries = _TableEntries(partial(read, function=function.span), place, base, load.size)
             targets = _plausible(function, entries, bound, may_enter)
             if not targets:
                 return []
@@ -425,7 +425,7 @@ def _copied_from(machine: Machine, function: FunctionBody, index: int, register:
 
 def _plausible(
     function: FunctionBody,
-    entries: _Entries,
+    entries: _TableEntries,
     bound: int | None,
     may_enter: Callable[[int], bool],
 ) -> list[int]:
