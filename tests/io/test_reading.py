@@ -378,6 +378,7 @@ OTHERWISE = {
     "io/entry_store.py": "a directory of the user's own, checked; each entry behind a hash",
     "cli/record.py": "an output",
     "cli/run.py": "an output",
+    "scan/packages.py": "packages that dpkg-deb has read already",
     "kernel/fetch/local.py": "an archive that is a regular file; its members have limits",
     "io/outputs.py": "what was staged, and a pipe to a child of its own",
     "distribute/pytest_plugin.py": "an environment variable of its own",

@@ -192,12 +192,15 @@ def test_an_unfinished_table_says_so(debs: Path) -> None:
 def test_a_table_is_of_one_set_of_packages(debs: Path) -> None:
     ask = ("scan", "--packages", "debs", "--table", "t")
     assert inside(*ask, cwd=debs.parent).code == 0
+    other = "t: was made of other packages, or by another release: name a new table\n"
     packaged(debs.parent, "more", {"usr/bin/more": b""})
     run = inside(*ask, cwd=debs.parent)
-    assert (run.code, run.err) == (
-        2,
-        "t: was made of other packages, or by another release: name a new table\n",
-    )
+    assert (run.code, run.err) == (2, other)
+    new = ("scan", "--packages", "debs", "--table", "new")
+    assert inside(*new, cwd=debs.parent).code == 0
+    packaged(debs.parent, "more", {"usr/bin/more": b"of the same name and version"})
+    run = inside(*new, cwd=debs.parent)
+    assert (run.code, run.err.partition(": ")[2]) == (2, other.partition(": ")[2])
 
 
 def test_what_is_wrong_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ The straightforward program comes first: a call's rules tested one after the oth
 the order of words with the least cost is searched for; of equal orders, the one that adds the
 fewest instructions to the program wins. The `budget` limits the search; an order that was found is
 kept, even if another could not be tried. What was found takes the place of the straightforward
-program if it is better by the measure of the objective (`prices`).
+program, unless that is clearly better by the measure of the objective (`prices`).
 """
 
 from __future__ import annotations
@@ -59,12 +59,8 @@ Constants: TypeAlias = "Mapping[Word, Mapping[int, list[Origin]]]"
 
 _FEW_CASES = 8
 """A call with up to so many rules is planned even if rules are to be tested in their order."""
-
-
 _MOST_SAMPLES = 64
 """So many sample arguments are run through a straightforward program."""
-
-
 _CLEARLY = 1.1
 """A plan is clearly worse than the straightforward program if its measure is so many times that."""
 

@@ -93,8 +93,12 @@ def _described(path: Path) -> DebianPackage:
 
 
 def set_of(packages: Sequence[DebianPackage]) -> str:
-    """Return a hash of names and versions: programs depend on the libraries of all packages."""
-    return hashlib.sha256(repr([one[1:] for one in packages]).encode()).hexdigest()
+    """Return a hash of the packages' files: programs depend on the libraries of all."""
+    whole = hashlib.sha256()
+    for package in packages:
+        with package.path.open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
 
 
 def scan_packages(

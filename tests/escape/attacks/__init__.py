@@ -4,7 +4,7 @@ import importlib
 
 SUBJECTS = (
     *("sockets", "rings", "programs", "memory", "files", "processes", "neighbours"),
-    *("connections", "kernel", "crashes", "layers"),
+    *("connections", "kernel", "crashes", "local_sockets", "listening", "layers"),
 )
 
 

@@ -1,4 +1,4 @@
-"""Layers: local sockets, being reached, escapes and terminals, as the policies that compose say."""
+"""Escapes and terminals, and what the policies that compose leave open."""
 
 import contextlib
 import ctypes
@@ -14,338 +14,28 @@ from collections.abc import Callable, Generator
 
 from escape.attack import attack, by_numbers, outside
 from escape.attacks.kernel import NAMESPACES
-from escape.attacks.rings import prepared_ring
+from escape.attacks.local_sockets import (
+    DATAGRAM,
+    PACKET,
+    RAW,
+    UNIX,
+    local_names,
+    local_server,
+    must_come,
+)
 from escape.attacks.sockets import STREAM, libc_prctl
 from escape.foreign import PROGRAMS
 from escape.scene import (
     ESCAPED,
     HIGH,
     IS_64_BIT,
-    SECONDS,
-    Foiled,
     Scene,
     Unavailable,
-    msghdr,
     narrow,
 )
 
 Steps = Generator[None, None, None]
 Call = Callable[..., int]
-
-UNIX = socket.AF_UNIX
-DATAGRAM, PACKET, RAW = socket.SOCK_DGRAM, socket.SOCK_SEQPACKET, socket.SOCK_RAW
-CLOEXEC, NONBLOCK = socket.SOCK_CLOEXEC, socket.SOCK_NONBLOCK
-
-# --- Reaching AF_UNIX sockets by their names ------------------------------------------------------
-
-
-def _address(name: str) -> bytes:
-    """Return a ``struct sockaddr_un``; an abstract name begins with a zero."""
-    return struct.pack("=H", 1) + name.encode()
-
-
-def _names(scene: Scene) -> "dict[str, str]":
-    """Return names for sockets, of which a path has to be short."""
-    os.chdir(scene.folder)
-    return {"path": "socket", "abstract": f"\0layers{os.getpid()}"}
-
-
-def _server(scene: Scene, kind: int, where: str) -> "tuple[socket.socket, str]":
-    """Return a socket of another that has a name, and listens if its kind does."""
-    name = _names(scene)[where]
-    server = socket.socket(UNIX, kind)
-    server.bind(name)
-    if kind != DATAGRAM:
-        server.listen()
-    server.settimeout(SECONDS)
-    return server, name
-
-
-def _must_come(server: socket.socket, kind: int) -> None:
-    """Check that a server has a connection, or a datagram."""
-    try:
-        if kind == DATAGRAM:
-            server.recv(1)
-        else:
-            server.accept()[0].close()
-    except socket.timeout as error:
-        raise Foiled("nothing came") from error
-
-
-def _reaches(
-    name: str, kind: int, reach: "Callable[[Scene, bytes], object]", where: str = "path"
-) -> None:
-    """Register an attack that reaches a server by its name."""
-
-    def body(scene: Scene) -> Steps:
-        server, address = _server(scene, kind, where)
-        yield
-        reach(scene, _address(address))
-        _must_come(server, kind)
-
-    body.__name__ = name
-    attack(no_path_sockets="unix")(body)
-
-
-def _connect(kind: int, family: int = 1) -> "Callable[[Scene, bytes], object]":
-    def reach(scene: Scene, address: bytes) -> None:
-        own = scene.call("socket", family, kind, 0)
-        scene.call("connect", own, address, len(address))
-
-    return reach
-
-
-def _send_to(kind: int) -> "Callable[[Scene, bytes], object]":
-    return lambda scene, address: scene.call(
-        "sendto", scene.call("socket", 1, kind, 0), b"x", 1, 0, address, len(address)
-    )
-
-
-for _kind, _word in ((STREAM, "stream"), (PACKET, "packet"), (DATAGRAM, "datagram")):
-    for _where in ("path", "abstract"):
-        if _word == "datagram":
-            _reaches(f"send_a_datagram_to_a_name_{_where}", _kind, _send_to(_kind), _where)
-        else:
-            _reaches(f"connect_a_{_word}_to_a_name_{_where}", _kind, _connect(_kind), _where)
-_reaches("connect_with_flags_of_the_socket", STREAM, _connect(STREAM | CLOEXEC))
-_reaches("send_by_what_is_called_raw", DATAGRAM, _send_to(RAW))
-_reaches("connect_with_garbage_above_the_family", STREAM, lambda s, address: (
-    _connect(STREAM, HIGH | 1)(s, address) if IS_64_BIT else narrow()))  # fmt: skip
-
-
-def _pair(scene: Scene, kind: int, family: int = 1) -> int:
-    numbers = (ctypes.c_int * 2)()
-    scene.call("socketpair", family, kind, 0, numbers)
-    return int(numbers[0])
-
-
-def _pair_sends(kind: int, family: int = 1) -> "Callable[[Scene, bytes], object]":
-    """A message of a pair to a name that is in memory."""
-
-    def reach(scene: Scene, address: bytes) -> None:
-        kept: "list[object]" = []
-        own = _pair(scene, kind, family)
-        scene.call("sendmsg", own, msghdr(address, b"x", kept), 0)
-
-    return reach
-
-
-for _where in ("path", "abstract"):
-    _reaches(
-        f"a_pair_of_datagrams_sends_to_a_name_{_where}", DATAGRAM, _pair_sends(DATAGRAM), _where
-    )
-_reaches("a_pair_of_raw_sends_to_a_name", DATAGRAM, _pair_sends(RAW))
-_reaches("a_pair_that_is_closed_on_exec_sends_to_a_name", DATAGRAM, _pair_sends(DATAGRAM | CLOEXEC))
-_reaches("a_pair_with_both_flags_sends_to_a_name", DATAGRAM, _pair_sends(
-    DATAGRAM | CLOEXEC | NONBLOCK))  # fmt: skip
-_reaches("a_pair_with_garbage_above_sends_to_a_name", DATAGRAM, lambda s, address: (
-    _pair_sends(HIGH | DATAGRAM, HIGH | 1)(s, address) if IS_64_BIT else narrow()))  # fmt: skip
-
-
-def _pair_connects(scene: Scene, address: bytes, *, apart: bool) -> None:
-    own = _pair(scene, DATAGRAM)
-    if apart:
-        scene.call("connect", own, bytes(16), 16)  # AF_UNSPEC
-    scene.call("connect", own, address, len(address))
-    os.write(own, b"x")
-
-
-_reaches("a_pair_connects_to_a_name", DATAGRAM, lambda s, address: _pair_connects(
-    s, address, apart=False))  # fmt: skip
-_reaches("a_pair_is_taken_apart_and_connects", DATAGRAM, lambda s, address: _pair_connects(
-    s, address, apart=True))  # fmt: skip
-
-
-def _many(scene: Scene, address: bytes) -> None:
-    kept: "list[object]" = []
-    own = _pair(scene, DATAGRAM)
-    scene.call("sendmmsg", own, msghdr(address, b"x", kept) + bytes(8), 1, 0)
-
-
-_reaches("a_pair_sends_many_to_names", DATAGRAM, _many)
-
-
-def _by_socketcall(scene: Scene, address: bytes) -> None:
-    own = scene.call("socketcall", 1, struct.pack("@3L", 1, STREAM, 0))
-    scene.call("connect", own, address, len(address))
-
-
-def _pair_by_socketcall(scene: Scene, address: bytes) -> None:
-    numbers, kept = (ctypes.c_int * 2)(), []  # type: ignore[var-annotated]
-    words = struct.pack("@4L", 1, DATAGRAM, 0, ctypes.addressof(numbers))
-    scene.call("socketcall", 8, words)
-    scene.call("sendmsg", numbers[0], msghdr(address, b"x", kept), 0)
-
-
-_reaches("connect_to_a_name_by_socketcall", STREAM, _by_socketcall)
-_reaches("a_pair_by_socketcall_sends_to_a_name", DATAGRAM, _pair_by_socketcall)
-
-
-@attack(no_path_sockets="unix")
-def reach_a_name_in_a_thread_that_ran_before(scene: Scene) -> Steps:
-    in_thread = scene.early_thread()
-    server, address = _server(scene, STREAM, "path")
-    yield
-    in_thread(lambda: _connect(STREAM)(scene, _address(address)))
-    _must_come(server, STREAM)
-
-
-@attack(no_path_sockets="unix", abis=("x86_64",))
-def reach_a_name_by_int_0x80(scene: Scene) -> Steps:
-    call = scene.int80()
-    server, name = _server(scene, STREAM, "path")
-    address = scene.low(_address(name))
-    yield
-    call("connect", call("socket", 1, STREAM, 0), address, len(_address(name)))
-    _must_come(server, STREAM)
-
-
-@by_numbers(no_path_sockets="unix")
-def reach_a_name(scene: Scene, call: Call) -> Steps:
-    server, name = _server(scene, STREAM, "path")
-    address = scene.low(_address(name))
-    yield
-    call("connect", call("socket", 1, STREAM, 0), address, len(_address(name)))
-    _must_come(server, STREAM)
-
-
-@attack(no_path_sockets="unix")
-def be_reached_at_a_name(scene: Scene) -> Steps:
-    path = _names(scene)["path"]
-    yield
-    own = socket.socket(UNIX)
-    own.bind(path)
-    own.listen()
-
-
-@attack(no_path_sockets="unix")
-def be_sent_to_at_a_name(scene: Scene) -> Steps:
-    """One of a pair of datagram sockets takes a name, and what others send there."""
-    path = _names(scene)["path"]
-    yield
-    own, _ = socket.socketpair(UNIX, DATAGRAM)
-    own.bind(path)
-
-
-@attack(no_path_sockets="unix")
-def a_local_socket_by_a_ring(scene: Scene) -> Steps:
-    """IORING_OP_SOCKET (Linux 5.19)."""
-    number, ring = prepared_ring(scene)
-    ring.put(45, 1, STREAM, 0, 0, 0)
-    yield
-    scene.call("io_uring_enter", number, 1, 1, 1, 0, 0)
-    os.close(ring.must_do())
-
-
-# --- Being reached --------------------------------------------------------------------------------
-
-
-@attack(no_listen="listening")
-def listen_at_a_path(scene: Scene) -> Steps:
-    own = socket.socket(UNIX)
-    own.bind(_names(scene)["path"])
-    yield
-    own.listen()
-
-
-@attack(no_listen="listening")
-def listen_at_an_abstract_name_for_packets(scene: Scene) -> Steps:
-    own = socket.socket(UNIX, PACKET)
-    own.bind(_names(scene)["abstract"])
-    yield
-    own.listen()
-
-
-@attack(no_listen="listening")
-def serve_the_host_of_a_virtual_machine(scene: Scene) -> Steps:
-    try:
-        own = socket.socket(40, STREAM)
-        own.bind((0xFFFFFFFF, 0xFFFFFFFF))  # VMADDR_CID_ANY, VMADDR_PORT_ANY
-    except OSError as error:
-        raise Unavailable(f"the kernel has no vsock: {error.strerror}") from error
-    yield
-    own.listen()
-
-
-@by_numbers(no_listen="listening")
-def have_a_socket_listen(scene: Scene, call: Call) -> Steps:
-    own = socket.socket()
-    yield
-    call("listen", own.fileno(), 5)
-
-
-@attack(no_listen="listening")
-def listen_by_a_ring(scene: Scene) -> Steps:
-    """IORING_OP_LISTEN (Linux 6.11)."""
-    own = socket.socket()
-    number, ring = prepared_ring(scene)
-    ring.put(57, own.fileno(), 0, 0, 5, 0)
-    yield
-    scene.call("io_uring_enter", number, 1, 1, 1, 0, 0)
-    ring.must_do()
-
-
-def _accepts(name: str, accept: "Callable[[Scene, int], int]") -> None:
-    """Register an attack that accepts where it listens already."""
-
-    def body(scene: Scene) -> Steps:
-        server = scene.listening()
-        client = scene.connected(server.getsockname())
-        client.sendall(b"x")
-        yield
-        number = accept(scene, server.fileno())
-        assert os.read(number, 1) == b"x"
-
-    body.__name__ = name
-    attack(no_listen="accepting")(body)
-
-
-_accepts("accept", lambda s, n: s.call("accept", n, 0, 0))
-_accepts("accept4", lambda s, n: s.call("accept4", n, 0, 0, CLOEXEC))
-_accepts("accept_with_garbage_above", lambda s, n: s.call("accept4", HIGH | n, 0, 0, HIGH)
-         if IS_64_BIT else narrow())  # fmt: skip
-_accepts("accept_by_socketcall", lambda s, n: s.call(
-    "socketcall", 5, struct.pack("@3L", n, 0, 0)))  # fmt: skip
-_accepts("accept4_by_socketcall", lambda s, n: s.call(
-    "socketcall", 18, struct.pack("@4L", n, 0, 0, 0)))  # fmt: skip
-
-
-@attack(no_listen="accepting", abis=("x86_64",))
-def accept_by_int_0x80(scene: Scene) -> Steps:
-    call = scene.int80()
-    server = scene.listening()
-    scene.keep(scene.connected(server.getsockname()))
-    yield
-    call("accept4", server.fileno(), 0, 0, 0)
-
-
-@by_numbers(no_listen="accepting")
-def accept_a_connection(scene: Scene, call: Call) -> Steps:
-    server = scene.listening()
-    scene.keep(scene.connected(server.getsockname()))
-    yield
-    call("accept4", server.fileno(), 0, 0, 0)
-
-
-@attack(no_listen="accepting")
-def accept_at_a_path(scene: Scene) -> Steps:
-    server, name = _server(scene, STREAM, "path")
-    client = socket.socket(UNIX)
-    client.connect(name)
-    yield
-    server.accept()
-
-
-@attack(no_listen="accepting")
-def accept_by_a_ring(scene: Scene) -> Steps:
-    """IORING_OP_ACCEPT (Linux 5.5)."""
-    server = scene.listening()
-    scene.keep(scene.connected(server.getsockname()))
-    number, ring = prepared_ring(scene)
-    ring.put(13, server.fileno(), 0, 0, 0, 0)
-    yield
-    scene.call("io_uring_enter", number, 1, 1, 1, 0, 0)
-    os.close(ring.must_do())
 
 
 # --- Namespaces and mounts ------------------------------------------------------------------------
@@ -651,11 +341,11 @@ def as_a_program_of_another_abi(scene: Scene) -> Steps:
 
 @outside(no_path_sockets="before")
 def a_local_socket_that_it_has(scene: Scene) -> Steps:
-    server, name = _server(scene, STREAM, "path")
+    server, name = local_server(scene, STREAM, "path")
     own = socket.socket(UNIX)
     yield
     own.connect(name)
-    _must_come(server, STREAM)
+    must_come(server, STREAM)
 
 
 def _passes(scene: Scene, make: "Callable[[], socket.socket]") -> "Callable[[], int]":
@@ -696,7 +386,7 @@ def connect_to_a_port(scene: Scene) -> Steps:
 
 @outside(no_path_sockets="names")
 def name_a_socket_of_a_pair(scene: Scene) -> Steps:
-    path = _names(scene)["path"]
+    path = local_names(scene)["path"]
     one, _ = socket.socketpair()
     yield
     one.bind(path)
@@ -753,7 +443,7 @@ def signal_another(scene: Scene) -> Steps:
 @outside(no_escape="helpers")
 def ask_a_helper(scene: Scene) -> Steps:
     """A server at a path makes a namespace for whoever asks."""
-    server, name = _server(scene, STREAM, "path")
+    server, name = local_server(scene, STREAM, "path")
     own = socket.socket(UNIX)
 
     def help_it() -> None:
