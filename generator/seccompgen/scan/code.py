@@ -287,11 +287,11 @@ class ImageCode:
         for source, way in ways:
             if type(way) is Goes and way.address in here:
                 inner[way.address].append((source, way.is_call))
-        dead = self._dead(function, ways)
+        dead = self._dead(function, here, ways)
         if dead:
             ways = [(source, way) for source, way in ways if not _inside(source, dead)]
         span = range(start, end)
-        leaves = any(map(self.machine.returns, code)) or any(
+        leaves = any(map(self.machine.returns, reversed(code))) or any(
             one.kind in _LEAVING or (one.kind is EffectKind.JUMP and one.value not in span)
             for one in others
         )
@@ -356,7 +356,7 @@ class ImageCode:
                     yield event.address, self._settled(way)
 
     def _dead(
-        self, function: FunctionBody, ways: Sequence[tuple[int, Way]]
+        self, function: FunctionBody, here: frozenset[int], ways: Sequence[tuple[int, Way]]
     ) -> tuple[tuple[int, int], ...]:
         """Return the ranges to which nothing in the function leads and that are not code.
 
@@ -367,10 +367,12 @@ class ImageCode:
         """
         code, addresses, image = function.code, function.addresses, function.image
         strange = {one[0] for one in code if one[2] == ".byte"}
+        # Most ways stay within the function, whose instructions are then those of the layout.
+        inside = here if function.span.start in self.layout else frozenset()
         strange |= {
             source
             for source, way in ways
-            if isinstance(way, Goes) and way.address not in self.layout
+            if type(way) is Goes and way.address not in inside and way.address not in self.layout
             if not self.begins(way.address)
         }
         if not strange or image.is_go:  # Go may continue after a return, by recover()
@@ -466,13 +468,16 @@ class ImageCode:
     ) -> list[int] | None:
         """Return the calls of a pointer from a slot, or made by ``event``; None for other uses."""
         image, value = self.image, event.value
-        index = bisect_left(function.addresses, event.address)
         if event.kind is EffectKind.LOAD:
             is_pointer = value in image.slots or value in image.own_slots
         else:
-            is_made = event.kind is EffectKind.REFERENCE and value in self.layout
-            is_pointer = is_made and self._is_made_whole(function, index, value)
-        return only_calls(self.machine, function, index, targets) if is_pointer else None
+            is_pointer = event.kind is EffectKind.REFERENCE and value in self.layout
+        if not is_pointer:
+            return None
+        index = bisect_left(function.addresses, event.address)
+        if event.kind is EffectKind.REFERENCE and not self._is_made_whole(function, index, value):
+            return None
+        return only_calls(self.machine, function, index, targets)
 
     def _is_made_whole(self, function: FunctionBody, index: int, value: int) -> bool:
         """Return True if an instruction sets a register to ``value``."""

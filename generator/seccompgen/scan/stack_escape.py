@@ -22,7 +22,8 @@ def is_only_compared(machine: Machine, code: Sequence[Instruction], index: int) 
     """
     register = machine.sets(code[index])
     compared = False
-    for instruction in code[index + 1 : index + _MAX_USES]:
+    for at in range(index + 1, min(index + _MAX_USES, len(code))):
+        instruction = code[at]
         if machine.leaves(instruction) or (not compared and machine.branches(instruction)):
             return False
         if not machine.mentions(instruction, register):

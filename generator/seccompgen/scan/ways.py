@@ -103,7 +103,7 @@ def _slot(context: Context, kind: EffectKind, value: int) -> list[Way]:
     if value in image.own_slots:
         ways.append(Goes(image.own_slots[value], kind in CALLS))
     # All other words that point into code are among the pointers of the image, and count as taken.
-    return ways or [Pointer()]
+    return ways or [_POINTER]
 
 
 def _load(context: Context, kind: EffectKind, value: int) -> list[Way]:
@@ -194,6 +194,7 @@ def _sum(context: Context, kind: EffectKind, value: int) -> list[Way]:  # noqa: 
     return [Unclear(Why.SUM)]
 
 
+_POINTER = Pointer()
 PAGE = 4096
 _TABLE_BYTES = 4096
 
@@ -226,6 +227,6 @@ def ways_of(
     find = known.get(kind)
     ways = find(context, kind, value) if find else []
     image = context.image
-    if Pointer() in ways and (value in image.slots or value in image.own_slots):
+    if _POINTER in ways and (value in image.slots or value in image.own_slots):
         ways = []  # the content of a slot does not count as taken
     return ways or [Unclear(Why.NO_WAY)]

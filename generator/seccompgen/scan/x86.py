@@ -14,6 +14,7 @@ from seccompgen.scan.vectors import vector_length
 from seccompgen.scan.x86_instructions import STOPS
 from seccompgen.scan.x86_operands import (
     REGISTERS,
+    WORDS,
     Memory,
     first_two,
     memory_of,
@@ -30,9 +31,27 @@ if TYPE_CHECKING:
 _ABSOLUTE = re.compile(r"0x[0-9a-f]{4,16}\b")
 _STUB = re.compile(rb"(?:\xf3\x0f\x1e[\xfa\xfb])?\xf2?\xff\x25(?P<displacement>.{4})", re.DOTALL)
 """A jump through a word, after an optional endbr and bnd."""
+_RELATIVE = re.compile(r"\[rip(?P<offset>(?: [+-] (?:0x[0-9a-f]+|\d+))?)\]")
+_U64 = (1 << 64) - 1
 _FAR = frozenset({"lcall", "ljmp"})
 _ENTERS = frozenset({"syscall", "sysenter", "int"})
 _SPECIAL = _FAR | _ENTERS | {"ret", ".byte"}
+
+
+class _Kinds(dict[str, "EffectKind | None"]):
+    """The kind of effect by mnemonic: a call, a jump, UNREAD if special, None for all others."""
+
+    def __missing__(self, mnemonic: str) -> EffectKind | None:
+        word = WORDS[mnemonic]
+        found = EffectKind.UNREAD if word in _SPECIAL else None
+        if word == "call":
+            found = EffectKind.CALL
+        elif word.startswith(("j", "loop")) or word == "xbegin":
+            found = EffectKind.JUMP
+        return self.setdefault(mnemonic, found)
+
+
+_KINDS = _Kinds()
 
 
 class X86(X86Values):
@@ -66,20 +85,17 @@ class X86(X86Values):
         absolute = not image.relocatable
         for i, instruction in enumerate(code):
             address, _, mnemonic, operands = instruction
-            word = mnemonic.rpartition(" ")[2]
-            if word == "call" or word[0] == "j" or word[:4] == "loop" or word == "xbegin":
-                if operands[:1].isdigit():  # most are
-                    yield Effect(
-                        EffectKind.CALL if word == "call" else EffectKind.JUMP,
-                        address,
-                        int(operands, 0),
-                    )
-                    continue
-                yield self._transfer(instruction)
-            elif word in _SPECIAL:
+            kind = _KINDS[mnemonic]
+            if kind is None:
+                if "rip" in operands:
+                    yield from self._relative(image, code, i)
+            elif kind is EffectKind.UNREAD:
                 yield from self._special(code, i)
-            elif "rip" in operands:
-                yield from self._relative(image, code, i)
+            elif operands[:1].isdigit():  # most are
+                yield Effect(kind, address, int(operands, 0))
+                continue
+            else:
+                yield self._transfer(instruction)
             if absolute and "0x" in operands:
                 for text in _ABSOLUTE.findall(operands):
                     yield Effect(EffectKind.REFERENCE, address, int(text, 16))
@@ -113,11 +129,11 @@ class X86(X86Values):
 
     def _relative(self, image: Image, code: Sequence[Instruction], index: int) -> Iterator[Effect]:
         """Yield the effect of an operand that is relative to the instruction pointer."""
-        address, size, mnemonic, _ = code[index]
-        memory = memory_of(code[index])
-        if memory is None or memory.base != "rip":
+        address, size, mnemonic, operands = code[index]
+        match = _RELATIVE.search(operands)
+        if match is None:
             return
-        value = memory.offset + address + size
+        value = (int(match["offset"].replace(" ", "") or "0", 0) + address + size) & _U64
         if mnemonic in {"lea", "mov"} and is_only_compared(self, code, index):
             yield Effect(EffectKind.COMPARISON, address, value)
             return

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from seccompgen.scan.processor import Register, Slot, Sum, TableLoad
 from seccompgen.scan.x86_operands import (
+    REGISTERS,
     Immediate,
     Memory,
     Reg,
     first_two,
     memory_of,
     operands_of,
+    registers_in,
     word_of,
 )
 
@@ -143,13 +145,12 @@ class X86Instructions:
 
     def sets(self, instruction: Instruction) -> str:
         """See ``Machine``."""
-        target, _ = first_two(instruction)
-        written = isinstance(target, Reg) and word_of(instruction) not in READ_ONLY
-        return target.name if written and isinstance(target, Reg) else ""
+        target = REGISTERS.get(instruction[3].partition(", ")[0])
+        return target.name if target and word_of(instruction) not in READ_ONLY else ""
 
     def mentions(self, instruction: Instruction, register: str) -> bool:
         """See ``Machine``."""
-        return any(_uses(one, register) for one in operands_of(instruction))
+        return register in registers_in(instruction[3])
 
     def is_comparison(self, instruction: Instruction) -> bool:
         """See ``Machine``."""

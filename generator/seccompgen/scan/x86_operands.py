@@ -79,9 +79,19 @@ REGISTERS = _registers()
 """All names of registers that can hold the number of a call or a part of it."""
 
 
+class _Words(dict[str, str]):
+    """Mnemonics without prefixes such as lock, rep and notrack; there are some hundred."""
+
+    def __missing__(self, mnemonic: str) -> str:
+        return self.setdefault(mnemonic, mnemonic.rpartition(" ")[2])
+
+
+WORDS = _Words()
+
+
 def word_of(instruction: Instruction) -> str:
     """Return the mnemonic without prefixes such as lock, rep and notrack."""
-    return instruction[2].rpartition(" ")[2]
+    return WORDS[instruction[2]]
 
 
 def operands_of(instruction: Instruction) -> tuple[Operand, ...]:
@@ -104,10 +114,24 @@ def memory_of(instruction: Instruction) -> Memory | None:
 
 
 @lru_cache(maxsize=1 << 16)
+def registers_in(text: str) -> frozenset[str]:
+    """Return the whole registers of which the operands ``text`` are or contain a part."""
+    found: set[str | None] = set()
+    for operand in _parsed(text):
+        match operand:
+            case Reg(name):
+                found.add(name)
+            case Memory(base, by):
+                found |= {base, by}
+    return frozenset(name for name in found if name)
+
+
+@lru_cache(maxsize=1 << 16)
 def _parsed(text: str) -> tuple[Operand, ...]:
     return tuple(map(_operand, text.split(", "))) if text else ()
 
 
+@lru_cache(maxsize=1 << 16)
 def _operand(text: str) -> Operand:
     if text in REGISTERS:
         return REGISTERS[text]

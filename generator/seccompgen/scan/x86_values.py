@@ -31,6 +31,8 @@ _PRESERVED_I386 = frozenset({"rbx", "rbp", "rsp", "rsi", "rdi"})
 _FRAME = frozenset({"rsp", "rbp"})
 # cdqe changes only bits from 32 on, which are not part of the number.
 _SETS_NOTHING = frozenset({"push", "nop", "cmp", "test", "jmp", "ret", "endbr64", "cdqe"})
+_WRITES_FIRST = frozenset({"mov", "lea", "movzx", "movsxd", "add", "sub", "and", "or", "xor"})
+"""Frequent instructions that write no register but their first operand."""
 KERNEL = "dword ptr gs:[0x10]"
 """The place where libc stores AT_SYSINFO."""
 
@@ -148,6 +150,8 @@ class X86Values(X86Instructions):
         return Lost(Why.MEMORY)
 
     def _unless_written(self, image: Image, instruction: Instruction, location: Register) -> Step:
+        if instruction[2] in _WRITES_FIRST and self.sets(instruction) != location.name:
+            return Moved((location,))
         if self._writes(image, instruction, location.name):
             return Lost(Why.COMPUTED, instruction[2])
         return Moved((location,))
