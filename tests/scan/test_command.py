@@ -9,10 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-import seccompgen.cli.scan as command
 from c_programs import compiled
 from command import inside, said, seccompgen
-from seccompgen.cli import scan_reasons
+from seccompgen.cli import scan_reasons, scan_texts
 from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy.modeline import MODELINE, SCHEMA_NAME
@@ -152,7 +151,7 @@ def test_codes_stay_and_each_has_its_text() -> None:
     others = "restart signal_return vdso go_whole pointers loaded started"
     leads = "started data library go_whole interpreter import lookup call pointer label next"
     assert codes == f"{why} {others} {leads}".split()
-    assert [*command._WHY, *command._ORIGIN, *command._CAVEAT, *scan_reasons.LEAD] == codes
+    assert [*scan_texts.WHY, *scan_texts.ORIGIN, *scan_texts.CAVEAT, *scan_reasons.LEAD] == codes
 
 
 def test_without_capstone_it_says_what_to_install(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,16 @@ from typing import TYPE_CHECKING
 import click
 
 from seccompgen.cli import common, options
-from seccompgen.cli.scan_reasons import place, reasons_json, show_imports, show_paths
+from seccompgen.cli.scan_reasons import place, show_imports, show_paths
+from seccompgen.cli.scan_texts import (
+    CAVEAT,
+    advice,
+    diagnostic,
+    reason,
+    scan_json,
+    show,
+    show_implied,
+)
 from seccompgen.cli.scanned_image import (
     RUNTIME_CALLS,
     Targets,
@@ -21,10 +29,8 @@ from seccompgen.cli.scanned_image import (
     targets_in,
 )
 from seccompgen.cli.scanned_packages import fill_table, show_callers
-from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.errors import AnswerNo, InputError, did_you_mean
 from seccompgen.io.console import print_json, say
-from seccompgen.scan.result import Caller, Caveat
-from seccompgen.scan.unknown import Why
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -32,53 +38,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Action
     from seccompgen.core.tables import Tables
-    from seccompgen.scan import Scan, ScanOptions, Unknown
-
-
-_WHY = {
-    Why.MEMORY: "it is loaded from memory",
-    Why.NARROW: "it is loaded from memory, as less than a word",
-    Why.COMPUTED: "it is computed",
-    Why.DECODED: "it is computed by an exclusive or, or a rotation",
-    Why.PART: "a part of it is set alone",
-    Why.RETURNED: "it is what a call returned",
-    Why.CHANGED: "a call may have changed it",
-    Why.STORED: "it may have been changed on the stack",
-    Why.NO_STACK: "the stack pointer is computed",
-    Why.NOBODY: "it is on the stack of nobody",
-    Why.POINTER: "it is handed to a function that is called by a pointer",
-    Why.NO_CALLER: "it is handed to a function without known callers",
-    Why.NO_WAY_HERE: "it is not known how control gets there",
-    Why.NO_CODE: "the code around it is not understood",
-    Why.TOO_MUCH: "too many ways lead here",
-    Why.NO_CALL: "the kernel has no call of that number",
-    Why.FOREIGN: "it enters the kernel by another ABI, which the policy does not allow",
-    Why.NO_WAY: "it is not understood where this leads",
-    Why.SUM: "where it goes is computed, and not from a jump table that is understood",
-    Why.NO_FILE: "no file that is read has the function",
-    Why.NO_INSTRUCTION: "control runs into bytes that are no instruction known here",
-    Why.RELOCATION: "its relocation is of a type that is not understood",
-    Why.FRAMES: "what catches exceptions is written in a form that is not understood",
-    Why.WRITABLE: "this code can be written, so that it may be other code when it runs",
-}
-_ORIGIN = {
-    Caller.RESTART: "the kernel makes it to go on after a signal",
-    Caller.SIGNAL_RETURN: ("the kernel's trampoline makes it to return from a signal handler"),
-    Caller.VDSO: "the vDSO makes it where it cannot answer by itself",
-}
-_CAVEAT = {
-    Caveat.GO_WHOLE: (
-        "all of a Go program counts as code that can run: its linker removes what cannot"
-    ),
-    Caveat.POINTERS: (
-        "a function whose address is taken counts as called: who calls it is not followed"
-    ),
-    Caveat.LOADED: (
-        "libraries that are loaded while it runs (dlopen, NSS, iconv) are not seen; name them "
-        "with --library"
-    ),
-    Caveat.STARTED: "programs that it starts are not seen; scan them, too",
-}
+    from seccompgen.scan import Scan, ScanOptions
 
 _HOSTS = {"i386": "x86_64"}
 """ABIs whose programs also run on a kernel of another ABI."""
@@ -259,7 +219,7 @@ def scan(
         print_json(
             [
                 {
-                    **_as_json(one),
+                    **scan_json(one),
                     "policy": sorted(calls.get(one.abi, ())),
                     "started": started_json(targets, one.path),
                 }
@@ -269,17 +229,17 @@ def scan(
     else:
         show_targets(targets)
         for one in found:
-            _show(one, denied, sites=sites)
+            show(one, denied, sites=sites)
             show_paths(one)
-            _show_implied(one, wanted)
+            show_implied(one, wanted)
             if by_import:
                 show_imports(one)
         if output and not refused:
             common.print_written(written)
     if refused:
-        raise AnswerNo(*map(_diagnostic, unknown), _advice(output))
-    for diagnostic in map(_diagnostic, unknown):
-        say(diagnostic, err=True)
+        raise AnswerNo(*map(diagnostic, unknown), advice(output))
+    for location in unknown:
+        say(diagnostic(location), err=True)
     made = {name for one in found for name in one.names}
     if wanted - made:
         raise AnswerNo(f"none of the code makes {', '.join(sorted(wanted - made))}")
@@ -388,14 +348,14 @@ def _heading(found: list[Scan], *, accept: bool) -> list[str]:
     files = dict.fromkeys((Path(path).name, sha256) for one in found for path, sha256 in one.files)
     lines += [f"  {name} (sha256 {sha256})" for name, sha256 in files]
     caveats = dict.fromkeys(caveat for one in found for caveat in one.caveats)
-    lines += [f"Note: {_CAVEAT[caveat]}." for caveat in caveats]
+    lines += [f"Note: {CAVEAT[caveat]}." for caveat in caveats]
     without = sorted({name for one in found for name in one.without})
     if without:
         lines.append(f"It lacks what only these imports lead to: {', '.join(without)}.")
     unknown = [one for result in found for one in result.unknown]
     if accept and unknown:
         lines.append("It lacks what is called here, where the number is unknown:")
-        lines += [f"  {Path(one.path).name} {place(one)}: {_reason(one)}" for one in unknown]
+        lines += [f"  {Path(one.path).name} {place(one)}: {reason(one)}" for one in unknown]
     return lines
 
 
@@ -418,80 +378,3 @@ def _write(files: dict[Path, bytes]) -> list[Path]:
     from seccompgen.io.outputs import Outputs  # noqa: PLC0415
 
     return Outputs(files).write()
-
-
-def _show(found: Scan, denied: set[str], *, sites: bool) -> None:
-    if sites:
-        for site in sorted(found.sites, key=lambda one: (one.name, one)):
-            say(f"{site.name:24} {site.path}:{site.address:#x} {site.function}".rstrip())
-        for one in found.implied:
-            say(f"{one.name:24} {_ORIGIN[one.origin]}")
-    kind = f"{found.abi.name}{', Go' if found.is_go else ''}"
-    lost = f", {len(found.unknown)} of unknown number" if found.unknown else ""
-    say(
-        f"{found.path} ({kind}): {len(found.names)} system calls, from {len(found.sites)} sites"
-        f"{lost}, in {len(found.files)} file{'s' if len(found.files) > 1 else ''}"
-    )
-    if found.without:
-        say(f"without what only these imports lead to: {', '.join(found.without)}")
-    left_out = sorted(denied & set(found.names))
-    if left_out:
-        say(f"denied: {', '.join(left_out)}")
-    for caveat in found.caveats:
-        say(f"note: {_CAVEAT[caveat]}", err=True)
-
-
-def _show_implied(found: Scan, wanted: set[str]) -> None:
-    for one in found.implied:
-        if one.name in wanted - found.paths.keys():
-            say(f"{one.name}: {_ORIGIN[one.origin]}")
-
-
-def _reason(unknown: Unknown) -> str:
-    more = [unknown.detail] if unknown.detail else []
-    lost = unknown.lost
-    if (lost.path, lost.address) != (unknown.path, unknown.address):
-        elsewhere = f" of {Path(lost.path).name}" if lost.path != unknown.path else ""
-        more.append(f"at {place(lost)}{elsewhere}")
-    return _WHY[unknown.why] + (f" ({', '.join(more)})" if more else "")
-
-
-def _diagnostic(unknown: Unknown) -> Diagnostic:
-    what = "what can run from" if unknown.why.leads_on else "the number of the system call at"
-    return Diagnostic(
-        f"{what} {place(unknown)} is unknown: {_reason(unknown)}", Position(unknown.path)
-    )
-
-
-def _advice(output: Path | None) -> str:
-    wrote = "nothing is written: " if output else ""
-    return f"{wrote}see what these call, allow that with --allow, and then say --accept-unknown"
-
-
-def _as_json(found: Scan) -> dict[str, object]:
-    return {
-        "path": found.path,
-        "abi": found.abi.name,
-        "go": found.is_go,
-        "files": [{"path": path, "sha256": sha256} for path, sha256 in found.files],
-        "syscalls": list(found.names),
-        "sites": [asdict(site) for site in found.sites],
-        "implied": [
-            {"name": one.name, "kind": one.origin, "reason": _ORIGIN[one.origin]}
-            for one in found.implied
-        ],
-        "unknown": [
-            {
-                "path": one.path,
-                "address": one.address,
-                "function": one.function,
-                "kind": one.why,
-                "reason": _reason(one),
-                "leads_on": one.why.leads_on,
-            }
-            for one in found.unknown
-        ],
-        "without": list(found.without),
-        **reasons_json(found),
-        "notes": [{"kind": one, "text": _CAVEAT[one]} for one in found.caveats],
-    }
