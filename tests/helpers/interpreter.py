@@ -25,6 +25,8 @@ SCRATCH_CELLS = 16
 
 DATA_SIZE = 64
 """sizeof(struct seccomp_data): int nr; __u32 arch; __u64 instruction_pointer; __u64 args[6]."""
+CONTEXT_SIZE = 40
+"""sizeof(struct io_uring_bpf_ctx), which `ring_context` makes."""
 NR, ARCH, ARGS = 0, 4, 16
 
 # The low three bits of an opcode are its class.
@@ -104,8 +106,11 @@ def seccomp_data(
     return struct.pack(layout, nr & U32, arch, ip, *args, *[0] * (6 - len(args)))
 
 
-def check(program: bytes, byte_order: ByteOrder) -> tuple[Instruction, ...]:
-    """Return the instructions if the kernel would take them; raise Refused if it would not."""
+def check(program: bytes, byte_order: ByteOrder, size: int = DATA_SIZE) -> tuple[Instruction, ...]:
+    """Return the instructions if the kernel would take them; raise Refused if it would not.
+
+    ``size`` is that of what the program is run on: CONTEXT_SIZE for an operation of io_uring.
+    """
     instructions = decode(program, byte_order)
     length = len(instructions)
     if not 1 <= length <= MAX_INSTRUCTIONS:
@@ -114,8 +119,8 @@ def check(program: bytes, byte_order: ByteOrder) -> tuple[Instruction, ...]:
         where = f"instruction {pc}"
         if code not in ACCEPTED:
             raise Refused(f"{where}: opcode {code:#06x} is not for seccomp")
-        if code == LD | W | ABS and (k % 4 or k >= DATA_SIZE):
-            raise Refused(f"{where}: load at offset {k}: unaligned or outside seccomp_data")
+        if code == LD | W | ABS and (k % 4 or k >= size):
+            raise Refused(f"{where}: load at offset {k}: unaligned or outside of {size} bytes")
         if code == ALU | DIV | K and k == 0:
             raise Refused(f"{where}: division by zero")
         if code in {ALU | LSH | K, ALU | RSH | K} and k >= 32:
@@ -157,15 +162,17 @@ def _check_scratch(instructions: Sequence[Instruction]) -> None:
 
 
 def run(program: bytes, data: bytes, byte_order: ByteOrder) -> Result:
-    """Run a program that ``check`` accepts on a struct seccomp_data in the same byte order.
+    """Run a program that ``check`` accepts on data in the same byte order.
 
-    A and X start at 0; a division by an X of 0 ends the program with 0, and a shift by X
-    counts modulo 32, as in the kernel's translation to eBPF.
+    The data are a struct seccomp_data, or the context of an operation of io_uring. A and X start
+    at 0; a division by an X of 0 ends the program with 0, and a shift by X counts modulo 32, as in
+    the kernel's translation to eBPF.
     """
-    if len(data) != DATA_SIZE:
-        raise Refused(f"struct seccomp_data has {DATA_SIZE} bytes, not {len(data)}")
+    size = len(data)
+    if size not in {DATA_SIZE, CONTEXT_SIZE}:
+        raise Refused(f"data have {DATA_SIZE} or {CONTEXT_SIZE} bytes, not {size}")
     instructions = decode(program, byte_order)
-    words = struct.unpack(("<" if byte_order == "little" else ">") + "16I", data)
+    words = struct.unpack(f"{'<' if byte_order == 'little' else '>'}{size // 4}I", data)
     path: list[int] = []
     scratch: dict[int, int] = {}
     a = x = pc = 0
@@ -190,17 +197,17 @@ def run(program: bytes, data: bytes, byte_order: ByteOrder) -> Result:
             continue
         match code & 0x07:
             case 0x00 if code == LD | W | ABS:  # LD
-                if k % 4 or k >= DATA_SIZE:
+                if k % 4 or k >= size:
                     raise Refused(f"load at offset {k}")
                 a = words[k // 4]
             case 0x00 if code == LD | W | LEN:
-                a = DATA_SIZE
+                a = size
             case 0x00 if code == LD | IMM:
                 a = k
             case 0x00 if code == LD | MEM and k in scratch:
                 a = scratch[k]
             case 0x01 if code == LDX | W | LEN:  # LDX
-                x = DATA_SIZE
+                x = size
             case 0x01 if code == LDX | IMM:
                 x = k
             case 0x01 if code == LDX | MEM and k in scratch:

@@ -16,6 +16,7 @@ import interpreter as bpf
 import libseccomp
 import oracle
 import pytest
+import ring_context
 from interpreter import Refused, Result, assemble, check, constant_allow, run, seccomp_data
 
 X86_64 = 0xC000003E
@@ -32,7 +33,7 @@ def answer(*instructions: tuple[int, int, int, int], data: bytes | None = None) 
     return run(program, data or seccomp_data(0, X86_64), "little")
 
 
-@pytest.mark.parametrize("module", [bpf, oracle])
+@pytest.mark.parametrize("module", [bpf, oracle, ring_context])
 def test_shares_no_code_with_seccompgen(module: object) -> None:
     path = Path(str(getattr(module, "__file__", "")))
     imported = set()
