@@ -10,7 +10,7 @@ from interpreter import CONTEXT_SIZE, Refused, assemble, check, run
 from ring_context import CONNECT, OPENAT, OPENAT2, SIZE, SOCKET, context, release, sockaddr
 
 OLD, NEW = (7, 2, 13), (7, 3, 4)
-HOW = {"flags": 1 << 40 | 0o100, "mode": 0o10644, "resolve": 8 | 1 << 63}
+HOW = {"flags": 1 << 40 | 0o100, "mode": 0o10644, "resolve": 1 << 63}
 CREATED = {"flags": 0o100 | 0x8000000, "mode": 0o644}
 TYPED = {"family": 0, "type": 0x80801, "protocol": 6}
 
@@ -23,10 +23,11 @@ SEEN = [
     ("aarch64", OLD, OPENAT, CREATED, "1210180000000000 4000020000000000 a401"),
     ("ppc64le", OLD, OPENAT, CREATED, "1210180000000000 4000010000000000 a401"),
     ("s390x", OLD, OPENAT, CREATED, "1210180000000000 0000000000008040 00000000000001a4"),
-    ("x86_64", OLD, OPENAT2, HOW, f"1c1018{5 * '00'} 4080000000010000 a411{6 * '00'} 08{6 * '00'}80"),
-    ("s390x", OLD, OPENAT2, HOW, f"1c1018{5 * '00'} 0000010000008040 {6 * '00'}11a4 80{6 * '00'}08"),
+    ("x86_64", OLD, OPENAT2, HOW, f"1c10180000000000 4080000000010000 a411{13 * '00'}80"),
+    ("s390x", OLD, OPENAT2, HOW, f"1c10180000000000 0000010000008040 {6 * '00'}11a480"),
     ("x86_64", OLD, SOCKET, TYPED, "2d000c0000000000 00000000 01080800 06"),
     ("x86_64", NEW, SOCKET, TYPED, "2d000c0000000000 00000000 01000000 06"),
+    ("x86_64", NEW, SOCKET, {"type": 0x8080F}, "2d000c0000000000 00000000 0f"),
     ("s390x", OLD, SOCKET, TYPED, "2d000c0000000000 00000000 00080801 00000006"),
 ]  # fmt: skip
 """By ABI and release what kernels showed from offset 8 on; zeros at the end are left out."""
