@@ -33,6 +33,7 @@ sys.modules["vendored"] = types.ModuleType("vendored")
 runtime: Any = load("_runtime")
 questions: Any = load("_questions")
 explain: Any = load("_explain")
+rings: Any = load("_io_uring")
 notification: Any = load("notification")
 
 

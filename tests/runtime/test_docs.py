@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from runtime_template import TEMPLATE, explain
+from runtime_template import TEMPLATE, explain, rings
 
 HERE = Path(__file__).parent
 DOCS = TEMPLATE.parents[1] / "docs" / "runtime.md"
@@ -13,7 +13,8 @@ DOCS = TEMPLATE.parents[1] / "docs" / "runtime.md"
 
 def entries() -> list[str]:
     """Return the label of each entry of ``_REFUSALS``: a cause, perhaps "/" and a word."""
-    return [entry.split()[0] for entry in explain._REFUSALS.split("\n\n")]
+    texts = (explain._REFUSALS, rings._RING_REFUSALS)
+    return [entry.split()[0] for text in texts for entry in text.split("\n\n")]
 
 
 def raised() -> list[str]:
