@@ -58,6 +58,14 @@ CAVEAT = {
         "with --library"
     ),
     Caveat.STARTED: "programs that it starts are not seen; scan them, too",
+    Caveat.LOADER_MODES: (
+        "what ld.so does only with --list-diagnostics or LD_PROFILE is left out: the program is "
+        "started by its name, without that variable"
+    ),
+    Caveat.PRIORITY_CEILINGS: (
+        "what only mutexes with a priority ceiling need is left out: no file names a function "
+        "that makes such a mutex"
+    ),
 }
 
 

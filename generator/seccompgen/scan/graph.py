@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.scan.analysis import KnownAnalysis
 from seccompgen.scan.code import code_of
+from seccompgen.scan.gates import closed_functions
 from seccompgen.scan.result import Lead
 from seccompgen.scan.unknown import Why
 from seccompgen.scan.ways import Goes, ImageAddress, Imports
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from seccompgen.scan.code import DecodedFunction, FunctionFacts
     from seccompgen.scan.image import Image
     from seccompgen.scan.processor import Machine
+    from seccompgen.scan.result import Caveat
 
 _BY_NAME = frozenset({"dlsym", "dlvsym"})
 
@@ -63,7 +65,8 @@ class CodeGraph:
     arrives in the middle of an apparent instruction. ``callers`` are the cells that lead to a
     location. ``taken`` are locations that may be reached by a pointer. ``exports`` are the
     locations of each exported name. ``unclear`` are locations whose targets are unknown, with the
-    reason and a detail. ``leads`` lists what each cause leads to.
+    reason and a detail. ``leads`` lists what each cause leads to. ``gates`` are those that kept
+    functions out (see `gates`).
     """
 
     images: tuple[Image, ...]
@@ -77,6 +80,7 @@ class CodeGraph:
     overlays: tuple[ImageAddress, ...]
     unclear: Mapping[ImageAddress, tuple[Why, str]]
     leads: Mapping[Cause, Mapping[Cause, None]]
+    gates: frozenset[Caveat]
 
     def read(self, cell: ImageAddress) -> DecodedFunction:
         """Return the function that starts at ``cell``, decoded."""
@@ -174,6 +178,11 @@ class _Explorer:
         self.unclear: dict[ImageAddress, tuple[Why, str]] = {}
         self.overlays: set[ImageAddress] = set()
         self.leads: dict[Cause, dict[Cause, None]] = defaultdict(dict)
+        self.closed = {
+            ImageAddress(image, start): gate
+            for image, start, gate in closed_functions(images, known, loaded)
+        }
+        self.gates: set[Caveat] = set()
 
     def graph(self) -> CodeGraph:
         for i, (image, known) in enumerate(zip(self.images, self.known, strict=True)):
@@ -210,12 +219,16 @@ class _Explorer:
             overlays=tuple(sorted(self.overlays)),
             unclear=self.unclear,
             leads=self.leads,
+            gates=frozenset(self.gates),
         )
 
     def _reach(self, cause: Cause, place: ImageAddress) -> None:
         known = self.known[place.image]
         for facts in known.at(place.address):
             start = ImageAddress(place.image, facts.start)
+            if start in self.closed:
+                self.gates.add(self.closed[start])
+                continue
             self.leads[cause][start] = None
             if start not in self.cells:
                 self.cells[start] = facts

@@ -35,6 +35,10 @@ class Caveat(StrEnum):
     """libraries that the program loads while it runs are not seen"""
     STARTED = "started"
     """programs that the program starts are not seen"""
+    LOADER_MODES = "loader_modes"
+    """what ld.so does only if it is started as a program, or profiles, is left out"""
+    PRIORITY_CEILINGS = "priority_ceilings"
+    """what only mutexes with a priority ceiling need is left out"""
 
 
 class Lead(StrEnum):

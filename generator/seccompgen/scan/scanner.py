@@ -10,6 +10,7 @@ from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Positio
 from seccompgen.scan.analysis import alone, analyse
 from seccompgen.scan.binary import read_binary
 from seccompgen.scan.elf import image_of
+from seccompgen.scan.gates import calls_of_loader_modes
 from seccompgen.scan.graph import explore
 from seccompgen.scan.idioms import resolve
 from seccompgen.scan.layout import machine_for
@@ -143,7 +144,7 @@ def imports_of(path: Path) -> frozenset[str]:
 def _result(path: str, graph: CodeGraph, table: Table) -> tuple[Scan, tuple[Site, ...]]:
     """Return the result, and its sites without those that repeat the calls of others."""
     images = graph.images
-    sites, echoes, unknown = _sites(graph, table)
+    sites, echoes, unknown, gates = _sites(graph, table)
     unknown |= {_unknown(graph, place, *reason) for place, reason in graph.unclear.items()}
     implied = tuple(_implied(images, table, {site.name for site in sites}))
     result = Scan(
@@ -154,13 +155,15 @@ def _result(path: str, graph: CodeGraph, table: Table) -> tuple[Scan, tuple[Site
         sites=sites,
         implied=implied,
         unknown=tuple(sorted(unknown)),
-        caveats=tuple(_caveats(graph, {site.name for site in sites})),
+        caveats=(*_caveats(graph, {site.name for site in sites}), *sorted(gates)),
     )
     return result, tuple(site for site in sites if site not in echoes)
 
 
-def _sites(graph: CodeGraph, table: Table) -> tuple[tuple[Site, ...], set[Site], set[Unknown]]:
-    """Return the sites, those that repeat the calls of others, and what is unknown."""
+def _sites(
+    graph: CodeGraph, table: Table
+) -> tuple[tuple[Site, ...], set[Site], set[Unknown], set[Caveat]]:
+    """Return the sites, those that repeat the calls of others, what is unknown, and the gates."""
     follower = NumberFollower(graph)
     values: dict[EnteredNumber, None] = {}
     unknown: set[Unknown] = set()
@@ -171,6 +174,8 @@ def _sites(graph: CodeGraph, table: Table) -> tuple[tuple[Site, ...], set[Site],
             values.update(dict.fromkeys(follower.numbers(entrance.place)))
     sites: set[Site] = set()
     echoes: set[Site] = set()
+    gates = set(graph.gates)
+    of_modes = calls_of_loader_modes(graph.images)
     for value in resolve(follower, values, table.numbers.get):
         name = None if value.number is None else table.names.get(value.number)
         if value.number is None:
@@ -178,12 +183,14 @@ def _sites(graph: CodeGraph, table: Table) -> tuple[tuple[Site, ...], set[Site],
             unknown.add(_unknown(graph, value.site, why, value.detail, value.lost))
         elif name is None:
             unknown.add(_unknown(graph, value.site, Why.NO_CALL, f"{value.number:#x}"))
+        elif name in of_modes and value.site.image == 1:
+            gates.add(Caveat.LOADER_MODES)
         else:
             site = Site(*_spot(graph, value.site), name, value.number)
             sites.add(site)
             if value.is_echo:
                 echoes.add(site)
-    return tuple(sorted(sites)), echoes, unknown
+    return tuple(sorted(sites)), echoes, unknown, gates
 
 
 def _unknown(
