@@ -509,28 +509,30 @@ def _tried(
     # By operation, where zeros are malformed: descriptor, offset, address, length; flags of the
     # entry; its third address.
     forms = {
-        **dict.fromkeys((9, 10, 48), (-1, 0, zeros)),
-        **dict.fromkeys((11, 20), (-1, 0, zeros, 1)),
-        **dict.fromkeys((35, 39), (-1, name, name, nowhere)),
-        **dict.fromkeys((36, 37), (-1, 0, name)),
-        **dict.fromkeys((41, 43), (-1, zeros, short)),
-        **dict.fromkeys((42, 44), (-1, zeros, short, 0, 0, name)),
+        **dict.fromkeys((9, 10, 48), (nowhere, 0, zeros)),
+        **dict.fromkeys((11, 20), (nowhere, 0, zeros, 1)),
+        **dict.fromkeys((35, 39), (nowhere, name, name, nowhere)),
+        **dict.fromkeys((36, 37), (nowhere, 0, name)),
+        **dict.fromkeys((41, 43), (nowhere, zeros, short)),
+        **dict.fromkeys((42, 44), (nowhere, zeros, short, 0, 0, name)),
         **dict.fromkeys((51, 52), (2, 1, zeros, 0, 0, 1)),
-        21: (-1, zeros, name),
-        29: (-1, 0, 0, 2),
+        21: (nowhere, zeros, name),
+        29: (nowhere, 0, 0, 2),
         31: (1, 0, zeros, 1),
         32: (1,),
-        38: (-1, name, name),
-        49: (-1, 0, 0, 0, 32),
+        38: (nowhere, name, name),
+        49: (nowhere, 0, 0, 0, 32),
         53: (0, 0, zeros, 1),
-        54: (-1, 0, 0, 0, 1),
+        54: (nowhere, 0, 0, 0, 1),
         62: (0,),
     }
     reached = 0
     for place, (opcode, values, allowed) in enumerate(trials):
         form = forms.get(opcode, ())
-        descriptor, offset, address, length, marks, third = form + (-1, 0, 0, 0, 0, 0)[len(form) :]
-        more, source = 0, -1 if opcode in (30, 33) else 0
+        descriptor, offset, address, length, marks, third = (
+            form + (nowhere, 0, 0, 0, 0, 0)[len(form) :]
+        )
+        more, source = 0, nowhere if opcode in (30, 33) else 0
         memory[pointed : pointed + 256] = bytes(256)
         if opcode == 16 and values:
             memory[pointed : pointed + len(values)] = bytes(values)
@@ -545,7 +547,7 @@ def _tried(
         elif opcode == 53:
             pack_into("=QQI", memory, pointed, 1, zeros, 2)
         entry = (opcode, marks, descriptor, offset, address, length, more, place, source, third)
-        pack_into("=BBxxiQQIIQ4xiQ8x", memory, page, *entry)
+        pack_into("=BBxxIQQIIQ4xIQ8x", memory, page, *entry)
         pack_into("=I", memory, tail, place + 1)
         if call(numbers[1], ring, 1) != 1:
             return no_answer, place, ctypes.get_errno()

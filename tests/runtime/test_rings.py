@@ -49,16 +49,19 @@ def install(
     permits_exec: bool = False,
     without: str = "refuse_rings",
     abi: str = "x86_64",
+    program: bytes = FILTERED,
+    flags: int = 0,
+    actions: tuple[int, ...] = (ALLOW,),
 ) -> dict[str, Any]:
     """Install, and return the error, or which program is in force."""
     section = (NUMBERS, operations, trials, permits_exec, OTHER)
     try:
         result = rings.install(
             "worker",
-            {abi: (NR_SECCOMP, FILTERED, section)},
-            flags=0,
+            {abi: (NR_SECCOMP, program, section)},
+            flags=flags,
             no_new_privs=True,
-            actions=(ALLOW,),
+            actions=actions,
             without=without,
         )
     except runtime.SeccompError as error:
@@ -220,6 +223,21 @@ def test_a_thread_that_has_ended_and_a_ring_that_is_closed_do_not_matter() -> No
         return install()
 
     assert "filtered" in outcome(child)
+
+
+def test_a_thread_that_is_about_to_end_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, counts = rings._Rings._lines, iter([b"Threads:\t3\n", b"Threads:\t2\n"])
+
+    def lines(asked: Any, path: str) -> list[bytes]:
+        return [next(counts, b"Threads:\t1\n")] if path.endswith("status") else real(asked, path)
+
+    monkeypatch.setattr(rings._Rings, "_lines", lines)
+    assert "filtered" in outcome(install)
+
+
+def test_proc_has_to_count_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rings._Rings, "_lines", lambda *_: [b"Name:\tother\n"])
+    assert outcome(install)["cause"] == "no_mode"
 
 
 @pytest.mark.parametrize("name", ["status", "fd", "maps"])
@@ -668,6 +686,52 @@ def test_no_ring_is_ever_without_its_filters(call: int, answer: int, without: st
 
 
 # The rest
+
+
+@pytest.mark.parametrize(
+    ("wrong", "cause", "registered"),
+    [
+        ({"flags": 1 << 20}, "unknown_flag", 0),
+        ({"actions": (0x7F000000,)}, "lacks_action", 0),
+        ({"program": b""}, "no_program", 2),
+    ],
+)
+def test_what_is_wrong_with_the_seccomp_program(
+    wrong: Any, cause: str, registered: int, fake: FakeKernel
+) -> None:
+    """Found out before anything is registered where the kernel can be asked."""
+
+    def child() -> Any:
+        told = install(**wrong)
+        return [told["cause"], len(fake.registered), rings.filtered()]
+
+    assert outcome(child) == [cause, registered, None]
+
+
+@pytest.mark.parametrize("program", [FILTERED, OTHER])
+def test_what_could_not_be_returned_before_is_returned(program: bytes) -> None:
+    """As `_runtime.install` says, with nothing asked again under the filter that is in force."""
+
+    def child() -> Any:
+        kernel.install_raw(program)
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        runtime._unreturned.__dict__[0, program] = [(0, 0)]
+        return install()
+
+    assert outcome(child) == {"filtered": program == FILTERED}
+
+
+@pytest.mark.usefixtures("fake")
+def test_what_fails_leaves_nothing_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    def child() -> Any:
+        monkeypatch.setattr(rings, "_install", refuse)
+        return install()
+
+    def refuse(*_: object, **__: object) -> Any:
+        assert rings.filtered() is True
+        raise runtime._refusal("install", "memory", "ENOMEM", length=1)
+
+    assert outcome(child)["cause"] == "memory"
 
 
 def test_the_programs_are_for_other_abis() -> None:
