@@ -1,4 +1,4 @@
-"""The tables of keys in docs/policy.md and docs/conditions.md, made from their declarations.
+"""The tables of keys in docs/policy.md and the pages beside it, made from their declarations.
 
 ``python -m website.key_tables`` writes them.
 """
@@ -9,7 +9,10 @@ import re
 from typing import TYPE_CHECKING
 
 from seccompgen.policy.form import keys_of, needed_keys
+from seccompgen.policy.groups import MARK
 from seccompgen.policy.keys import POLICY_KEYS, Condition, SyscallGroup
+from seccompgen.policy.ring_keys import IoUring, OperationGroup
+from seccompgen.policy.ring_section import ring_groups
 
 from website.links import ROOT
 
@@ -18,8 +21,8 @@ if TYPE_CHECKING:
 
     from seccompgen.policy.form import Key
 
-_TABLE = re.compile(r"(<!-- make pages writes the keys of (\w+) -->\n).*?(?=\n\n)", re.DOTALL)
-PAGES = ("docs/policy.md", "docs/conditions.md")
+_TABLE = re.compile(r"(<!-- make pages writes the (?:keys|groups) of (\w+) -->\n).*?(?=\n\n)", re.DOTALL)
+PAGES = ("docs/policy.md", "docs/conditions.md", "docs/io-uring.md")
 
 
 def key_table(keys: Mapping[str, Key], needed: Collection[str]) -> str:
@@ -36,7 +39,21 @@ _TABLES = {
     "policies": key_table(POLICY_KEYS, ("default_action", "syscalls")),
     "rules": key_table(keys_of(SyscallGroup), needed_keys(SyscallGroup)),
     "arguments": key_table(keys_of(Condition), needed_keys(Condition)),
+    "rings": key_table(keys_of(IoUring), needed_keys(IoUring)),
+    "operations": key_table(keys_of(OperationGroup), needed_keys(OperationGroup)),
 }
+
+
+def _group_table() -> str:
+    rows = ["| group | operations |", "|---|---|"]
+    rows += (
+        f"| `'{MARK}{name}'` | {', '.join(f'`{one}`' for one in members)} |"
+        for name, members in ring_groups()["operations"].items()
+    )
+    return "\n".join(rows)
+
+
+_TABLES["operation_groups"] = _group_table()
 
 
 def with_tables(page: str) -> str:

@@ -125,7 +125,10 @@ class _Pieces:
         return _assembled(graph, arguments.build(plans[0], UNBOUNDED))
 
     def _arguments(self) -> tuple[Diagram, Arguments]:
-        graph, constants = Diagram(), constants_of(self._policy.rules)
+        graph, constants = (
+            Diagram(),
+            constants_of((rule.condition, rule.origin) for rule in self._policy.rules),
+        )
         paid = prices(SIZE)
         return graph, Arguments(self._plans, graph, X86_64, paid, constants)
 

@@ -14,7 +14,7 @@ from seccompgen.lint.registry import rule_modules
 
 ROOM = Path(seccompgen.__file__).parent
 ERRORS = {"AnswerNo", "InputError", "OutsideError", "UndecidedError"}
-CODES = """
+CODES = """\
 abi-left-out abi-missing abi-needed abi-without-filters accepted-loss action-needed always-true
 arch-compared arch-unchecked argument-missing argument-skipped async-signals broken-fallback
 call-skipped circular-group circular-include clock-twin conflicting-flags conflicting-settings
@@ -30,14 +30,14 @@ no-sigreturn no-such-argument no-such-filter no-tsync no-wait not-combined not-i
 not-in-oci-profile not-in-seccompiler not-in-unit not-report-only number-without-arches open-hole
 open-twin opposite-effect other-filter other-runtime other-tables pointer-argument pointer-compared
 policy-needed process-twin racing-memory refused-program refused-too-much repeated-abi
-repeated-group repeated-rule replaced-filter report-only rule-skipped rules-in-order
-scattered-numbers several-filters shadowed-module signal-twin signed-order socket-twin
-source-missing stale-module stock-policy-meant time64-twin too-large too-many-cases too-many-errors
-tools-differ tracing-twin tty-injection uncertain-age unfounded-ignore unix-datagrams unknown-abi
-unknown-action unknown-argument unknown-call unknown-constant unknown-group unknown-ignore
-unknown-key unknown-profiled-call unprintable-name unreadable-file unserved-abi unused-ignore
-value-too-wide whole-flags wrong-argument wrong-assembly wrong-expression wrong-fallback
-wrong-profile wrong-program wrong-statement wrong-value
+repeated-group repeated-rule replaced-filter report-only rings-not-supported rule-skipped
+rules-in-order scattered-numbers several-filters shadowed-module signal-twin signed-order
+socket-twin source-missing stale-module stock-policy-meant time64-twin too-large too-many-cases
+too-many-errors tools-differ tracing-twin tty-injection uncertain-age unfounded-ignore
+unix-datagrams unknown-abi unknown-action unknown-argument unknown-call unknown-constant
+unknown-group unknown-ignore unknown-key unknown-operation unknown-profiled-call unprintable-name
+unreadable-file unserved-abi unused-ignore value-too-wide whole-flags wrong-argument wrong-assembly
+wrong-expression wrong-fallback wrong-profile wrong-program wrong-statement wrong-value
 """
 """Codes that were given out. Whoever ignores one by its name relies on it: add to these only."""
 

@@ -57,7 +57,7 @@ CASES = {
             "p.yml:3:1: unknown key 'syscals' (did you mean 'syscalls'?)",
             "p.yml:4:1: unknown key 'allow'; known: description, arches, compat_arches, kernel, "
             "default_action, unknown_action, bad_arch_action, multiplexed, no_new_privs, "
-            "flags, install_on_import, include, groups, syscalls",
+            "flags, install_on_import, include, groups, syscalls, io_uring",
         ],
     ),
     "no default": (

@@ -26,6 +26,7 @@ from seccompgen.policy.document import Document, read_document
 from seccompgen.policy.form import keys_of, needed_keys
 from seccompgen.policy.json_schema import policy_schema, schema_text
 from seccompgen.policy.keys import POLICY_KEYS, Condition, NameWithConditions, SyscallGroup
+from seccompgen.policy.ring_keys import IoUring, OperationGroup
 from seccompgen.policy.schema import validate
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ def test_the_committed_one_is_of_the_pin_and_not_too_large() -> None:
         (keys_of(SyscallGroup), needed_keys(SyscallGroup), "group"),
         (keys_of(NameWithConditions), needed_keys(NameWithConditions), "entry"),
         (keys_of(Condition), needed_keys(Condition), "argument"),
+        (keys_of(IoUring), needed_keys(IoUring), "io_uring"),
+        (keys_of(OperationGroup), needed_keys(OperationGroup), "operation_group"),
     ],
 )
 def test_it_has_every_key_with_a_description(

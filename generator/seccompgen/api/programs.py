@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from seccompgen.api.policies import default_tables
 from seccompgen.api.values import Filter, document_of
 from seccompgen.core.abis import ABIS, require_abi
-from seccompgen.core.errors import AnswerNo, InputError
+from seccompgen.core.errors import AnswerNo, Diagnostic, InputError
 from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.model import ActionKind
 from seccompgen.core.problems import Problem
@@ -21,7 +21,11 @@ from seccompgen.filters.compare.claims import (
 )
 from seccompgen.filters.compare.module_claims import claims_of_policy, claims_of_programs
 from seccompgen.filters.find import assembly
-from seccompgen.filters.find.loaded_filter import compile_filter, load_filter
+from seccompgen.filters.find.loaded_filter import (
+    compile_filter,
+    load_filter,
+    require_no_rings,
+)
 from seccompgen.filters.find.locate import FilterForm, kind_of, locate_one
 from seccompgen.filters.tell.linting import lint_filter, lint_programs
 from seccompgen.formats import load_policy
@@ -220,8 +224,13 @@ def _sides(source: FilterLike, tables: Tables, only: Abi | None) -> Mapping[str,
     if isinstance(source, Program):
         return {source.abi.name: Code(source.instructions, source.abi.byte_order)}
     if isinstance(source, Path | str):
-        return load_filter(_path(source), tables, only).sides
+        loaded = load_filter(_path(source), tables, only)
+        require_no_rings([loaded], "compared")
+        return loaded.sides
     policy, _ = load_policy(document_of(source), tables)
+    if policy.io_uring:
+        text = "io_uring is not compared: only the rules for system calls could be"
+        raise InputError(Diagnostic(text, policy.io_uring.position, Problem.RINGS_NOT_SUPPORTED))
     return {abi.name: meaning(policy, abi, tables) for abi in _abis(policy, only)}
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import Action, FilterFlag, Op
 from seccompgen.core.problems import Problem
+from seccompgen.core.ring import Without
 from seccompgen.policy.keys import (
     POLICY_KEYS,
     Condition,
@@ -22,6 +23,7 @@ from seccompgen.policy.keys import (
     Policy,
     SyscallGroup,
 )
+from seccompgen.policy.ring_keys import IoUring, OperationGroup
 from seccompgen.policy.yaml_text import policy_text
 
 if TYPE_CHECKING:
@@ -152,7 +154,9 @@ def _plain(value: Any, path: _Path, where: _Path, places: dict[_Path, _Path]) ->
         case FilterFlag():
             rest = value & ~sum(FilterFlag)
             return [*value.names, *([hex(rest)] if rest else [])]
-        case Condition() | NameWithConditions() | SyscallGroup():
+        case Without():
+            return value.value
+        case Condition() | NameWithConditions() | SyscallGroup() | IoUring() | OperationGroup():
             return {
                 key: _plain(said, (*path, key), (*where, key), places) for key, said in _said(value)
             }

@@ -167,13 +167,17 @@ class _Loaded:
 def _load(path: Path, tables: Tables, reading: Reading) -> _Loaded:
     from seccompgen.core.model import Settings  # noqa: PLC0415
     from seccompgen.core.problems import Problem  # noqa: PLC0415
-    from seccompgen.filters.find.loaded_filter import compile_filter  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.find.loaded_filter import (  # noqa: PLC0415 - keeps --help fast
+        compile_filter,
+        require_no_rings,
+    )
     from seccompgen.run.refusal import JudgedFilter  # noqa: PLC0415
     from seccompgen.verify import meaning  # noqa: PLC0415
 
     table = running_table(tables)
     abi = table.abi
     loaded = compile_filter(path, tables, abi, build_options(cached=True), reading)
+    require_no_rings([loaded], "put in force by run")
     # Calls that other ABIs lack do not matter on this one.
     print_notes(note for note in loaded.notes if note.kind is not Problem.CALL_SKIPPED)
     judged = JudgedFilter(

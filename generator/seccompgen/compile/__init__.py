@@ -111,7 +111,12 @@ def compilation(
     builder = ProgramBuilder(abi, policy.compat_of(abi), objective, in_order=in_order)
     lines = number_lines(policy, abi, tables, builder.functions)
     bad_arch = policy.bad_arch_action.ret(abi), policy.bad_arch_origin
-    return builder.compilation(lines, bad_arch, policy.arches_origin, constants_of(policy.rules))
+    return builder.compilation(
+        lines,
+        bad_arch,
+        policy.arches_origin,
+        constants_of((rule.condition, rule.origin) for rule in policy.rules),
+    )
 
 
 class Compilation(NamedTuple):

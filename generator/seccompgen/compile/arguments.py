@@ -37,7 +37,7 @@ from seccompgen.compile.tree import (
 )
 from seccompgen.compile.word_search import Care
 from seccompgen.core.model import comparisons
-from seccompgen.core.program import RET_K, word_offset
+from seccompgen.core.program import RET_K, SECCOMP_DATA, word_offset
 from seccompgen.core.word import argument_words
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from seccompgen.compile.tree import Tree
     from seccompgen.compile.word_search import Sample
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Origin, Rule
+    from seccompgen.core.model import Origin, Predicate
+    from seccompgen.core.program import Layout
     from seccompgen.core.word import Word
 
 
@@ -89,10 +90,12 @@ class Arguments:
         *,
         in_order: bool = False,
         thorough: bool = True,
+        layout: Layout = SECCOMP_DATA,
     ) -> None:
         self._plans = plans
         self._graph = graph
         self._abi = abi
+        self._layout = layout
         self._price = round(prices.word_test * SCALE * ALL_SAMPLES)
         self._sharing = round(prices.sharing * SCALE)
         self._masks: Masks = {}
@@ -182,7 +185,8 @@ class Arguments:
         samples = asked.samples[:: len(asked.samples) // _MOST_SAMPLES + 1]
         total = sum(weight for _, weight in samples)
         ran = sum(
-            weight * executed(instructions, words_of(args, self._abi)) for args, weight in samples
+            weight * executed(instructions, words_of(args, self._abi, self._layout))
+            for args, weight in samples
         )
         length = sum(one.code != RET_K for one in instructions)
         return _Plain(ran / max(total, 1), length, longest_path(instructions))
@@ -193,7 +197,14 @@ class Arguments:
             for condition, ret, origin in answer.cases
         ]
         otherwise = graph.leaf(answer.function.default, answer.default_origins)
-        return chain(graph, cases, otherwise, self._abi, as_written=self._all_in_order)
+        return chain(
+            graph,
+            cases,
+            otherwise,
+            self._abi,
+            as_written=self._all_in_order,
+            layout=self._layout,
+        )
 
     def _chain(self, answer: Answer) -> Plan:
         node = self._chained(self._graph, answer)
@@ -269,7 +280,7 @@ class Arguments:
         if not plan.ways:
             return self._graph.leaf(plan.ret, ()), [], []
         way = plan.ways[plan.choice[budget]]
-        offset = word_offset(way.parts.word, self._abi)
+        offset = word_offset(way.parts.word, self._abi, self._layout)
         tests: list[NodeId] = []
         ends: list[TreeEnd] = []
 
@@ -320,14 +331,16 @@ class Arguments:
         return found or rules
 
 
-def constants_of(rules: Iterable[Rule]) -> dict[Word, dict[int, list[Origin]]]:
+def constants_of(
+    rules: Iterable[tuple[Predicate | None, Origin]],
+) -> dict[Word, dict[int, list[Origin]]]:
     """Return, for each word and number, the ``rules`` that compare the two."""
     found: dict[Word, dict[int, list[Origin]]] = {}
-    for rule in rules:
-        for test in comparisons(rule.condition):
+    for condition, origin in rules:
+        for test in comparisons(condition):
             for word in argument_words(test.argument):
                 own = found.setdefault(word, {})
-                own.setdefault(word.of(test.value), []).append(rule.origin)
+                own.setdefault(word.of(test.value), []).append(origin)
     return found
 
 

@@ -36,6 +36,7 @@ from seccompgen.core.program import (
     LD_W_ABS,
     NR_OFFSET,
     RET_K,
+    SECCOMP_DATA,
     Cost,
     word_offset,
 )
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from seccompgen.compile.weights import Samples
     from seccompgen.compile.word_search import Sample
     from seccompgen.core.abis import Abi
-    from seccompgen.core.program import Instruction
+    from seccompgen.core.program import Instruction, Layout
     from seccompgen.core.sets import Sets
 
 _Args: TypeAlias = tuple[int, ...]
@@ -103,10 +104,10 @@ def _executable(samples: list[Sample], instructions: Sequence[Instruction]) -> l
     return samples[:: 1 + len(samples) * len(instructions) // _MOST_EXECUTED]
 
 
-def words_of(args: Sequence[int], abi: Abi) -> dict[int, int]:
-    """Return the words of six arguments by their offset in ``seccomp_data``."""
+def words_of(args: Sequence[int], abi: Abi, layout: Layout = SECCOMP_DATA) -> dict[int, int]:
+    """Return the words of six arguments by their offset in the structure of ``layout``."""
     return {
-        word_offset(word, abi): word.of(arg)
+        word_offset(word, abi, layout): word.of(arg)
         for n, arg in enumerate(args)
         for word in argument_words(n)
     }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.compile.diagram import CompareOp, LoadedWord
 from seccompgen.core.model import U32, U64, Op, comparisons
-from seccompgen.core.program import word_offset
+from seccompgen.core.program import SECCOMP_DATA, word_offset
 from seccompgen.core.word import argument_words
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from seccompgen.compile.diagram import Diagram, NodeId
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Comparison, Origin, Predicate
+    from seccompgen.core.program import Layout
 
 _HALVES = (U32, U64 ^ U32)
 
@@ -46,6 +47,7 @@ def chain(
     abi: Abi,
     *,
     as_written: bool = False,
+    layout: Layout = SECCOMP_DATA,
 ) -> NodeId:
     """Return the diagram of ``rules``: it goes to the node of the first whose condition holds.
 
@@ -56,7 +58,7 @@ def chain(
         _ChainRule(tuple(dict.fromkeys(_by_word(condition))), matched, (origin,))
         for condition, matched, origin in rules
     ]
-    builder = _Chain(graph, abi)
+    builder = _Chain(graph, abi, layout)
     if as_written:
         for case in reversed(cases):
             otherwise = builder.all_of(case.tests, case.matched, otherwise, case.origins)
@@ -88,9 +90,10 @@ def _by_word(condition: Predicate | None) -> Iterator[Comparison]:
 
 
 class _Chain:
-    def __init__(self, graph: Diagram, abi: Abi) -> None:
+    def __init__(self, graph: Diagram, abi: Abi, layout: Layout) -> None:
         self._graph = graph
         self._abi = abi
+        self._layout = layout
 
     def stretch(self, cases: Sequence[_ChainRule], otherwise: NodeId) -> NodeId:
         """Return the diagram of rules with one answer, which may be tested in any order."""
@@ -126,7 +129,9 @@ class _Chain:
                 op, true, false = Op.GT, false, true
             case op:
                 pass
-        low, upper = (word_offset(word, self._abi) for word in argument_words(test.argument))
+        low, upper = (
+            word_offset(word, self._abi, self._layout) for word in argument_words(test.argument)
+        )
         high = upper if test.width == 64 else None
         k_low, k_high = test.value & U32, test.value >> 32
         if op is Op.GE and test.value == 0:

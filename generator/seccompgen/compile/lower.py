@@ -185,7 +185,7 @@ class _LineBuilder:
             ),
             cases,
             tuple(asked),
-            _masks(condition for condition, _, _ in cases),
+            masks_of(condition for condition, _, _ in cases),
         )
 
     def _backgrounds(self) -> Iterable[tuple[int, int, Answer]]:
@@ -216,7 +216,7 @@ def _constant(ret: int, origin: Origin) -> Answer:
     return Answer(ArgumentFunction((), ret), (), (origin,))
 
 
-def _masks(conditions: Iterable[Predicate | None]) -> Masks:
+def masks_of(conditions: Iterable[Predicate | None]) -> Masks:
     """Return the masks of ``conditions`` on each word."""
     found: dict[Word, dict[tuple[int, int], None]] = {}
     for condition in conditions:

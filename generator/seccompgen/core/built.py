@@ -12,8 +12,17 @@ if TYPE_CHECKING:
     from seccompgen.core.errors import Diagnostic
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.program import CompiledProgram
+    from seccompgen.core.ring import BuiltRings
 
-_RESERVED = {"_runtime", "_questions", "_explain", "notification", "tables", "__init__"}
+_RESERVED = {
+    "_runtime",
+    "_questions",
+    "_explain",
+    "_io_uring",
+    "notification",
+    "tables",
+    "__init__",
+}
 _DEVICES = frozenset(
     ("aux", "con", "nul", "prn", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)))
 )
@@ -45,7 +54,8 @@ class Built(NamedTuple):
 
     ``warnings`` are the findings of lint (`build_policies`). ``unit_lines`` are the settings and
     comments of a systemd drop-in in addition to its list of calls. ``losses`` are sentences about
-    what the policy lost for its format, as the user accepted.
+    what the policy lost for its format, as the user accepted. ``rings`` has for each of
+    ``programs`` what belongs to the policy's section ``io_uring``; empty without one.
     """
 
     policy: ResolvedPolicy
@@ -55,6 +65,7 @@ class Built(NamedTuple):
     warnings: tuple[Diagnostic, ...] = ()
     unit_lines: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
+    rings: tuple[BuiltRings, ...] = ()
 
     @property
     def module_name(self) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Position
     from seccompgen.core.releases import Release
+    from seccompgen.core.ring import RingSection
 
 U32 = 0xFFFFFFFF
 U64 = 0xFFFFFFFFFFFFFFFF
@@ -414,12 +415,17 @@ class FilterFlag(IntFlag):
 
 
 class Settings(NamedTuple):
-    """The settings with which a filter is installed."""
+    """The settings with which a filter is installed.
+
+    ``without`` is what happens where a kernel cannot filter rings (`ring.Without`); it is empty if
+    the policy has no section for them.
+    """
 
     flags: FilterFlag = FilterFlag(0)
     no_new_privs: bool = True
     install_on_import: bool = False
     report_only: bool = False
+    without: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -441,6 +447,8 @@ class ResolvedPolicy:
 
     For a report-only policy, ``enforced`` is the policy that it reports on
     (`report_only.logging_policy`); otherwise None.
+
+    ``io_uring`` are the rules for operations of rings; ``rules`` has those for their system calls.
     """
 
     name: str
@@ -467,6 +475,7 @@ class ResolvedPolicy:
     without_flags: Position | None = None
     unsaid: frozenset[str] = frozenset()
     enforced: ResolvedPolicy | None = None
+    io_uring: RingSection | None = None
 
     def said(self, key: str) -> str:
         """Return the text for messages about the action ``key``, with the reason for a default."""
@@ -486,7 +495,8 @@ class ResolvedPolicy:
     def settings(self) -> Settings:
         """The settings with which the filter is installed."""
         reports = self.enforced is not None
-        return Settings(self.flags, self.no_new_privs, self.install_on_import, reports)
+        without = self.io_uring.without.value if self.io_uring else ""
+        return Settings(self.flags, self.no_new_privs, self.install_on_import, reports, without)
 
     @property
     def own_rules(self) -> tuple[Rule, ...]:

@@ -339,7 +339,8 @@ def _only_difference(a: tuple[Comparison, ...], b: tuple[Comparison, ...]) -> in
     if len(places) != 1:
         return None
     one, other = a[places[0]], b[places[0]]
-    return places[0] if one.op is Op.EQ and replace(one, value=other.value) == other else None
+    equal = one.op in {Op.EQ, Op.MASKED_EQ}
+    return places[0] if equal and replace(one, value=other.value) == other else None
 
 
 def _ones(bits: int) -> int:

@@ -40,6 +40,7 @@ class Problem(Enum):
     CONFLICTING_FLAGS = "conflicting-flags"
     NO_LISTENER = "no-listener"
     UNKNOWN_CALL = "unknown-call"
+    UNKNOWN_OPERATION = "unknown-operation"
     CALL_SKIPPED = "call-skipped"
     RULE_SKIPPED = "rule-skipped"
     GROUP_SKIPPED = "group-skipped"
@@ -57,6 +58,7 @@ class Problem(Enum):
     NOT_IN_MINIJAIL = "not-in-minijail"
     NOT_IN_SECCOMPILER = "not-in-seccompiler"
     NOT_REPORT_ONLY = "not-report-only"
+    RINGS_NOT_SUPPORTED = "rings-not-supported"
     REPORT_ONLY = "report-only"
     ACCEPTED_LOSS = "accepted-loss"
 

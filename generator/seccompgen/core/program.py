@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.model import RET_DATA_MAX
 
@@ -35,6 +35,22 @@ NR_OFFSET = 0
 ARCH_OFFSET = 4
 ARGS_OFFSET = 16
 """Offsets in bytes into struct seccomp_data (include/uapi/linux/seccomp.h)."""
+
+
+class Layout(NamedTuple):
+    """The structure that a program reads: ``size`` bytes, with 64-bit words from ``args_offset``.
+
+    These words count as arguments, wherever they are; a structure has six of them at most.
+    """
+
+    size: int
+    args_offset: int
+
+
+SECCOMP_DATA = Layout(64, ARGS_OFFSET)
+"""struct seccomp_data: a system call."""
+IO_URING_CONTEXT = Layout(40, 0)
+"""struct io_uring_bpf_ctx: an operation of a ring (include/uapi/linux/io_uring/bpf_filter.h)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +157,11 @@ def _layout(abi: Abi) -> struct.Struct:
     return struct.Struct("<HBBI" if abi.byte_order == "little" else ">HBBI")
 
 
-def word_offset(word: Word, abi: Abi) -> int:
-    """Return the offset of ``word``, half of an argument, in struct seccomp_data.
+def word_offset(word: Word, abi: Abi, layout: Layout = SECCOMP_DATA) -> int:
+    """Return the offset of ``word``, half of an argument, in the structure of ``layout``.
 
     Arguments are 64-bit values in the target's byte order, so the high word comes first on
     big-endian ABIs.
     """
     second = word.is_high == (abi.byte_order == "little")
-    return ARGS_OFFSET + 8 * word.argument + 4 * second
+    return layout.args_offset + 8 * word.argument + 4 * second

@@ -29,9 +29,13 @@ REFUSES_NOTHING = "report only: refuses nothing; what its policy refuses is made
 def logging_policy(policy: ResolvedPolicy) -> ResolvedPolicy:
     """Return the policy of the report-only filter for ``policy``.
 
-    Raises InputError if ``policy`` leaves calls to a supervisor: a report-only filter has none.
+    Raises InputError if ``policy`` leaves calls to a supervisor, which a report-only filter has
+    not, or filters rings.
     """
     problems = [Diagnostic(*one, Problem.NOT_REPORT_ONLY) for one in _supervised(policy)]
+    if policy.io_uring:
+        text = "io_uring: the kernel logs nothing of rings, so that nothing could be reported"
+        problems.append(Diagnostic(text, policy.io_uring.position, Problem.NOT_REPORT_ONLY))
     if problems:
         raise InputError(*problems)
     return replace(

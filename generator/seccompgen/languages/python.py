@@ -20,6 +20,7 @@ from seccompgen.core.text import printable
 from seccompgen.languages import Language
 from seccompgen.render.about import WIDTH, About, about_policy, actions, banner, wrap
 from seccompgen.render.listing import listing
+from seccompgen.render.ring_source import ring_source
 from seccompgen.render.source import serves_text
 from seccompgen.render.templates import (
     BANNER,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from seccompgen.core.built import Built
     from seccompgen.core.model import ResolvedPolicy, Settings
     from seccompgen.core.program import CompiledProgram
+    from seccompgen.core.ring import BuiltRings
     from seccompgen.core.tables import Table, Tables
 
 
@@ -62,6 +64,7 @@ class _ProgramSection(NamedTuple):
     serves: str
     nr_seccomp: int
     literal: str
+    rings: str = ""
 
 
 def program_module(abi: str) -> str:
@@ -72,6 +75,9 @@ def program_module(abi: str) -> str:
 def render_single_file(one: Built, tables: Tables) -> bytes:
     """Return a module equivalent to the package, with the runtime as a part of it."""
     about = about_policy(one.policy, one.programs, tables, one.objective, single_file=True)
+    if one.policy.io_uring:
+        text = "a filter with io_uring has a runtime of its own: leave out --single-file"
+        raise InputError(Diagnostic(text, one.policy.io_uring.position))
     sections = [_section(program, tables) for program in one.programs]
     return _main_module(about, one.programs, sections, tables, ModuleForm.SINGLE_FILE)
 
@@ -142,11 +148,23 @@ def _about_combined(
     )
 
 
-def _package(about: About, programs: Sequence[CompiledProgram], tables: Tables) -> dict[str, bytes]:
+def _package(
+    about: About,
+    programs: Sequence[CompiledProgram],
+    tables: Tables,
+    rings: Sequence[BuiltRings] = (),
+) -> dict[str, bytes]:
     sections = [_section(program, tables) for program in programs]
-    files = {"__init__.py": _main_module(about, programs, sections, tables, ModuleForm.PACKAGE)}
+    for i, own in enumerate(rings):
+        table = tables.tables[sections[i].abi]
+        sections[i] = sections[i]._replace(rings=ring_source(own, table, tables))
+    files = {
+        "__init__.py": _main_module(about, programs, sections, tables, ModuleForm.PACKAGE, rings)
+    }
     for section in sections:
         blocks = {"program": section.literal}
+        if section.rings:
+            blocks["rings"] = section.rings
         source = render_python("filter_program.py.j2", blocks, section=section)
         files[f"{program_module(section.abi)}.py"] = source
     return files
@@ -158,6 +176,7 @@ def _main_module(
     sections: Sequence[_ProgramSection],
     tables: Tables,
     form: ModuleForm,
+    rings: Sequence[BuiltRings] = (),
 ) -> bytes:
     """Return the module that contains install()."""
     kind, name, _ = about.sources[0]
@@ -172,9 +191,13 @@ def _main_module(
         "filter.py.j2",
         blocks,
         comment="#",
-        **banner(about, programs, tables),
+        **banner(about, programs, tables, rings),
         **_context(
-            about, [program.abi.name for program in programs], sections, actions(programs), form
+            about,
+            [program.abi.name for program in programs],
+            sections,
+            actions([*programs, *(one.other for one in rings if one.other)]),
+            form,
         ),
     )
 
@@ -205,6 +228,7 @@ def _context(
         "listener": bool(about.flags & FilterFlag.NEW_LISTENER),
         "install_on_import": about.install_on_import,
         "report_only": about.report_only,
+        "without": about.without,
     }
 
 
@@ -229,11 +253,11 @@ def module_tree(
     return ast.parse(_bare(_context(about, list(programs), sections, answers, form), blocks))
 
 
-def program_tree(abi: str, nr_seccomp: int, data: bytes) -> ast.Module:
+def program_tree(abi: str, nr_seccomp: int, data: bytes, rings: object = None) -> ast.Module:
     """Return the syntax tree of the module that holds a package's program for ``abi``."""
-    section = _ProgramSection(abi, "", nr_seccomp, "")
+    section = _ProgramSection(abi, "", nr_seccomp, "", repr(rings) if rings else "")
     text = render_text("filter_program.py.j2", banner="", section=section)
-    return ast.parse(text.replace('"@program@"', repr(data)))
+    return ast.parse(text.replace('"@program@"', repr(data)).replace('"@rings@"', section.rings))
 
 
 def _docstring(about: About, abis: Sequence[Abi]) -> str:
@@ -366,7 +390,7 @@ def _literal(program: CompiledProgram, tables: Tables) -> str:
 
 def _write(one: Built, tables: Tables) -> dict[str, bytes]:
     about = about_policy(one.policy, one.programs, tables, one.objective)
-    package = _package(about, one.programs, tables)
+    package = _package(about, one.programs, tables, one.rings)
     return {f"{one.module_name}/{name}": source for name, source in package.items()}
 
 

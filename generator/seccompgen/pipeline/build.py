@@ -21,6 +21,7 @@ from seccompgen.core.objective import DEFAULT_OBJECTIVE, Objective
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import CompiledProgram
 from seccompgen.core.report_only import SUFFIX
+from seccompgen.core.ring import Without, refusing_rings
 from seccompgen.core.text import some
 from seccompgen.io.reading import read_file
 from seccompgen.kernel import shipped
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin, ResolvedPolicy
     from seccompgen.core.objective import Optimize
+    from seccompgen.core.ring import BuiltRings
     from seccompgen.core.tables import Tables
     from seccompgen.pipeline.cache import ProgramCache
     from seccompgen.policy.document import Source
@@ -177,7 +179,10 @@ def _build(
     """Return what could be built, and the problems of the rest, in the order of ``sources``."""
     read = [_read(source, tables, only, reading) for source in sources]
     good = [item for item in read if isinstance(item, _Read)]
-    compiled = iter(_compile(good, tables, objective, options, progress))
+    # Kernels that cannot filter rings get another program for system calls.
+    others = [_without_rings(item) for item in good if _refuses_rings(item.policy)]
+    every = _compile([*good, *others], tables, objective, options, progress)
+    compiled, refusing = iter(every[: len(good)]), iter(every[len(good) :])
     about_profile = _about_profile(objective, tables)
     built: list[Built] = []
     problems: list[Diagnostic] = []
@@ -185,13 +190,42 @@ def _build(
         try:
             if isinstance(item, InputError):
                 raise item
-            programs = tuple(_accepted(name_of(source), result) for result in next(compiled))
+            other = next(refusing) if _refuses_rings(item.policy) else ()
+            name = name_of(source)
+            programs, without = (
+                tuple(_accepted(name, result) for result in results)
+                for results in (next(compiled), other)
+            )
+            rings = _rings(item, tables, without)
         except InputError as error:
             problems.extend(error.diagnostics)
         else:
             notes = (*about_profile, *item.notes, *_in_order(programs))
-            built.append(Built(item.policy, programs, notes, objective))
+            built.append(Built(item.policy, programs, notes, objective, rings=rings))
     return built, problems
+
+
+def _refuses_rings(policy: ResolvedPolicy) -> bool:
+    return policy.io_uring is not None and policy.io_uring.without is Without.REFUSE_RINGS
+
+
+def _without_rings(item: _Read) -> _Read:
+    return item._replace(policy=refusing_rings(item.policy))
+
+
+def _rings(
+    item: _Read, tables: Tables, without: Sequence[CompiledProgram]
+) -> tuple[BuiltRings, ...]:
+    """Return what belongs to the section ``io_uring``, for each ABI; nothing if there is none."""
+    if item.policy.io_uring is None:
+        return ()
+    from seccompgen.pipeline.rings import built_rings  # noqa: PLC0415 - the compiler; few have one
+
+    others: Sequence[CompiledProgram | None] = without or [None] * len(item.arches)
+    return tuple(
+        built_rings(item.policy, abi, tables.facts, other)
+        for abi, other in zip(item.arches, others, strict=True)
+    )
 
 
 def _in_order(programs: Iterable[CompiledProgram]) -> Iterator[Diagnostic]:

@@ -150,6 +150,7 @@ def _placeless(policy: ResolvedPolicy) -> ResolvedPolicy:
         unknown_origin=origin(policy.unknown_origin),
         bad_arch_origin=origin(policy.bad_arch_origin),
         kernel_origin=None,
+        io_uring=None,
         without_flags=None,
         unsaid=frozenset(),
         rules=tuple(

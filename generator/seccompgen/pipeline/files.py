@@ -33,13 +33,14 @@ from seccompgen.pipeline.packages import (
     refuse_to_overwrite,
 )
 from seccompgen.pipeline.pool import spread
-from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAMES
+from seccompgen.render.templates import IO_URING_NAME, NOTIFICATION_NAME, RUNTIME_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.built import Built
+    from seccompgen.core.model import Settings
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
     from seccompgen.pipeline.build import BuildOptions
@@ -76,25 +77,32 @@ def filter_files(
     if problems:
         raise InputError(*problems)
     if form == "python":
-        files |= support_files(directory, [one.policy.flags for one in built])
+        files |= support_files(directory, [one.policy.settings for one in built])
     return files
 
 
-def support_files(directory: Path, flags: Iterable[FilterFlag]) -> dict[Path, bytes]:
-    """Return the runtime's files, for filters with these flags in ``directory``.
+def support_files(directory: Path, settings: Iterable[Settings]) -> dict[Path, bytes]:
+    """Return the runtime's files, for filters with these settings in ``directory``.
 
-    If a filter makes a listener, they include the supervisor's module.
+    If a filter makes a listener, they include the supervisor's module; if one has a section for
+    rings, that section's runtime.
     """
     from seccompgen.languages.python import render_runtime  # noqa: PLC0415 - jinja2
 
-    listens = any(each & FilterFlag.NEW_LISTENER for each in flags)
-    names = [*RUNTIME_NAMES, *[NOTIFICATION_NAME] * listens]
+    every = list(settings)
+    listens = any(each.flags & FilterFlag.NEW_LISTENER for each in every)
+    rings = any(each.without for each in every)
+    names = [*RUNTIME_NAMES, *[NOTIFICATION_NAME] * listens, *[IO_URING_NAME] * rings]
     return {directory / name: render_runtime(name) for name in names}
 
 
 def _render_one(task: tuple[Tables, str, int | None], one: Built) -> dict[str, bytes]:
     """Return the files of one policy, by their paths below the directory of all filters."""
     tables, form, systemd = task
+    if one.policy.io_uring and form != languages.DEFAULT:
+        text = f"{form} cannot filter rings: leave out the section io_uring, or build it for Python"
+        position = one.policy.io_uring.position
+        raise InputError(Diagnostic(text, position, Problem.RINGS_NOT_SUPPORTED))
     if form in languages.NAMES:
         return languages.language(form).write(one, tables)
     from seccompgen.formats.writing import write_files  # noqa: PLC0415 - few want it

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.built import module_name
 from seccompgen.core.foreign import Reading
-from seccompgen.core.model import FilterFlag
+from seccompgen.core.model import FilterFlag, Settings
 from seccompgen.core.report_only import REFUSES_NOTHING, SUFFIX
 from seccompgen.io.outputs import Outputs
 from seccompgen.kernel import lockfile
@@ -24,7 +24,7 @@ from seccompgen.pipeline.files import filter_files, support_files
 from seccompgen.pipeline.packages import INIT_NAME, is_ours, orphaned_filters
 from seccompgen.pipeline.project import read_project
 from seccompgen.pipeline.tag_tables import absent_abis
-from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
+from seccompgen.render.templates import EXTRA_NAMES, RUNTIME_NAME, RUNTIME_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +72,7 @@ def project_filters(
     ours = project.kernel.is_dir()
     if ours:
         # In our own checkout the supervisor's module is always written, so that people can read it.
-        files |= support_files(project.output, [FilterFlag.NEW_LISTENER])
+        files |= support_files(project.output, [Settings(FilterFlag.NEW_LISTENER)])
     about = {
         one.module_name: REFUSES_NOTHING
         if one.policy.enforced
@@ -97,10 +97,10 @@ def packages_of(project: Project) -> dict[Path, Path]:
 def package_names(project: Project) -> list[str]:
     """Return the paths of the files in the filter package of ``project``, as it was last built."""
     modules = [path for package in packages_of(project) for path in sorted(package.glob("*.py"))]
-    # Only a policy shows whether its filter has a listener, and policies are not read here.
-    listeners = [NOTIFICATION_NAME] if (project.output / NOTIFICATION_NAME).exists() else []
+    # Only a policy shows what else its filter needs, and policies are not read here.
+    extra = [name for name in EXTRA_NAMES if (project.output / name).exists()]
     inside = [path.relative_to(project.output).as_posix() for path in modules]
-    return [*inside, *RUNTIME_NAMES, *listeners, INIT_NAME, _TYPED_NAME]
+    return [*inside, *RUNTIME_NAMES, *extra, INIT_NAME, _TYPED_NAME]
 
 
 def orphaned_tables(tables: Tables, package: Path) -> frozenset[Path]:

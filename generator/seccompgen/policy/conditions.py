@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from seccompgen.core.model import U32, U64, All, Comparison, Op
 from seccompgen.core.problems import Problem
@@ -29,7 +29,7 @@ from seccompgen.policy.expressions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Position
@@ -41,10 +41,13 @@ MOST_ALTERNATIVES = 1024
 MOST_COMPARISONS = 16_384
 """Limits for the expansion of one condition; lists of hundreds of requests stay below."""
 
+_T = TypeVar("_T")
+Alternatives: TypeAlias = "tuple[tuple[_T, ...], ...]"
+"""Conjunctions of tests, one of which must hold: () never holds, ((),) always."""
+NEVER: Alternatives[Any] = ()
+ALWAYS: Alternatives[Any] = ((),)
 _Conjunction: TypeAlias = "tuple[Comparison, ...]"
-_Alternatives: TypeAlias = "tuple[_Conjunction, ...]"
-_NEVER: _Alternatives = ()
-_ALWAYS: _Alternatives = ((),)
+_Alternatives: TypeAlias = "Alternatives[Comparison]"
 
 
 class Lack(NamedTuple):
@@ -221,7 +224,8 @@ def alternatives(
 
     ``tests`` are the tests of ``expression``, in order. Raises TooLargeError.
     """
-    found = _normal(expression, iter(tests), positive=True)
+    numeric = iter(tests)
+    found = normal_form(expression, lambda _, positive: _compared(next(numeric), positive=positive))
     return tuple(_predicate(conjunction) for conjunction in found)
 
 
@@ -231,36 +235,45 @@ def _predicate(conjunction: _Conjunction) -> Predicate | None:
     return All(conjunction)
 
 
-def _normal(
-    expression: Expression, tests: Iterator[NumericTest], *, positive: bool
-) -> _Alternatives:
+def normal_form(
+    expression: Expression,
+    compared: Callable[[ArgumentTest, bool], Alternatives[_T]],
+    *,
+    positive: bool = True,
+) -> Alternatives[_T]:
+    """Return the alternatives of ``expression``, or of its negation unless ``positive``.
+
+    ``compared`` is asked for each test, from left to right, and for its negation if its second
+    argument is False. Raises TooLargeError.
+    """
     match expression:
         case Negated(part):
-            return _normal(part, tests, positive=not positive)
+            return normal_form(part, compared, positive=not positive)
         case AllOf(parts) | AnyOf(parts):
             every = isinstance(expression, AllOf) is positive
-            found = _ALWAYS if every else _NEVER
+            found = ALWAYS if every else NEVER
             for part in parts:
-                own = _normal(part, tests, positive=positive)
+                own = normal_form(part, compared, positive=positive)
                 found = _both(found, own) if every else _either(found, own)
             return found
-    return _compared(next(tests), positive=positive)
+        case ArgumentTest():
+            return compared(expression, positive)
 
 
-def _either(a: _Alternatives, b: _Alternatives) -> _Alternatives:
+def _either(a: Alternatives[_T], b: Alternatives[_T]) -> Alternatives[_T]:
     if () in a or () in b:
-        return _ALWAYS
+        return ALWAYS
     return _bounded(tuple(dict.fromkeys((*a, *b))))
 
 
-def _both(a: _Alternatives, b: _Alternatives) -> _Alternatives:
+def _both(a: Alternatives[_T], b: Alternatives[_T]) -> Alternatives[_T]:
     if len(a) * len(b) > MOST_ALTERNATIVES:
         raise TooLargeError
     joined = (tuple(dict.fromkeys((*x, *y))) for x, y in itertools.product(a, b))
     return _bounded(tuple(dict.fromkeys(joined)))
 
 
-def _bounded(found: _Alternatives) -> _Alternatives:
+def _bounded(found: Alternatives[_T]) -> Alternatives[_T]:
     if len(found) > MOST_ALTERNATIVES or sum(map(len, found)) > MOST_COMPARISONS:
         raise TooLargeError
     return found
@@ -291,19 +304,19 @@ def _compared(test: NumericTest, *, positive: bool) -> _Alternatives:
     op, value = test.op, test.value
     if op in {Op.ANY_BITS, Op.NO_BITS}:
         if value == 0:
-            return _ALWAYS if op is Op.NO_BITS else _NEVER
+            return ALWAYS if op is Op.NO_BITS else NEVER
         return _one(test, op, value, U64)
     fits = 0 <= value <= full and (not value & ~mask or op not in {Op.EQ, Op.MASKED_EQ, Op.NE})
     if not fits or (value > mask and op in {Op.LT, Op.LE, Op.GT, Op.GE}):
         above = value > 0
-        return _ALWAYS if op is Op.NE or (above and op in {Op.LT, Op.LE}) else _NEVER
+        return ALWAYS if op is Op.NE or (above and op in {Op.LT, Op.LE}) else NEVER
     if mask != full and value == 0 and op in {Op.EQ, Op.MASKED_EQ, Op.NE}:
         bits = Op.ANY_BITS if op is Op.NE else Op.NO_BITS
         return _compared(replace(test, op=bits, value=mask, mask=None), positive=True)
     if (op is Op.GE and value == 0) or (op is Op.LE and value == mask):
-        return _ALWAYS
+        return ALWAYS
     if (op is Op.LT and value == 0) or (op is Op.GT and value == mask):
-        return _NEVER
+        return NEVER
     if mask == full and test.bits in {32, 64}:
         return _one(test, Op.EQ if op is Op.MASKED_EQ else op, value, U64)
     return _one(test, Op.MASKED_EQ if op is Op.EQ else op, value, mask)
@@ -332,10 +345,10 @@ def _signed(test: NumericTest) -> _Alternatives:
     }
     if test.op is Op.NE and -half <= value < half:
         return ((Comparison(test.index, Op.NE, value & U32, U64, 32),),)
-    found: _Alternatives = _NEVER
+    found: _Alternatives = NEVER
     for first, last in ranges[test.op]:
         if first <= -half and last >= half - 1:
-            return _ALWAYS
+            return ALWAYS
         for low, high in ((-half, -1), (0, half - 1)):
             own = max(first, low), min(last, high)
             if own[0] <= own[1]:

@@ -77,6 +77,33 @@ def key(
     return dataclasses.field(default=default, kw_only=kw_only, metadata=metadata)
 
 
+def defined(name: str) -> Mapping[str, str]:
+    """Return a reference to a definition in the JSON Schema, as built by `json_schema`."""
+    return {"$ref": f"#/$defs/{name}"}
+
+
+class PolicyValue:
+    """A part of a policy; it stores lists as tuples, and its repr omits defaults."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for one in dataclasses.fields(self):  # type: ignore[arg-type] # subclasses are dataclasses
+            value = getattr(self, one.name)
+            if isinstance(value, list):
+                object.__setattr__(self, one.name, tuple(value))
+
+    def __repr__(self) -> str:
+        """Render as a Python expression for an equal value."""
+        shown = []
+        for one in sorted(dataclasses.fields(self), key=lambda one: one.kw_only is True):  # type: ignore[arg-type] # as above
+            value = getattr(self, one.name)
+            if value == one.default:
+                continue
+            shown.append(f"{one.name}={value!r}" if one.kw_only else repr(value))
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
 @dataclass_transform(field_specifiers=(key,), kw_only_default=True, frozen_default=True)
 def with_keys(kind: type[_T]) -> type[_T]:
     """Make ``kind`` a frozen dataclass of keys, with the ``__repr__`` of its base class."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from seccompgen.core.abis import ABIS, ALIASES
 from seccompgen.core.errnos import ERRNO_NAMES
 from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32, U64, ActionKind, FilterFlag, Op
-from seccompgen.policy.form import Key, ValueForm, keys_of, needed_keys, text
+from seccompgen.policy.form import Key, ValueForm, defined, keys_of, needed_keys, text
 from seccompgen.policy.groups import MARK, stock_groups
 from seccompgen.policy.keys import (
     NAME,
@@ -21,8 +21,8 @@ from seccompgen.policy.keys import (
     Condition,
     NameWithConditions,
     SyscallGroup,
-    defined,
 )
+from seccompgen.policy.ring_keys import IoUring, OperationGroup
 from seccompgen.policy.schema_facts import (
     CallConditions,
     any_of,
@@ -83,6 +83,8 @@ def policy_schema(tables: Tables) -> dict[str, Any]:
             "policy": _mapping(POLICY_KEYS),
             "group": _group(),
             "entry": _entry(conditions),
+            "io_uring": _section(IoUring),
+            "operation_group": _section(OperationGroup),
             "argument": _argument(),
             "action": _action(),
             "operation": _in_any_case({str(op): t for op, t in _OPERATIONS.items()}, "operation"),

@@ -11,7 +11,7 @@ The language is a superset of go-seccomp-bpf's ``seccomp:`` section.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.core.model import U32, U64, Action, FilterFlag, Op
@@ -19,8 +19,10 @@ from seccompgen.core.releases import Release
 from seccompgen.policy.expressions import parse_condition, parse_value
 from seccompgen.policy.form import (
     Key,
+    PolicyValue,
     ValueForm,
     boolean,
+    defined,
     key,
     keys_of,
     list_of,
@@ -32,6 +34,7 @@ from seccompgen.policy.form import (
     with_keys,
 )
 from seccompgen.policy.groups import check_own_name, is_mention
+from seccompgen.policy.ring_keys import IoUring
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -140,11 +143,6 @@ def _check_groups(value: object, path: Path, faults: list[Fault]) -> object:
     return tuple(NamedGroup(name, members) for name, members in found.items())
 
 
-def defined(name: str) -> Mapping[str, str]:
-    """Return a reference to a definition in the JSON Schema, as built by `json_schema`."""
-    return {"$ref": f"#/$defs/{name}"}
-
-
 _action = maybe(parsed(Action.parse, defined("action")))
 _call = parsed(_parse_name, {"type": ["string", "integer"]})
 _abis = maybe(list_of(ValueForm(text.check, defined("abi")), least=1))
@@ -165,28 +163,6 @@ _place = parsed(
         ]
     },
 )
-
-
-class PolicyValue:
-    """A part of a policy; it stores lists as tuples, and its repr omits defaults."""
-
-    __slots__ = ()
-
-    def __post_init__(self) -> None:
-        for one in fields(self):  # type: ignore[arg-type] # subclasses are dataclasses
-            value = getattr(self, one.name)
-            if isinstance(value, list):
-                object.__setattr__(self, one.name, tuple(value))
-
-    def __repr__(self) -> str:
-        """Render as a Python expression for an equal value."""
-        shown = []
-        for one in sorted(fields(self), key=lambda one: one.kw_only is True):  # type: ignore[arg-type] # as above
-            value = getattr(self, one.name)
-            if value == one.default:
-                continue
-            shown.append(f"{one.name}={value!r}" if one.kw_only else repr(value))
-        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 @with_keys
@@ -332,6 +308,12 @@ class Policy(PolicyValue):
         "The rules: the first that matches a call decides it. `[]` answers every call alike.",
         kw_only=False,
     )
+    io_uring: IoUring | None = key(
+        maybe(section(IoUring, defined("io_uring"))),
+        "What rings of io_uring may do: see [io_uring](io-uring.md).",
+        "none: only the rules for system calls decide",
+        default=None,
+    )
 
 
 @with_keys
@@ -356,7 +338,7 @@ class InstallKeys(PolicyValue):
     )
 
 
-_LAST = ("groups", "syscalls")
+_LAST = ("groups", "syscalls", "io_uring")
 
 
 def _policy_keys() -> Mapping[str, Key]:

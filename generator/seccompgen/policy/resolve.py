@@ -29,6 +29,7 @@ from seccompgen.policy.layers import (
     no_default,
     setting,
 )
+from seccompgen.policy.ring_section import section_rules, without_theirs
 from seccompgen.policy.source_rules import check_names, written_rules
 
 if TYPE_CHECKING:
@@ -76,6 +77,9 @@ def resolve_policy(
     answered = [tables.tables[name] for name in dict.fromkeys(a.name for a in (*arches, *compat))]
     horizon = horizon_of(layers, answered, tables, problems, notes)
     lists = written_rules(layers, answered, tables, problems, notes)
+    rings = section_rules(layers, arches, tables.facts, problems)
+    if rings:
+        lists = [*rings.calls, *without_theirs(lists, layers, rings.section)]
     written = [one for rules in lists for one in rules]
     check_names(written, answered, tables, problems, notes)
     ground = Grounding(tables, answered, problems, notes, horizon or NO_LIMIT).ground(lists)
@@ -108,6 +112,7 @@ def resolve_policy(
         kernel_origin=_origin(layers, KEY) if horizon else None,
         without_flags=_without_flags(layers),
         unsaid=frozenset(key for key in _ACTIONS if holder(layers, key) is None),
+        io_uring=rings.section if rings else None,
     )
     problems += _unheard(policy)
     if not problems:

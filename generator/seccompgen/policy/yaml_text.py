@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from seccompgen.policy.form import keys_of
 from seccompgen.policy.keys import POLICY_KEYS, NameWithConditions, SyscallGroup
+from seccompgen.policy.ring_keys import IoUring, OperationGroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,7 +38,7 @@ def policy_text(data: dict[str, Any], comments: Mapping[Path, Sequence[str]] | N
 def _lines(data: dict[str, Any], comments: Mapping[Path, Sequence[str]]) -> Iterator[str]:
     if comments.get(()):
         yield from (*_comment(comments[()]), "")
-    for key in [key for key in POLICY_KEYS if key != "syscalls"]:
+    for key in [key for key in POLICY_KEYS if key not in {"syscalls", "io_uring"}]:
         if key == "description" and _is_long(data.get(key, "")):
             yield "description: >-"
             yield from (f"  {line}" for line in _wrapped(data[key]))
@@ -59,6 +60,23 @@ def _lines(data: dict[str, Any], comments: Mapping[Path, Sequence[str]]) -> Iter
         yield from _comment(lines)
         if group is not None:
             yield from _item(_section(SyscallGroup, group, ("syscalls", i), comments))
+    if data.get("io_uring") is not None:
+        yield "io_uring:"
+        yield from (f"  {line}" for line in _ring_lines(data["io_uring"], comments))
+
+
+def _ring_lines(data: dict[str, Any], comments: Mapping[Path, Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of the section ``io_uring``, without indentation."""
+    for key in (key for key in keys_of(IoUring) if key in data):
+        if key != "operations":
+            yield from _setting(key, data[key])
+        elif not data[key]:
+            yield "operations: []"
+        else:
+            yield "operations:"
+            for i, group in enumerate(data[key]):
+                place = ("io_uring", key, i)
+                yield from _item(_section(OperationGroup, group, place, comments))
 
 
 def _section(

@@ -13,6 +13,7 @@ from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.program import programs_sha256
 from seccompgen.core.text import printable
 from seccompgen.core.wording import answered, condition_text, numbers_text
+from seccompgen.render.ring_source import ring_programs, ring_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from seccompgen.core.model import FilterFlag, ResolvedPolicy
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import CompiledProgram
+    from seccompgen.core.ring import BuiltRings
     from seccompgen.core.tables import Tables
 
+_WITHOUT = {"refuse_rings": "refuses them", "fail": "fails"}
 WIDTH = 96
 """The longest line of prose in a module, in characters."""
 
@@ -42,6 +45,7 @@ class About(NamedTuple):
     no_new_privs: bool
     install_on_import: bool
     report_only: bool = False
+    without: str = ""
     objective: Objective = DEFAULT_OBJECTIVE
     made: str = ""
     single_file: bool = False
@@ -49,7 +53,9 @@ class About(NamedTuple):
     @property
     def settings(self) -> str:
         """The way that the filter is installed, in words."""
-        settings = Settings(self.flags, self.no_new_privs, report_only=self.report_only)
+        settings = Settings(
+            self.flags, self.no_new_privs, report_only=self.report_only, without=self.without
+        )
         return settings_text(settings)
 
 
@@ -62,6 +68,8 @@ def settings_text(settings: Settings) -> str:
         parts.append(f"flags {', '.join(flags)}")
     if settings.report_only:
         parts.append("refuses nothing")
+    if settings.without:
+        parts.append(f"filters rings, else {_WITHOUT[settings.without]}")
     return "; ".join(parts)
 
 
@@ -103,17 +111,23 @@ def about_policy(
         f"seccompgen vendor {policy_file} FILE --single-file{options}"
         if single_file
         else f"seccompgen build {policy_file}{options} -o DIR",
-        policy.flags,
-        policy.no_new_privs,
-        policy.install_on_import,
-        policy.enforced is not None,
+        *policy.settings,
         objective,
         single_file=single_file,
     )
 
 
-def banner(about: About, programs: Sequence[CompiledProgram], tables: Tables) -> dict[str, object]:
+def banner(
+    about: About,
+    programs: Sequence[CompiledProgram],
+    tables: Tables,
+    rings: Sequence[BuiltRings] = (),
+) -> dict[str, object]:
     """Return the context of the template ``banner.j2``, except the sign that starts a comment."""
+    proved = {program.abi.name: program.to_bytes() for program in programs}
+    for program, own in zip(programs, rings, strict=False):
+        abi = program.abi.name
+        proved |= ring_programs(abi, ring_value(own, tables.tables[abi]))
     return {
         "sources": [(kind, printable(name), sha256) for kind, name, sha256 in about.sources],
         "made": about.made,
@@ -125,7 +139,7 @@ def banner(about: About, programs: Sequence[CompiledProgram], tables: Tables) ->
         "tables_sha256": tables.digest_for(
             abi for program in programs for abi in (program.abi, *program.compat)
         ),
-        "programs_sha256": programs_sha256({p.abi.name: p.to_bytes() for p in programs}),
+        "programs_sha256": programs_sha256(proved),
     }
 
 

@@ -24,6 +24,10 @@ RUNTIME_NAMES = (RUNTIME_NAME, "_questions.py", EXPLAIN_NAME)
 """The runtime's files: the one that generated modules import, and those that it imports."""
 NOTIFICATION_NAME = "notification.py"
 """The supervisor's side of user notification, next to the runtime."""
+IO_URING_NAME = "_io_uring.py"
+"""The runtime of filters with a section for rings, next to the runtime."""
+EXTRA_NAMES = (NOTIFICATION_NAME, IO_URING_NAME)
+"""The files that only some filters need."""
 
 _PACKAGE = Path(__file__).parents[1]
 _DIRECTORIES = (_PACKAGE / "templates", _PACKAGE.parents[1] / "templates")

@@ -1,12 +1,16 @@
 """One system call as a filter sees it: ``struct seccomp_data``, in fields and in words.
 
+An operation of a ring counts as a call without number and architecture: the five 64-bit words of
+``struct io_uring_bpf_ctx`` are its first arguments.
+
 `word_at` alone decides for every proof which word lies at which offset: the compiler's own
-`word_offset` is not used. Source: include/uapi/linux/seccomp.h.
+`word_offset` is not used. Sources: include/uapi/linux/seccomp.h, .../io_uring/bpf_filter.h.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
 from seccompgen.core.abis import ABIS, HighWords
@@ -16,7 +20,15 @@ from seccompgen.core.word import ARCH, ARGS, FIELDS, INSTRUCTION_POINTER, NR, Wo
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DATA_SIZE = 64
+
+class Structure(Enum):
+    """The structure that a program reads; its value is its size in bytes."""
+
+    SECCOMP_DATA = 64
+    IO_URING_CONTEXT = 40
+
+
+DATA_SIZE = Structure.SECCOMP_DATA.value
 """sizeof(struct seccomp_data) in bytes."""
 
 ZERO_HIGH_WORDS = {
@@ -58,10 +70,17 @@ class Call:
         return word.of(self.fields[word.field])
 
 
-def word_at(offset: int, byte_order: Literal["little", "big"]) -> Word:
-    """Return the word at ``offset``, a multiple of 4 below DATA_SIZE."""
-    if offset < 8:
+def word_at(
+    offset: int,
+    byte_order: Literal["little", "big"],
+    structure: Structure = Structure.SECCOMP_DATA,
+) -> Word:
+    """Return the word at ``offset``, a multiple of 4 below the size of ``structure``."""
+    if structure is Structure.IO_URING_CONTEXT:
+        field = ARGS + offset // 8
+    elif offset < 8:
         return Word.low(NR if offset < 4 else ARCH)
-    field, second = divmod(offset - 8, 8)
-    high = (second == 4) == (byte_order == "little")
-    return (Word.high if high else Word.low)(INSTRUCTION_POINTER + field)
+    else:
+        field = INSTRUCTION_POINTER + offset // 8 - 1
+    high = (offset % 8 == 4) == (byte_order == "little")
+    return (Word.high if high else Word.low)(field)

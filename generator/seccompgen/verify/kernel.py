@@ -23,7 +23,7 @@ from seccompgen.core.program import (
     NR_OFFSET,
     RET_K,
 )
-from seccompgen.verify.call import DATA_SIZE
+from seccompgen.verify.call import Structure
 from seccompgen.verify.machine import JUMPS
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.program import Instruction
 
+_NAMES = {
+    Structure.SECCOMP_DATA: "seccomp_data",
+    Structure.IO_URING_CONTEXT: "io_uring_bpf_ctx",
+}
 _RET_ACTION_FULL = 0xFFFF0000
 _SIGN = 0x80000000
 _BPF_MEMWORDS = 16
@@ -70,11 +74,14 @@ class Objection:
         return self.text if self.at is None else f"instruction {self.at}: {self.text}"
 
 
-def kernel_objections(instructions: Sequence[Instruction]) -> list[Objection]:
+def kernel_objections(
+    instructions: Sequence[Instruction], structure: Structure = Structure.SECCOMP_DATA
+) -> list[Objection]:
     """Return the kernel's reasons to refuse the program; empty if it would accept it.
 
-    ``bpf_check_classic`` with ``check_load_and_stores``, then ``seccomp_check_filter``. The
-    kernel returns EINVAL at the first objection, whichever it is; so their order means nothing.
+    ``bpf_check_classic`` with ``check_load_and_stores``, then ``seccomp_check_filter``. For
+    operations of a ring, ``io_uring_check_cbpf_filter`` takes the same instructions. The kernel
+    returns EINVAL at the first objection, whichever it is; so their order means nothing.
     """
     length = len(instructions)
     if not 0 < length <= BPF_MAXINSNS:
@@ -85,8 +92,8 @@ def kernel_objections(instructions: Sequence[Instruction]) -> list[Objection]:
         behind = length - i - 1
         if code not in _ACCEPTED:
             objections.append(Objection(f"opcode {code:#04x} is not allowed in seccomp", i))
-        elif code == LD_W_ABS and (k % 4 or k >= DATA_SIZE):
-            objections.append(Objection(f"no word of struct seccomp_data at offset {k}", i))
+        elif code == LD_W_ABS and (k % 4 or k >= structure.value):
+            objections.append(Objection(f"no word of struct {_NAMES[structure]} at offset {k}", i))
         elif _furthest(instruction) >= behind:
             objections.append(Objection("jump out of the program", i))
         elif code in _MEMORY_LOADS | _MEMORY_STORES and k >= _BPF_MEMWORDS:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeVar
 
 from seccompgen.core.model import U32
-from seccompgen.verify.call import DATA_SIZE, word_at
+from seccompgen.verify.call import Structure, word_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,9 +110,10 @@ def step(
     at += 1
     if kind in {LD, LDX}:
         if mode == ABS:
-            loaded = values.word(word_at(k, code.byte_order))
+            loaded = values.word(word_at(k, code.byte_order, code.structure))
         else:
-            loaded = memory[k] if mode == MEM else values.number(DATA_SIZE if mode == LEN else k)
+            size = code.structure.value
+            loaded = memory[k] if mode == MEM else values.number(size if mode == LEN else k)
         a, x = (loaded, x) if kind == LD else (a, loaded)
     elif kind in {ST, STX}:
         memory = (*memory[:k], a if kind == ST else x, *memory[k + 1 :])
@@ -135,10 +136,14 @@ def step(
 
 @dataclass(frozen=True)
 class Code:
-    """A program that ``kernel_objections`` has no objection to, and the target's byte order."""
+    """A program that ``kernel_objections`` has no objection to, and the target's byte order.
+
+    ``structure`` is what it reads.
+    """
 
     instructions: tuple[Instruction, ...]
     byte_order: Literal["little", "big"]
+    structure: Structure = Structure.SECCOMP_DATA
 
     def answer(self, call: Call) -> int:
         """Return the SECCOMP_RET value for ``call``."""

@@ -159,7 +159,8 @@ def _meaning(meaning: Meaning, fields: _Fields) -> Term:
     assert not last.tests
     term = fields.number(last.ret)
     for case in reversed(cases):
-        holds = z3.And([_holds(test, fields) for test in case.tests])
+        always = z3.BoolVal(True, fields.context)
+        holds = z3.And([always, *(_holds(test, fields) for test in case.tests)])
         term = z3.If(holds, fields.number(case.ret), term)
     return term
 

@@ -27,10 +27,9 @@ The first line that a call fits answers it:
     allow          futex_waitv, futex_wait, futex_wake, futex_requeue, set_robust_list, rseq,
                    rseq_slice_yield, set_tid_address, sched_yield, getcpu, get_thread_area,
                    set_thread_area
-    allow          futex where op & FUTEX_CMD_MASK == FUTEX_WAIT or op & FUTEX_CMD_MASK ==
-                   FUTEX_WAKE or op & FUTEX_CMD_MASK == FUTEX_REQUEUE or op & FUTEX_CMD_MASK ==
-                   FUTEX_CMP_REQUEUE or op & FUTEX_CMD_MASK == FUTEX_WAKE_OP or op & FUTEX_CMD_MASK
-                   == FUTEX_WAIT_BITSET or op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    allow          futex where op & FUTEX_CMD_MASK == FUTEX_WAIT or op & FUTEX_CMD_MASK in
+                   {FUTEX_WAKE, FUTEX_REQUEUE, FUTEX_CMP_REQUEUE, FUTEX_WAKE_OP, FUTEX_WAIT_BITSET,
+                   FUTEX_WAKE_BITSET}
     errno(ENOSYS)  futex
     errno(ENOSYS)  clone3
     allow          rt_sigaction, rt_sigprocmask, rt_sigpending, rt_sigsuspend, rt_sigtimedwait,

@@ -26,7 +26,7 @@ from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import BPF_MAXINSNS
 from seccompgen.core.report_only import REFUSES_NOTHING
-from seccompgen.filters.find.loaded_filter import load_filter
+from seccompgen.filters.find.loaded_filter import load_filter, require_no_rings
 from seccompgen.formats import WRITABLE
 from seccompgen.languages.python import combined_docstring, render_combined
 from seccompgen.pipeline.build import are_unchanged
@@ -107,6 +107,7 @@ def parts_of(
             text = f"unprintable characters in {str(path)!r}: rename the file"
             raise InputError(text, kind=Problem.UNPRINTABLE_NAME)
         found = load_filter(path, tables, only, reading)
+        require_no_rings([found], "combined")
         if found.settings and found.settings.report_only:
             text = f"{REFUSES_NOTHING}; combine the filter that refuses"
             raise InputError(Diagnostic(text, Position(str(path)), Problem.REPORT_ONLY))
@@ -384,7 +385,7 @@ def _files(
     place = directory / module_name(combined.name)
     return {
         **{place / name: source for name, source in package.items()},
-        **support_files(directory, [combined.settings.flags]),
+        **support_files(directory, [combined.settings]),
     }
 
 

@@ -25,6 +25,7 @@ from seccompgen.core.number_spans import common, merged, numbers_of, without
 from seccompgen.core.problems import Problem
 from seccompgen.filters.compare.call_classes import differing_calls
 from seccompgen.filters.compare.claims import arguments_looked_at
+from seccompgen.filters.find.loaded_filter import require_no_rings
 from seccompgen.filters.find.locate import FilterForm, kind_of
 from seccompgen.render.call_names import answer_texts, call_text, difference_text
 from seccompgen.verify import SAME, Code, Difference, Meaning, Relation, prove
@@ -52,6 +53,7 @@ def diff_filters(
     ``tables`` name the calls. Raw instructions are for one ABI only, so the other filter's further
     ABIs are left out. Raises InputError if no ABI is common.
     """
+    require_no_rings((left, right), "compared")
     called = names or (str(left.path), str(right.path))
     common = [name for name in ABIS if name in left.sides and name in right.sides]
     if not common:

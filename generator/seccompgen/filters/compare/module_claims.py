@@ -19,6 +19,7 @@ from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.model import Action, Settings
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import (
+    INSTRUCTION_SIZE,
     actions_of,
     decode,
     programs_sha256,
@@ -32,6 +33,7 @@ from seccompgen.filters.combine.combined import (
     stack_of,
 )
 from seccompgen.filters.compare.claims import Claim
+from seccompgen.filters.compare.ring_faults import ring_faults
 from seccompgen.filters.find.loaded_filter import compile_filter, load_filter
 from seccompgen.filters.find.locate import vendored_from
 from seccompgen.filters.find.module import (
@@ -45,12 +47,13 @@ from seccompgen.languages.python import policy_docstrings
 from seccompgen.pipeline.packages import is_filter_package
 from seccompgen.pipeline.project import find_project
 from seccompgen.policy.stock import stock_policies
+from seccompgen.render.ring_source import ring_programs
 from seccompgen.verify import (
     meaning,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import ResolvedPolicy
@@ -128,6 +131,10 @@ def _claims_of_programs(
             lambda abis: policy_docstrings(policy, abis, tables),
         )
         stale = _faults(path, module, banner, expected, tables)
+        stale += (
+            Diagnostic(text, Position(str(path)), Problem.STALE_MODULE)
+            for text in ring_faults(policy, module.rings, tables)
+        )
     strange = [name for name in loaded.programs if ABIS[name] not in policy.arches]
     if strange:
         text = f"{policy_path} is not for {', '.join(strange)}: its arches leave that out"
@@ -319,11 +326,22 @@ def _stale(
         changed = [file for file, sha256 in expected.sources if sha256 not in made_from]
         files = " and ".join(changed or [expected.sources[-1][0]])
         problems.append(f"stale: not made from {files} as it is now")
-    if banner.programs_sha256 != programs_sha256(programs):
+    proved = {**programs}
+    for name, value in module.rings.items():
+        proved |= ring_programs(name, value)
+    if banner.programs_sha256 != programs_sha256(proved):
         problems.append("its programs are not those that were proved when it was generated")
     elif banner.tables_sha256 != tables.digest_for(answered):
         problems.append("stale: the tables are no longer those that it was made from")
     return problems
+
+
+def _without_rings(module: Module) -> Iterator[tuple[str, bytes]]:
+    """Yield the programs for kernels that cannot filter rings, with their ABIs."""
+    for name, value in module.rings.items():
+        match value:
+            case (*_, bytes(other)) if len(other) % INSTRUCTION_SIZE == 0:
+                yield name, other
 
 
 def _installed_otherwise(module: Module, settings: Settings, tables: Tables) -> list[str]:
@@ -331,7 +349,7 @@ def _installed_otherwise(module: Module, settings: Settings, tables: Tables) -> 
     abis = {name: ABIS[name] for name in module.programs}
     answers = {
         action
-        for name, data in module.programs.items()
+        for name, data in [*module.programs.items(), *_without_rings(module)]
         for action in actions_of(decode(data, abis[name]))
     }
     own = {name: table.numbers["seccomp"] for name, table in tables.tables.items() if name in abis}

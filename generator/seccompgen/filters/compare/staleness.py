@@ -14,7 +14,7 @@ from seccompgen.filters.find.module import read_module
 from seccompgen.io.reading import MAX_FILTER, read_file
 from seccompgen.pipeline.packages import INIT_NAME, holds_program
 from seccompgen.render.call_names import difference_text
-from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAMES
+from seccompgen.render.templates import EXTRA_NAMES, RUNTIME_NAMES
 from seccompgen.verify import Code, Difference, prove
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def explain(path: Path, content: bytes, made: Sequence[PlannedFilter], tables: T
         else:
             continue
         return f"{_reason(old, new)}; {effect}"
-    if path.name in {*RUNTIME_NAMES, NOTIFICATION_NAME}:
+    if path.name in {*RUNTIME_NAMES, *EXTRA_NAMES}:
         return "it was edited, or this seccompgen has another"
     if "proved" not in new:
         return ""

@@ -56,6 +56,24 @@ class LoadedFilter:
         return {name: side for name, side in self.sides.items() if isinstance(side, Code)}
 
 
+def require_no_rings(loaded: Iterable[LoadedFilter], done: str) -> None:
+    """Raise InputError if one of the filters has a section for rings; ``done`` is what is not."""
+    found = [one for one in loaded if one.settings and one.settings.without]
+    if found:
+        text = f"the section io_uring is not {done}: only the rules for system calls could be"
+        problems = [
+            Diagnostic(
+                text,
+                one.policy.io_uring.position
+                if one.policy and one.policy.io_uring
+                else Position(str(one.path)),
+                Problem.RINGS_NOT_SUPPORTED,
+            )
+            for one in found
+        ]
+        raise InputError(*problems)
+
+
 def load_filter(
     path: Path, tables: Tables, only: Abi | None = None, reading: Reading = PLAIN_READING
 ) -> LoadedFilter:
@@ -103,8 +121,13 @@ def load_filter(
 def load_each(
     wanted: Iterable[tuple[Path, Abi | None, Reading]], tables: Tables
 ) -> list[LoadedFilter]:
-    """Return several filters. Raises InputError with all that is wrong with any of them."""
-    return for_each(lambda one: load_filter(one[0], tables, one[1], one[2]), wanted)
+    """Return several filters, for comparison.
+
+    Raises InputError with all that is wrong with any of them.
+    """
+    found = for_each(lambda one: load_filter(one[0], tables, one[1], one[2]), wanted)
+    require_no_rings(found, "compared")
+    return found
 
 
 def compile_filter(

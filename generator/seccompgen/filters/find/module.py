@@ -114,6 +114,8 @@ def _words(command: str) -> tuple[str, ...]:
         return ()
 
 
+_PROGRAM_STATEMENTS = 3
+"""A docstring, the number of seccomp(2) and the program; a value for rings comes after them."""
 _OPERATIONS = {operation.value for operation in Operation}
 
 
@@ -124,6 +126,8 @@ class Module:
     The keys of ``programs``, and of ``numbers`` of seccomp(2), are names of ABIs; ``actions`` are
     the SECCOMP_RET_ACTION_FULL values that the filter requires of the kernel. ``files`` are all of
     its files except the runtime, the one with install() first, and ``sha256`` is their hash.
+    ``rings`` are the values for rings by ABI (`ring_source.RingValue`), of any form; empty if there
+    are none.
     """
 
     form: ModuleForm
@@ -134,6 +138,7 @@ class Module:
     settings: Settings
     files: tuple[Path, ...]
     sha256: str
+    rings: Mapping[str, object]
 
 
 def main_file(path: Path) -> Path:
@@ -153,6 +158,7 @@ def read_module(path: Path) -> Module:
     tree = parse_generated(main, contents[main])
     imported: list[str] = []
     programs: dict[str, tuple[int, bytes]] = {}
+    rings: dict[str, object] = {}
     with _expecting_ours(main):
         docstring = _docstring(tree)
         settings, actions = _installed(tree.body)
@@ -170,7 +176,10 @@ def read_module(path: Path) -> Module:
         part = parse_generated(file, contents[file])
         with _expecting_ours(file):
             programs[abi] = _program(part.body)
-        require_same(file, part.body, program_tree(abi, *programs[abi]).body)
+            if settings.without:
+                rings[abi] = _rings(part.body)
+        tree_of_it = program_tree(abi, *programs[abi], rings.get(abi))
+        require_same(file, part.body, tree_of_it.body)
     expected = module_tree(programs, settings, sorted(actions), form)
     _require_same_module(main, contents[main], tree, expected, form)
     return Module(
@@ -182,6 +191,7 @@ def read_module(path: Path) -> Module:
         settings,
         tuple(contents),
         _sha256_of(contents),
+        rings,
     )
 
 
@@ -195,7 +205,8 @@ def read_program(path: Path) -> tuple[str, bytes]:
     with _expecting_ours(path):
         abi = _docstring(tree).split()[3]
         number, data = _program(tree.body)
-        require_same(path, tree.body, program_tree(ABIS[abi].name, number, data).body)
+        rings = _rings(tree.body) if len(tree.body) > _PROGRAM_STATEMENTS else None
+        require_same(path, tree.body, program_tree(ABIS[abi].name, number, data, rings).body)
     return abi, data
 
 
@@ -277,12 +288,18 @@ def _installed(body: list[ast.stmt]) -> tuple[Settings, frozenset[int]]:
             case ast.Expr(value=ast.Call()):
                 on_import = True
     said = {word.arg: _value(word.value) for word in calls[0].keywords}
-    flags, no_new_privs, actions = map(said.get, ("flags", "no_new_privs", "actions"))
+    flags, no_new_privs, actions, without = map(
+        said.get, ("flags", "no_new_privs", "actions", "without")
+    )
     # An invalid value is found when the module is rendered without it.
     asked = actions if isinstance(actions, tuple) else ()
     return (
         Settings(
-            FilterFlag(flags if _is_u32(flags) else 0), no_new_privs is True, on_import, report_only
+            FilterFlag(flags if _is_u32(flags) else 0),
+            no_new_privs is True,
+            on_import,
+            report_only,
+            str(without or ""),
         ),
         frozenset(action for action in asked if _is_u32(action)) or frozenset({0}),
     )
@@ -309,6 +326,15 @@ def _program(body: list[ast.stmt]) -> tuple[int, bytes]:
         ] if _is_u32(number):
             return number, data
     raise ValueError("there is no program")
+
+
+def _rings(body: list[ast.stmt]) -> object:
+    """Return the value for rings of a package's module for an ABI."""
+    match body[-1]:
+        case ast.Assign(targets=[ast.Name(id="IO_URING")], value=value):
+            found: object = ast.literal_eval(value)
+            return found
+    raise ValueError("there is no value for rings")
 
 
 def _table(body: list[ast.stmt]) -> dict[str, tuple[int, bytes]]:

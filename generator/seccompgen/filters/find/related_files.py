@@ -20,7 +20,7 @@ from seccompgen.pipeline.packages import (
     is_ours,
     shadowed_module,
 )
-from seccompgen.render.templates import EXPLAIN_NAME, NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
+from seccompgen.render.templates import EXPLAIN_NAME, EXTRA_NAMES, RUNTIME_NAME, RUNTIME_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -58,7 +58,7 @@ def runtime_problems(path: Path, module: Module) -> list[Diagnostic]:
     """
     if module.form is ModuleForm.SINGLE_FILE:
         return []
-    files = support_files(path.parent, [module.settings.flags])
+    files = support_files(path.parent, [module.settings])
     problems = [problem for file in files for problem in _instead_of(file)]
     problems += package_problems(path.parent)
     what = f"not what this seccompgen writes; {_ADVICE}"
@@ -130,7 +130,7 @@ def unproved(directory: Path, proved: Collection[Path]) -> list[Diagnostic]:
     """
     if not (directory / RUNTIME_NAME).exists():
         return []
-    support = {directory / name for name in (INIT_NAME, *RUNTIME_NAMES, NOTIFICATION_NAME)}
+    support = {directory / name for name in (INIT_NAME, *RUNTIME_NAMES, *EXTRA_NAMES)}
     text = "is no proved filter: move it elsewhere, or name the filters to verify"
     return [
         Diagnostic(text, Position(str(one)), Problem.FOREIGN_MODULE)
