@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Table, Tables
     from seccompgen.render.listing import ListingLine
 
+_WIDTH = 100
+"""The longest line of generated modules, in characters."""
 _Operations: TypeAlias = tuple[tuple[int, int, bytes], ...]
 _Trials: TypeAlias = "tuple[tuple[int, bytes | tuple[int, ...], bool], ...]"
 RingValue: TypeAlias = "tuple[tuple[int, ...], _Operations, _Trials, bool, bytes]"
@@ -60,10 +62,7 @@ def ring_source(rings: BuiltRings, table: Table, tables: Tables) -> str:
     ]
     lines += _tuple(_operations(rings, operations))
     lines.append("    # Tried in a child before: opcode, fields, whether it is permitted.")
-    lines += _tuple(
-        f"        ({opcode}, {_literal(values)}, {permitted}),"
-        for opcode, values, permitted in trials
-    )
+    lines += _tuple(line for trial in trials for line in _trial(*trial))
     lines += [
         "    # Whether a process may become another program.",
         f"    {permits_exec},",
@@ -101,6 +100,15 @@ def _program(data: bytes, listed: Sequence[ListingLine], indent: str) -> list[st
         literal = _literal(data[begin : begin + INSTRUCTION_SIZE])
         lines.append(f"{indent}{literal}{comma}  # {line.text}")
     return lines
+
+
+def _trial(opcode: int, values: bytes | tuple[int, ...], permitted: bool) -> list[str]:
+    """Return the lines of a trial; black breaks one that is too long at each comma."""
+    parts = [str(opcode), _literal(values), str(permitted)]
+    line = f"        ({', '.join(parts)}),"
+    if len(line) <= _WIDTH:
+        return [line]
+    return ["        (", *(f"            {part}," for part in parts), "        ),"]
 
 
 def _tuple(items: Iterable[str]) -> list[str]:

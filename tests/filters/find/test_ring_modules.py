@@ -1,0 +1,96 @@
+"""Generated packages that filter rings: their layout, and what verify finds changed."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+import black
+import pytest
+from command import seccompgen
+from verify_command import EDITED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+POLICY = """arches: [x86_64, s390x]
+default_action: errno
+syscalls: []
+io_uring:
+  default_action: deny
+  without: {without}
+  operations:
+  - {{action: allow, names: ['@read']}}
+  - {{action: allow, names: [CONNECT], when: addr in 10.0.0.0/8 and port == 5432}}
+  - {{action: allow, names: [OPENAT2], when: resolve & RESOLVE_BENEATH}}
+"""
+MODE = black.Mode(line_length=100, target_versions={black.mode.TargetVersion.PY39})
+
+
+def built(place: Path, without: str = "refuse_rings") -> Path:
+    (place / "db.yml").write_text(POLICY.format(without=without))
+    result = seccompgen("build", "db.yml", "-o", ".", cwd=place)
+    assert result.code == 0, result.err
+    return place / "db"
+
+
+@pytest.mark.parametrize("without", ["refuse_rings", "fail"])
+def test_it_is_proved_and_laid_out_as_by_black(tmp_path: Path, without: str) -> None:
+    package = built(tmp_path, without)
+    for file in package.glob("*.py"):
+        text = file.read_text()
+        ast.parse(text, feature_version=(3, 9))
+        assert black.format_str(text, mode=MODE) == text
+    result = seccompgen("verify", "db", cwd=tmp_path)
+    assert result.code == 0, result.err
+
+
+CHANGES = {
+    "a port": (r"\x15\x38\x00\x00", r"\x15\x39\x00\x00", "operation 16 is not what"),
+    "a size": ("            24,\n", "            0,\n", "no program for operation 28"),
+    "an operation more": (
+        '        (22, 0, b"',
+        '        (21, 0, b"\\x06\\x00\\x00\\x00\\x01\\x00\\x00\\x00"),\n        (22, 0, b"',
+        "operation 21 has a program",
+    ),
+    "a trial": ("(0, (), False),", "(0, (), True),", "what install() does with rings"),
+    "exec": ("    False,\n    # Answers", "    True,\n    # Answers", "what install() does with"),
+    "a number": ("(425, 426, 427)", "(425, 426, 1)", "what install() does with rings"),
+    "the other program": (
+        r"\x06\x00\x00\x00\x26\x00\x05\x00",
+        r"\x06\x00\x00\x00\x00\x00\xff\x7f",
+        "the program for kernels that cannot filter rings",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_verify_finds_what_was_changed(tmp_path: Path, change: str) -> None:
+    old, new, said = CHANGES[change]
+    module = built(tmp_path) / "_x86_64.py"
+    text = module.read_text()
+    before, found, after = text.rpartition(old)
+    assert found, text
+    module.write_text(before + new + after)
+    result = seccompgen("verify", "db", cwd=tmp_path)
+    assert result.code == 1
+    assert said in result.err
+    assert EDITED in result.err or change in {"a size", "a trial", "exec", "a number"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("build", "db.yml", "--format", "rust", "-o", "out"),
+        ("build", "db.yml", "--format", "oci", "-o", "out"),
+        ("build", "db.yml", "--report-only", "-o", "out"),
+        ("intersect", "--name", "both", "db.yml", "db.yml", "-o", "out"),
+        ("vendor", "db.yml", "out.py", "--single-file"),
+    ],
+)
+def test_what_cannot_filter_rings_says_so(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "db.yml").write_text(POLICY.format(without="fail"))
+    result = seccompgen(*words, cwd=tmp_path)
+    assert result.code == 2
+    assert "io_uring" in result.err
+    assert not (tmp_path / words[-1]).exists()
