@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from seccompgen.policy.form import Key
 
-_TABLE = re.compile(r"(<!-- make pages writes the (?:keys|groups) of (\w+) -->\n).*?(?=\n\n)", re.DOTALL)
+_TABLE = re.compile(
+    r"(<!-- make pages writes the (?:keys|groups) of (\w+) -->\n).*?(?=\n\n)", re.DOTALL
+)
 PAGES = ("docs/policy.md", "docs/conditions.md", "docs/io-uring.md")
 
 
