@@ -6,14 +6,17 @@ is what matters; that they hold is tried in guests.
 
 from __future__ import annotations
 
+import ast
 import atexit
 import ctypes
 import errno
 import mmap
 import os
 import pickle
+import shutil
 import signal
 import struct
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -21,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import running_kernel as kernel
+from interpreters import find_interpreter
 from running_kernel import ALLOW, ERRNO, NR_GETPPID, NR_SECCOMP, on_call
-from runtime_template import rings, runtime
+from runtime_template import TEMPLATE, rings, runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -683,6 +687,69 @@ def test_no_ring_is_ever_without_its_filters(call: int, answer: int, without: st
 
     told = outcome(child)
     assert "cause" in told or "filtered" in told
+
+
+# Under each Python
+
+# Runs on 3.9, knows nothing of the test suite. The kernel's part is played, all else is real: both
+# child processes, the code that the second executes, and what is let through on a ring.
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from application import _io_uring, _runtime
+class Rings(_io_uring._Rings):
+    def _missing(self):
+        self.known = ()
+_io_uring._Rings = Rings
+real = _io_uring._tried
+def lost(numbers, trials):
+    return "numbers" in globals(), 0, 0
+def kept(numbers, trials):
+    return 0, 0, 0
+program, other = bytes.fromhex(sys.argv[2]), bytes.fromhex(sys.argv[3])
+def install(executed, trials):
+    _io_uring._tried = executed
+    section = ((425, 426, 427), (), trials, executed is not real, other)
+    programs = {"x86_64": (317, program, section)}
+    options = {"flags": 0, "no_new_privs": True, "actions": (), "without": sys.argv[4]}
+    try:
+        _io_uring.install("p", programs, **options)
+        return _io_uring.filtered()
+    except _runtime.SeccompError as error:
+        return [error.cause, error.case, error.reason]
+print([install(real, ((0, (), False),)), install(lost, ((0, (), False),)),
+       install(kept, ((0, (), False),)),
+       install(real, ((0, (), True), (16, bytes(16), True)))])
+"""
+VERSIONS = ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "pypy"]
+
+
+@pytest.mark.usefixtures("_rings_can_be_made")
+@pytest.mark.few(2, "tries interpreters one by one")
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_version(version: str, tmp_path: Path) -> None:
+    python = shutil.which("pypy3") if version == "pypy" else find_interpreter(version)
+    if python is None:
+        pytest.skip("needs that version")
+    package = tmp_path / "application"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    for template in TEMPLATE.parent.glob("_*.py"):
+        shutil.copy(template, package)
+    words = [kernel.always(ALLOW).hex(), kernel.always(ALLOW).hex(), "fail"]
+    done = subprocess.run(
+        [python, "-I", "-W", "error", "-c", SCRIPT, tmp_path, *words],
+        capture_output=True,
+        text=True,
+        timeout=kernel.TIMEOUT,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    through, lost, *others = ast.literal_eval(done.stdout)
+    assert through[:2] == ["ring_trial", "let_through"]
+    assert through[2] == "operation 0 was to be refused, and the kernel let it through"
+    assert lost[:2] == ["ring_exec", "lost"]
+    assert others == [True, True]
 
 
 # The rest
