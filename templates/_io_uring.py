@@ -30,9 +30,8 @@ _NO_SIZE = 255
 
 _NOP, _WITH_FIELDS = 0, {16: "CONNECT", 18: "OPENAT", 28: "OPENAT2", 45: "SOCKET"}
 
-# LINK_TIMEOUT, RECV_ZC, NOP128 and URING_CMD128 are malformed alone, or in a ring as here is tried:
-# that is found out before they are filtered.
-_UNTRIED = {15, 58, 63, 64}
+# The operations that `_tried` knows, up to Linux 7.3.
+_LAST = 65
 
 # The outcomes of `_tried`.
 _AS_MEANT, _LET_THROUGH, _REFUSED, _NO_RING, _NO_ANSWER = range(5)
@@ -217,9 +216,17 @@ class _Rings:
         trials: "tuple[tuple[int, bytes | tuple[int, ...], bool], ...]",
         permits_exec: bool,
     ) -> None:
-        self.kernel, self.numbers, self.trials = kernel, numbers, trials
+        self.kernel, self.numbers = kernel, numbers
         self.setup, self.enter, self.control = numbers
         self.operations, self.permits_exec = operations, permits_exec
+        programs = {opcode: program for opcode, _, program in operations}
+        said = {opcode for opcode, _, _ in trials}
+        # What the programs of all others say, as far as these answer always alike.
+        self.trials = trials + tuple(
+            (opcode, (), opcode in programs)
+            for opcode in range(_LAST)
+            if opcode not in said and programs.get(opcode, _RET_1) == _RET_1
+        )
 
     def confine(self, no_new_privs: bool, without: str) -> "SeccompError | None":
         """Put the filters in force; return why they are not, or cannot be relied on.
@@ -289,17 +296,15 @@ class _Rings:
 
     def _missing(self) -> "SeccompError | None":
         """Return why the kernel cannot take the filters; keep the operations that it has."""
-        known, strange = [], set()
-        tried = ((one[0], 0, b"") for one in self.trials)
-        for opcode, size, program in ((_NOP, 0, b""), *self.operations, *tried):
+        known = []
+        for opcode, size, program in ((_NOP, 0, b""), *self.operations):
             result, failure, has = self._filter(opcode, _SZ_STRICT, _NO_SIZE, _RET_1)
             # The size that is written is the kernel's own, as no seccomp filter writes memory.
             if result != -1 or (failure == _number("EMSGSIZE") and has == _NO_SIZE):
                 call = "io_uring_register(2)"
                 return _refusal(self.kernel.attempt, "pretended", "EPROTO", call=call)
             if failure == _EINVAL and opcode != _NOP:
-                strange.add(opcode)  # newer than the kernel, and then no ring has it
-                continue
+                continue  # It is newer than the kernel, and then no ring has it.
             if failure != _number("EMSGSIZE"):
                 return self._refusal("no_ring_filters", failure)
             if size not in (0, has):
@@ -308,7 +313,6 @@ class _Rings:
             if program:
                 known.append((opcode, size, program))
         self.known = known or [(_NOP, 0, _RET_0)]
-        self.trials = tuple(one for one in self.trials if one[0] not in _UNTRIED | strange)
         return None
 
     def _register(self) -> "SeccompError | None":
@@ -321,8 +325,8 @@ class _Rings:
 
     def _try_all(self) -> "SeccompError | None":
         """Return what a child process finds wrong with the filters, and one that executes."""
-        outcome, place, failure = self._in_child("trials")
-        operation = _named(self.trials[place][0]) if self.trials else ""
+        outcome, place, failure = self._in_child(None)
+        operation = _named(self.trials[place][0])
         if outcome == _LET_THROUGH:
             return self._refusal("ring_trial/let_through", "EPROTO", operation=operation)
         if outcome == _REFUSED:
@@ -331,18 +335,25 @@ class _Rings:
             return self._refusal("no_rings", failure)
         if outcome != _AS_MEANT:
             return self._refusal("ring_trial/untried", failure)
+        # In the place of an error, how many were refused, and as the place, the first of them.
+        if not failure and not all(allowed for _, _, allowed in self.trials):
+            return self._refusal("ring_trial/untried", "EIO")
         if self.permits_exec:
-            outcome, _, failure = self._in_child("exec")
+            outcome, _, failure = self._in_child(self.trials[place])
             if outcome == _LET_THROUGH:
                 return self._refusal("ring_exec/lost", "EPROTO")
-            if outcome != _AS_MEANT:
-                return self._refusal(
-                    "ring_exec/untried", failure or "EIO", python=repr(sys.executable)
-                )
+            if outcome != _AS_MEANT or not failure:
+                python = repr(sys.executable)
+                return self._refusal("ring_exec/untried", failure or "EIO", python=python)
         return None
 
-    def _in_child(self, kind: str) -> "tuple[int, int, int]":
-        """Return the outcome of the trials in a child process, which ends before this returns."""
+    def _in_child(
+        self, trial: "tuple[int, bytes | tuple[int, ...], bool] | None"
+    ) -> "tuple[int, int, int]":
+        """Return the outcome of all trials in a child process, or of one in a program it executes.
+
+        The child has ended before this returns.
+        """
         import os
         from struct import pack, unpack
 
@@ -355,8 +366,8 @@ class _Rings:
             child = os.fork()
             if not child:
                 try:
-                    if kind == "exec":
-                        self._execute(write)
+                    if trial:
+                        self._execute(write, trial)
                     else:
                         os.write(write, pack("3i", *_tried(self.numbers, self.trials)))
                 finally:
@@ -390,17 +401,16 @@ class _Rings:
         except ChildProcessError:
             pass  # SIGCHLD is ignored: the kernel keeps no ended child.
 
-    def _execute(self, write: int) -> None:
+    def _execute(self, write: int, trial: "tuple[int, bytes | tuple[int, ...], bool]") -> None:
         """Make a ring, and execute this interpreter to make one and try a refused operation."""
         import os
         from marshal import dumps
 
-        trial = next(trial for trial in self.trials if not trial[2])
         program = os.path.basename(os.path.realpath(sys.executable))
         # Who executes itself, to be another program, starts anew what it is.
         if getattr(sys, "frozen", False) or not program.startswith(("python", "pypy")):
             return
-        if _tried(self.numbers, (trial,))[0] != _AS_MEANT:
+        if _tried(self.numbers, (trial,)) != (_AS_MEANT, 0, 1):
             return
         os.set_inheritable(write, True)
         nowhere = os.open(os.devnull, os.O_RDWR)
@@ -467,14 +477,19 @@ def _tried(
 ) -> "tuple[int, int, int]":
     """Return what comes of ``trials`` on a new ring: outcome, which of them it was, and errno.
 
+    Where all is as meant, that is the first that was refused, and how many were.
+
     Each is (opcode, values, allowed). The descriptor is -1, so that what is allowed fails in
     another way, with nothing touched; what has no descriptor gets a name that no file can have, or
-    nothing to do. For CONNECT the values are the bytes of an address, for
-    OPENAT (flags, mode), OPENAT2 (flags, mode, resolve), SOCKET (family, type, protocol).
+    nothing to do. For CONNECT the values are the bytes of an address, for OPENAT (flags, mode),
+    OPENAT2 (flags, mode, resolve), SOCKET (family, type, protocol). Where they are empty, and the
+    kernel finds the operation malformed, or was built without it, that says nothing: no filter was
+    asked.
 
     Its code is executed in another interpreter as well, and so knows nothing of this module.
     """
     import ctypes
+    import errno
     import mmap
     from struct import pack_into, unpack_from
 
@@ -502,7 +517,7 @@ def _tried(
     tail = unpack_from("=I", memory, params + 44)[0]
     done_head, done_tail, mask, _, _, done = unpack_from("=6I", memory, params + 80)
     if not done:
-        return no_answer, 0, 71  # EPROTO: something else than the kernel has answered
+        return no_answer, 0, errno.EPROTO  # something else than the kernel has answered
     # A name that is too long for any file, and its end.
     memory[longest : longest + 256] = b"x" * 256
     zeros, name, short, nowhere = base + pointed, base + longest, base + longest + 255, 0xFFFFFFFF
@@ -526,7 +541,8 @@ def _tried(
         54: (nowhere, 0, 0, 0, 1),
         62: (0,),
     }
-    reached = 0
+    unsaid = {-errno.EINVAL, -errno.EFAULT, -errno.EOPNOTSUPP}
+    reached = first = count = 0
     for place, (opcode, values, allowed) in enumerate(trials):
         form = forms.get(opcode, ())
         descriptor, offset, address, length, marks, third = (
@@ -552,12 +568,16 @@ def _tried(
         if call(numbers[1], ring, 1) != 1:
             return no_answer, place, ctypes.get_errno()
         # A refusal is there by now; what comes later is none.
-        denied = False
+        results = set()
         while reached != unpack_from("=I", memory, done_tail)[0]:
             at = done + 16 * (reached & unpack_from("=I", memory, mask)[0])
-            denied = denied or unpack_from("=Qi", memory, at) == (place, -13)
+            of, result = unpack_from("=Qi", memory, at)
+            results |= {result} if of == place else set()
             reached = reached + 1 & 0xFFFFFFFF
             pack_into("=I", memory, done_head, reached)
-        if allowed == denied:
+        denied = -errno.EACCES in results
+        if allowed == denied and (allowed or values or not results & unsaid):
             return refused if allowed else let_through, place, 0
-    return as_meant, 0, 0
+        first = place if denied and not count else first
+        count += denied
+    return as_meant, first, count

@@ -46,6 +46,10 @@ TRIALS = ((NOP, (), True), (CONNECT, ADDRESS, True), (READV, (), False))
 NO_MMAP, REGISTERED_FD_ONLY = 1 << 14, 1 << 15
 
 
+AS_MEANT = "(0, 0, 1)"
+"""The answer of trials of which the first was refused, and none was otherwise than meant."""
+
+
 def install(
     *,
     operations: Any = OPERATIONS,
@@ -128,7 +132,7 @@ class FakeKernel:
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
     made = FakeKernel()
     monkeypatch.setattr(rings._Rings, "_call", lambda *words: made.call(*words))  # noqa: PLW0108 - bound
-    found(monkeypatch, "(0, 0, 0)")
+    found(monkeypatch, AS_MEANT)
     return made
 
 
@@ -286,28 +290,28 @@ def test_where_no_operation_is_allowed_one_program_refuses_all(fake: FakeKernel)
     assert outcome(child) == [{"filtered": True}, [[NOP, 1, 0, True]]]
 
 
-def test_operations_that_the_kernel_has_not_are_left_out(
-    fake: FakeKernel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of what is tried, too; and the last that it has refuses the rest."""
+def test_operations_that_the_kernel_has_not_are_left_out(fake: FakeKernel) -> None:
+    """The last that it has refuses the rest."""
     fake.last = 40
-    found(monkeypatch, "(0 if trials == ((0, (), True), (1, (), False)) else 1, 0, 0)")
 
     def child() -> Any:
         newer = ((NOP, 0, RET_1), (SOCKET, 12, RET_1), (80, 0, RET_1))
-        trials = ((NOP, (), True), (SOCKET, (2, 1, 0), True), (READV, (), False), (81, (), False))
-        return [install(operations=newer, trials=trials), [one[:3] for one in fake.registered]]
+        return [install(operations=newer), [one[:3] for one in fake.registered]]
 
     assert outcome(child) == [{"filtered": True}, [[NOP, 1, 0]]]
 
 
-def test_operations_that_cannot_be_tried_are_not(
-    fake: FakeKernel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert fake.last > 64
-    found(monkeypatch, "(0 if trials == ((1, (), False),) else 1, 0, 0)")
-    trials = [(opcode, (), False) for opcode in (READV, 15, 58, 63, 64)]
-    assert outcome(lambda: install(trials=trials)) == {"filtered": True}
+def test_what_needs_no_values_is_tried_unless_it_is_said() -> None:
+    """Each other operation is refused, or permitted if its program permits whatever comes."""
+    operations = ((NOP, 0, RET_1), (2, 0, RET_1), (3, 0, RET_0), (CONNECT, 24, RET_1 + RET_1))
+    trials = ((CONNECT, ADDRESS, True), (5, (), True))
+    made = rings._Rings(None, NUMBERS, operations, trials, False).trials
+    assert made[:2] == trials
+    assert dict.fromkeys(range(65), False) | {NOP: True, 2: True} == {
+        **{opcode: allowed for opcode, values, allowed in made[2:] if values == ()},
+        **dict.fromkeys((3, 5, CONNECT), False),
+    }
+    assert not {3, 5, CONNECT} & {one[0] for one in made[2:]}
 
 
 BY_ERRNO = [
@@ -402,6 +406,7 @@ def test_where_there_is_no_io_uring_at_all_nothing_is_lacking(
         ("(2, 1, 0)", "ring_trial", errno.EACCES, "operation 16 (CONNECT) was to be allowed"),
         ("(3, 0, 12)", "ring_trial", errno.ENOMEM, "could not try the filters on a ring (Cannot"),
         ("(4, 0, 22)", "ring_trial", errno.EINVAL, "could not try"),
+        ("(0, 0, 0)", "ring_trial", errno.EIO, "could not try"),
         ("1 / 0", "ring_trial", errno.EIO, "could not try"),
         ("os._exit(3)", "ring_trial", errno.EIO, "could not try"),
         ("os.kill(os.getpid(), 9)", "ring_trial", errno.EIO, "could not try"),
@@ -458,6 +463,7 @@ EXECUTED = '"numbers" in globals()'
     ("answer", "number", "text"),
     [
         ("(1, 0, 0)", errno.EPROTO, "loses filters on rings when a program is executed"),
+        ("(0, 0, 0)", errno.EIO, "does not run"),
         ("(2, 0, 0)", errno.EIO, "does not run"),
         ("(3, 0, 1)", errno.EPERM, "does not run"),
         ("1 / 0", errno.EIO, "does not run"),
@@ -466,7 +472,7 @@ EXECUTED = '"numbers" in globals()'
 def test_filters_that_are_lost_at_exec(
     answer: str, number: int, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found(monkeypatch, f"{answer} if {EXECUTED} else (0, 0, 0)")
+    found(monkeypatch, f"{answer} if {EXECUTED} else {AS_MEANT}")
     told = outcome(lambda: install(permits_exec=True, without="fail"))
     assert told["cause"] == "ring_exec"
     assert text in told["text"]
@@ -477,7 +483,7 @@ def test_filters_that_are_lost_at_exec(
 
 @pytest.mark.usefixtures("fake")
 def test_filters_that_outlast_an_exec(monkeypatch: pytest.MonkeyPatch) -> None:
-    found(monkeypatch, "(0, 0, 0)")
+    found(monkeypatch, AS_MEANT)
     assert outcome(lambda: install(permits_exec=True, without="fail")) == {"filtered": True}
 
 
@@ -504,9 +510,24 @@ def test_what_is_no_interpreter_is_not_executed(how: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("fake")
-def test_exec_is_tried_only_with_something_to_refuse() -> None:
-    told = outcome(lambda: install(trials=TRIALS[:1], permits_exec=True, without="fail"))
+def test_what_is_executed_tries_what_was_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In both programs, as in a ring that lets it through nothing is seen to be lost."""
+    found(monkeypatch, "(0, 2, 5) if len(trials) > 1 else (0, 0, trials == ((1, (), False),))")
+    assert outcome(lambda: install(permits_exec=True, without="fail")) == {"filtered": True}
+    found(monkeypatch, f"(0, 2, 5) if len(trials) > 1 else (0, 0, {EXECUTED})")
+    assert outcome(lambda: install(permits_exec=True, without="fail"))["cause"] == "ring_exec"
+    found(monkeypatch, "(0, 1, 5) if len(trials) > 1 else (0, 0, trials == ((1, (), False),))")
+    told = outcome(lambda: install(permits_exec=True, without="fail"))
     assert told["cause"] == "ring_exec"
+
+
+@pytest.mark.usefixtures("fake")
+def test_where_nothing_is_refused_no_exec_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    found(monkeypatch, "(0, 0, 0)")
+    every = [(opcode, 0, RET_1) for opcode in range(65)]
+    allowed = {"operations": every, "trials": (), "without": "fail"}
+    assert outcome(lambda: install(**allowed)) == {"filtered": True}
+    assert outcome(lambda: install(**allowed, permits_exec=True))["cause"] == "ring_exec"
 
 
 @pytest.mark.usefixtures("fake")
@@ -514,7 +535,7 @@ def test_exec_is_tried_only_with_something_to_refuse() -> None:
 def test_a_child_that_hangs_is_ended(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rings, "_WAITS", 3 if kind == "trials" else 20)
     when = "True" if kind == "trials" else EXECUTED
-    found(monkeypatch, "import time", f"time.sleep(1000) if {when} else (0, 0, 0)")
+    found(monkeypatch, "import time", f"time.sleep(1000) if {when} else {AS_MEANT}")
 
     def child() -> Any:
         told = install(permits_exec=True, without="fail")
@@ -588,7 +609,7 @@ def test_nothing_stays_of_the_children(handled: str) -> None:
 
 @pytest.mark.usefixtures("fake")
 def test_no_handler_runs_in_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
-    found(monkeypatch, "import os", "os.kill(os.getpid(), 10)", "(0, 0, 0)")
+    found(monkeypatch, "import os", "os.kill(os.getpid(), 10)", AS_MEANT)
 
     def child() -> Any:
         def handle(*_: object) -> None:
@@ -605,7 +626,7 @@ def test_a_signal_meanwhile_waits_until_the_filters_are_in_force(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its exception passes through, and leaves the signals as they were."""
-    found(monkeypatch, "import os", "os.kill(os.getppid(), 10)", "(0, 0, 0)")
+    found(monkeypatch, "import os", "os.kill(os.getppid(), 10)", AS_MEANT)
 
     def child() -> Any:
         def handle(*_: object) -> None:
@@ -616,7 +637,7 @@ def test_a_signal_meanwhile_waits_until_the_filters_are_in_force(
         with pytest.raises(KeyboardInterrupt):
             install(without="fail")
         assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
-        found(monkeypatch, "(0, 0, 0)")
+        found(monkeypatch, AS_MEANT)
         return install(without="fail")
 
     assert outcome(child) == {"filtered": True}
@@ -647,6 +668,14 @@ def test_no_operation_that_is_tried_has_an_effect(tmp_path: Path) -> None:
 def test_what_was_to_be_refused_is_told() -> None:
     trials = ((NOP, (), True), (NOP, (), True), (CONNECT, ADDRESS, False))
     assert outcome(lambda: rings._tried(NUMBERS, trials)) == [1, 2, 0]
+
+
+@pytest.mark.usefixtures("_rings_can_be_made")
+def test_what_is_malformed_says_nothing_unless_it_has_values() -> None:
+    """LINK_TIMEOUT alone is; and openat2 with unknown flags, which a filter sees first."""
+    trials = ((15, (), False), (28, (1 << 60, 0, 0), False))
+    assert outcome(lambda: rings._tried(NUMBERS, trials)) == [1, 1, 0]
+    assert outcome(lambda: rings._tried(NUMBERS, trials[:1])) == [0, 0, 0]
 
 
 @pytest.mark.usefixtures("_rings_can_be_made")
@@ -703,13 +732,13 @@ class Rings(_io_uring._Rings):
 _io_uring._Rings = Rings
 real = _io_uring._tried
 def lost(numbers, trials):
-    return "numbers" in globals(), 0, 0
+    return "numbers" in globals(), 0, 1
 def kept(numbers, trials):
-    return 0, 0, 0
+    return 0, 0, 1
 program, other = bytes.fromhex(sys.argv[2]), bytes.fromhex(sys.argv[3])
-def install(executed, trials):
+def install(executed, trials, operations=()):
     _io_uring._tried = executed
-    section = ((425, 426, 427), (), trials, executed is not real, other)
+    section = ((425, 426, 427), operations, trials, executed is not real, other)
     programs = {"x86_64": (317, program, section)}
     options = {"flags": 0, "no_new_privs": True, "actions": (), "without": sys.argv[4]}
     try:
@@ -719,7 +748,7 @@ def install(executed, trials):
         return [error.cause, error.case, error.reason]
 print([install(real, ((0, (), False),)), install(lost, ((0, (), False),)),
        install(kept, ((0, (), False),)),
-       install(real, ((0, (), True), (16, bytes(16), True)))])
+       install(real, ((16, bytes(16), True),), [(n, 0, _io_uring._RET_1) for n in range(65)])])
 """
 VERSIONS = ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "pypy"]
 
