@@ -525,7 +525,7 @@ def test_what_is_executed_tries_what_was_refused(monkeypatch: pytest.MonkeyPatch
 def test_where_nothing_is_refused_no_exec_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     found(monkeypatch, "(0, 0, 0)")
     every = [(opcode, 0, RET_1) for opcode in range(65)]
-    allowed = {"operations": every, "trials": (), "without": "fail"}
+    allowed: dict[str, Any] = {"operations": every, "trials": (), "without": "fail"}
     assert outcome(lambda: install(**allowed)) == {"filtered": True}
     assert outcome(lambda: install(**allowed, permits_exec=True))["cause"] == "ring_exec"
 
