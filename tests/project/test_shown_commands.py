@@ -123,7 +123,7 @@ def test_nobody_is_left_out() -> None:
         "docs/layers.md": 1,
         "docs/proof.md": 3,
         "docs/record.md": 1,
-        "docs/scan.md": 3,
+        "docs/scan.md": 4,
         "docs/tables.md": 2,
         "docs/tour.md": 3,
         "docs/userlands.md": 1,

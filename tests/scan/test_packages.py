@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from c_programs import HEAD, compiled
 from command import inside
+from debian_packages import COLUMNS, packaged, rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,25 +26,6 @@ pytestmark = [
     ),
     pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="needs dpkg-deb"),
 ]
-
-COLUMNS = "package, version, file, build_id, calls, unknown, problem"
-
-
-def packaged(directory: Path, name: str, files: dict[str, bytes], version: str = "1.0-1") -> None:
-    """Build a package of executable files."""
-    tree = directory / "tree"
-    (tree / "DEBIAN").mkdir(parents=True)
-    fields = f"Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: nobody\n"
-    (tree / "DEBIAN" / "control").write_text(f"{fields}Description: none\n")
-    for path, content in files.items():
-        (tree / path).parent.mkdir(parents=True, exist_ok=True)
-        (tree / path).write_bytes(content)
-        (tree / path).chmod(0o755)
-    (directory / "debs").mkdir(exist_ok=True)
-    command = ["dpkg-deb", "--root-owner-group", "-Zxz", "-z0", "--build"]
-    where = [tree, directory / "debs" / f"{name}.deb"]
-    subprocess.run([*command, *where], check=True, capture_output=True)
-    shutil.rmtree(tree)
 
 
 def program(directory: Path, *numbers: int) -> bytes:
@@ -78,13 +60,6 @@ def debs(tmp_path: Path) -> Path:
     }
     packaged(tmp_path, "tools", files, "2:3.4~rc1-5+b1")
     return tmp_path / "debs"
-
-
-def rows(table: Path, query: str = f"SELECT {COLUMNS} FROM programs ORDER BY file") -> list[Any]:
-    database = sqlite3.connect(table)
-    found = database.execute(query).fetchall()
-    database.close()
-    return found
 
 
 def test_the_table_has_the_programs_and_their_calls(debs: Path) -> None:
@@ -177,6 +152,35 @@ def some(table: Path, query: str) -> list[Any]:
         return rows(table, query) if table.exists() else []
     except sqlite3.OperationalError:  # not made yet, or being written
         return []
+
+
+def test_a_list_names_packages(debs: Path) -> None:
+    (debs / "some").write_text("# of two\n\nown.deb\n  tools.deb  \n")
+    assert inside("scan", "--packages", "debs/some", "--table", "t", cwd=debs.parent).code == 0
+    assert len(rows(debs.parent / "t")) == 4
+    (debs / "some").write_text("own.deb\n")
+    run = inside("scan", "--packages", "debs/some", "--table", "one", cwd=debs.parent)
+    assert run.out.startswith("one: 0 programs of 1 packages")
+    (debs / "some").write_text("gone.deb\n")
+    run = inside("scan", "--packages", "debs/some", "--table", "t", cwd=debs.parent)
+    assert (run.code, run.err) == (2, "debs/gone.deb: is no Debian package\n")
+    run = inside("scan", "--packages", "gone", "--table", "t", cwd=debs.parent)
+    assert (run.code, run.err) == (2, "cannot read gone: No such file or directory\n")
+
+
+def test_workers_are_asked_for_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packaged(tmp_path, "a", {"usr/bin/a": b""})
+    ask = ("scan", "--packages", "debs", "--table", "t", "--scheduler", "tcp://127.0.0.1:1")
+    run = inside(*ask, cwd=tmp_path)
+    text = "--scheduler goes with --store DIR, which its workers share\n"
+    assert (run.code, run.err) == (2, text)
+    run = inside("scan", "/bin/true", *ask[-2:], cwd=tmp_path)
+    assert (run.code, run.err) == (2, "--scheduler and --store are for --packages\n")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name != "distributed" or None)
+    run = inside(*ask, "--store", "store", cwd=tmp_path)
+    assert run.code == 3
+    assert "pip install 'seccompgen[cluster]'" in run.err
+    assert not (tmp_path / "t").exists()
 
 
 def test_an_unfinished_table_says_so(debs: Path) -> None:

@@ -28,7 +28,7 @@ from seccompgen.cli.scanned_image import (
     started_json,
     targets_in,
 )
-from seccompgen.cli.scanned_packages import fill_table, show_callers
+from seccompgen.cli.scanned_packages import Cluster, fill_table, show_callers
 from seccompgen.core.errors import AnswerNo, InputError, did_you_mean
 from seccompgen.io.console import print_json, say
 
@@ -107,8 +107,16 @@ _HOSTS = {"i386": "x86_64"}
 @click.option(
     "--packages",
     type=click.Path(path_type=Path),
+    metavar="DIR|LIST",
+    help="Scan the programs of the Debian packages in DIR, or of the files that LIST names, into "
+    "TABLE, or go on doing so.",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Scan --packages by dask's workers there.")
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Scan the programs of the Debian packages in DIR into TABLE, or go on doing so.",
+    help="The directory that the workers of --scheduler share.",
 )
 @click.option("--who-calls", metavar="NAME", help="List the programs in TABLE that make this call.")
 @click.option(
@@ -135,6 +143,8 @@ def scan(
     directories: tuple[Path, ...],
     root: Path,
     packages: Path | None,
+    scheduler: str | None,
+    store: Path | None,
     who_calls: str | None,
     table_path: Path | None,
     tables: Tables,
@@ -154,7 +164,8 @@ def scan(
     With --image, which is a directory, or an archive as 'docker save' and 'podman save' write it,
     all files are those of the image, and nothing else is read.
 
-    With --packages, go on filling TABLE with the programs of many packages.
+    With --packages, go on filling TABLE with the programs of many packages, on this machine or
+    by the workers of a scheduler.
 
     Exit code 1, and nothing written, where the number of a call, or what can run, is unknown.
     """
@@ -166,13 +177,16 @@ def scan(
     if packages or who_calls or table_path:
         if words or image or output or not table_path or bool(packages) == bool(who_calls):
             raise InputError("--table goes with --packages DIR, or with --who-calls NAME, alone")
+        cluster = _cluster(scheduler, store)
         if who_calls:
             show_callers(table_path, who_calls, tables, as_json=as_json)
         elif packages:
             means = _means(tables, None, cached=not no_cache)
             with common.progress("scanning programs") as report:
-                fill_table(packages, table_path, tables, means, report)
+                fill_table(packages, table_path, tables, means, report, cluster)
         return
+    if scheduler or store:
+        raise InputError("--scheduler and --store are for --packages")
     try:
         action = Action.parse(default_action)
     except ValueError as error:
@@ -259,6 +273,12 @@ def _means(
         kept=Kept(directory / "scans", tables) if directory else None,
         report=report,
     )
+
+
+def _cluster(scheduler: str | None, store: Path | None) -> Cluster | None:
+    if bool(scheduler) != bool(store):
+        raise InputError("--scheduler goes with --store DIR, which its workers share")
+    return Cluster(scheduler, store) if scheduler and store else None
 
 
 def _names(option: str, texts: Iterable[str], what: str = "system call") -> set[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seccompgen.core.errors import AnswerNo, InputError, OutsideError, did_you_mean
+from seccompgen.core.errors import AnswerNo, InputError, OutsideError, cannot, did_you_mean
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
@@ -17,25 +18,49 @@ if TYPE_CHECKING:
     from seccompgen.scan import ScanOptions
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The address of a scheduler of dask, and the directory that its workers share."""
+
+    scheduler: str
+    store: Path
+
+
 def fill_table(
-    directory: Path,
+    place: Path,
     path: Path,
     tables: Tables,
     means: ScanOptions,
     report: Callable[[int, int], None] | None,
+    cluster: Cluster | None = None,
 ) -> None:
-    """Scan the packages in ``directory`` into the table at ``path``, where it has gaps."""
+    """Scan the packages in ``place``, by a ``cluster`` if given, where the table has gaps."""
     _require_sqlite()
     from seccompgen.scan.call_table import CallTable  # noqa: PLC0415
     from seccompgen.scan.kept import fingerprint  # noqa: PLC0415
-    from seccompgen.scan.packages import packages_in, scan_packages, set_of  # noqa: PLC0415
+    from seccompgen.scan.packages import (  # noqa: PLC0415
+        packages_in,
+        rows_here,
+        scan_packages,
+        set_of,
+    )
     from seccompgen.scan.scanner import require_disassembler  # noqa: PLC0415
 
     require_disassembler()
-    packages = packages_in(directory)
+    packages = packages_in(place)
+    rows, directory = rows_here(tables, means), None
+    if cluster:
+        from seccompgen.scan.cluster import rows_by  # noqa: PLC0415
+
+        directory = cluster.store.absolute()
+        rows = rows_by(cluster.scheduler, directory, tables)
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(cannot("make", directory, error)) from None
     made_of = f"{set_of(packages)} {fingerprint()} {tables.tag} {tables.digest(tables.tables)}"
     with contextlib.closing(CallTable(path, made_of)) as table:
-        scan_packages(packages, tables, table, means, report)
+        scan_packages(packages, table, rows, report, directory)
         programs, unknown, problems = table.counts()
     say(f"{path}: {programs} programs of {len(packages)} packages")
     say(f"{unknown} with unknown calls, {problems} that could not be scanned")

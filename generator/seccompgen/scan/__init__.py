@@ -13,7 +13,7 @@ function.
 
 A container image is a directory or an archive (``saved_image``, ``layers``); ``image_programs``
 finds what it starts, and ``inside`` its files. ``packages`` scans the programs of Debian packages
-into a ``call_table``.
+into a ``call_table``, perhaps by a ``cluster`` of machines.
 """
 
 from seccompgen.scan.kept import Kept

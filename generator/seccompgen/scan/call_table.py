@@ -67,11 +67,10 @@ class CallTable:
             text = "was made of other packages, or by another release: name a new table"
             raise InputError(Diagnostic(text, Position(str(self._path))))
 
-    def has(self, package: str, file: str) -> bool:
-        """Return True if the table has this program."""
-        query = "SELECT 1 FROM programs WHERE package = ? AND file = ?"
+    def programs(self) -> set[tuple[str, str]]:
+        """Return package and file of the programs that the table has."""
         with _errors(self._path):
-            return self._database.execute(query, (package, file)).fetchone() is not None
+            return set(self._database.execute("SELECT package, file FROM programs"))
 
     def add(self, row: ScannedProgram) -> None:
         """Add a program, with all of its calls or not at all."""

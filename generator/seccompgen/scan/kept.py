@@ -33,7 +33,7 @@ from seccompgen.scan.result import Caller, Caveat, ImpliedCall, Scan, Site, Spot
 from seccompgen.scan.unknown import Why
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from seccompgen.core.tables import Tables
     from seccompgen.scan.binary import Binary
@@ -44,10 +44,16 @@ _DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
 class Kept:
-    """A cache in ``directory`` of results of scans with ``tables``."""
+    """A cache in ``directory`` of results of scans with ``tables``.
 
-    def __init__(self, directory: Path, tables: Tables) -> None:
+    ``given`` are analyses that it may lack, by the hash of the image.
+    """
+
+    def __init__(
+        self, directory: Path, tables: Tables, given: Mapping[str, Analysis] | None = None
+    ) -> None:
         self._directory = directory
+        self._given = given or {}
         self._code = fingerprint()
         self._tables = repr((tables.tag, tables.digest(tables.tables)))
 
@@ -61,6 +67,8 @@ class Kept:
 
     def analysis(self, image: Image) -> Analysis | None:
         """Return the cached analysis of ``image``, None if there is none."""
+        if image.sha256 in self._given:
+            return self._given[image.sha256]
         data = self._read(self._of_image(image.sha256))
         with contextlib.suppress(*_DAMAGED):
             if data is not None:
@@ -71,20 +79,25 @@ class Kept:
         self,
         made: Iterable[tuple[Image, Analysis]],
         result: tuple[Sequence[Binary], Iterable[int], Scan] | None,
-    ) -> None:
-        """Store the analyses ``made`` and a result; drop entries that were not read for 30 days."""
+    ) -> bool:
+        """Store the analyses ``made`` and a result; return False if that was impossible.
+
+        Entries that were not read for 30 days are dropped.
+        """
         entries = [(self._of_image(image.sha256), _json(analysis)) for image, analysis in made]
         if result:
             binaries, loaded, scan = result
             entries.append((self._of_result(binaries, loaded), _json(_scan_as_json(scan))))
         if not entries:
-            return
+            return True
         with opened(self._directory) as place, contextlib.suppress(OSError):
             # Somebody may have edited the source after this run loaded it.
             if place is None or not self._code or fingerprint() != self._code:
-                return
+                return False
             written = [write_entry(place, name, content) for name, content in entries]
             drop_unused(place, before=written[-1] - KEPT_SECONDS)
+            return True
+        return False
 
     def _of_image(self, content: str) -> str:
         return sha256(repr((self._code, content)).encode())

@@ -1,4 +1,4 @@
-"""Scan the programs of Debian packages, one after the other, into a table.
+"""Scan the programs of Debian packages into a table.
 
 All packages are unpacked into one root, so that programs find the libraries of other packages. The
 table is written program by program, so an interrupted scan goes on where it was.
@@ -6,24 +6,26 @@ table is written program by program, so an interrupted scan goes on where it was
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias, cast
 
 from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position
-from seccompgen.io.reading import read_start
+from seccompgen.io.reading import decode_text, read_input, read_start
 from seccompgen.scan.binary import read_binary
 from seccompgen.scan.inside import file_inside
 from seccompgen.scan.layers import UnpackBudget, unpack_package
 from seccompgen.scan.scanner import scan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from subprocess import Popen
 
     from seccompgen.core.tables import Tables
@@ -64,20 +66,38 @@ class ScannedProgram:
     problem: str
 
 
-def packages_in(directory: Path) -> list[DebianPackage]:
-    """Return the packages in ``directory``, sorted by name; raise InputError if there are none."""
+Rows: TypeAlias = """Callable[
+    [Sequence[PackagedProgram], Path], Generator[ScannedProgram | None]
+]"""
+"""Yields the row of each program below a root, in any order; None for a library."""
+
+
+def packages_in(place: Path) -> list[DebianPackage]:
+    """Return the packages in the directory or list ``place``, sorted by path.
+
+    A list has the path of a package in each line, relative to its own directory. Raises InputError
+    if there are none.
+    """
     if not shutil.which("dpkg-deb"):
         raise OutsideError("scan --packages needs dpkg-deb, which is in the package dpkg")
-    found = [_described(path) for path in sorted(directory.glob("*.deb"))]
+    where = Position(str(place))
+    found = [_described(path) for path in sorted(_listed(place))]
     if not found:
-        raise InputError(Diagnostic("has no packages: no *.deb", Position(str(directory))))
-    names = [one.name for one in found]
-    double = sorted({name for name in names if names.count(name) > 1})
+        raise InputError(Diagnostic("has no packages: no *.deb", where))
+    counts = Counter(one.name for one in found)
+    double = sorted(name for name, count in counts.items() if count > 1)
     if double:
-        raise InputError(
-            Diagnostic(f"has several packages of {', '.join(double)}", Position(str(directory)))
-        )
+        raise InputError(Diagnostic(f"has several packages of {', '.join(double)}", where))
     return found
+
+
+def _listed(place: Path) -> Iterator[Path]:
+    if place.is_dir():
+        yield from place.glob("*.deb")
+        return
+    for line in decode_text(read_input(place), str(place)).splitlines():
+        if line.strip() and not line.startswith("#"):
+            yield place.parent / line.strip()
 
 
 def _described(path: Path) -> DebianPackage:
@@ -103,25 +123,29 @@ def set_of(packages: Sequence[DebianPackage]) -> str:
 
 def scan_packages(
     packages: Sequence[DebianPackage],
-    tables: Tables,
     table: CallTable,
-    means: ScanOptions,
+    rows: Rows,
     report: Callable[[int, int], None] | None,
+    directory: Path | None = None,
 ) -> None:
-    """Scan the programs of ``packages`` that ``table`` lacks, and add each to it."""
-    with tempfile.TemporaryDirectory(prefix="seccompgen-") as name:
+    """Add to ``table`` the programs of ``packages`` that it lacks, as ``rows`` scans them.
+
+    The packages are unpacked below ``directory``, or where temporary files are.
+    """
+    with tempfile.TemporaryDirectory(prefix="seccompgen-", dir=directory) as name:
         root = Path(name).resolve()
         for link in _MERGED:
             (root / "usr" / link).mkdir(parents=True)
             (root / link).symlink_to(f"usr/{link}")
         programs = list(_unpacked(packages, root))
-        for done, program in enumerate(programs):
-            if report:
-                report(done, len(programs))
-            if not table.has(program.package.name, program.name):
-                row = _scanned(program, tables, root, means)
+        known = table.programs()
+        missing = [one for one in programs if (one.package.name, one.name) not in known]
+        with contextlib.closing(rows(missing, root)) as scanned:
+            for done, row in enumerate(scanned, len(programs) - len(missing) + 1):
                 if row:
                     table.add(row)
+                if report:
+                    report(done, len(programs))
         table.finish()
 
 
@@ -153,7 +177,17 @@ def _of_one(
     return (path for path in files if file_inside(root, str(path.relative_to(root))) == path)
 
 
-def _scanned(
+def rows_here(tables: Tables, means: ScanOptions) -> Rows:
+    """Return what scans programs on this machine, one after the other."""
+
+    def rows(programs: Sequence[PackagedProgram], root: Path) -> Generator[ScannedProgram | None]:
+        for program in programs:
+            yield scanned(program, tables, root, means)
+
+    return rows
+
+
+def scanned(
     program: PackagedProgram, tables: Tables, root: Path, means: ScanOptions
 ) -> ScannedProgram | None:
     """Return the row of a program; None for a library."""

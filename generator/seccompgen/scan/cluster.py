@@ -1,0 +1,194 @@
+"""Scan programs on many machines, by dask.distributed: each file is a task, and each program.
+
+The workers share a directory, the store: the unpacked packages while they are scanned, and the
+facts of files by content, which stay. A program is scanned when there are the facts of all its
+files. If a worker dies, dask gives its tasks to others. A worker that cannot write to the store,
+because its disk is full, hands the facts over in its answer.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from concurrent.futures import CancelledError
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from seccompgen.core.errors import InputError, OutsideError, SeccompgenError
+from seccompgen.kernel.shipped import shipped_tables
+from seccompgen.scan.analysis import alone, analyse
+from seccompgen.scan.binary import read_binary
+from seccompgen.scan.elf import image_of
+from seccompgen.scan.kept import Kept, fingerprint
+from seccompgen.scan.libraries import System, load
+from seccompgen.scan.packages import ScannedProgram, scanned
+from seccompgen.scan.scanner import ScanOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping, Sequence
+    from pathlib import Path
+
+    from seccompgen.core.tables import Tables
+    from seccompgen.scan.analysis import Analysis
+    from seccompgen.scan.packages import PackagedProgram, Rows
+
+_SECONDS = 30
+"""The time to wait for an answer of the scheduler."""
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Held by each task: the disassembler is not for several threads, which would not be faster."""
+
+
+class Terms(NamedTuple):
+    """The terms on which workers scan: the store, the root of the programs, and a scanner.
+
+    ``code`` is the `fingerprint` of seccompgen, ``tables`` are the tag and hash of its tables.
+    """
+
+    store: Path
+    root: Path
+    code: str
+    tables: tuple[str, str]
+
+
+def rows_by(scheduler: str, store: Path, tables: Tables) -> Rows:
+    """Return what scans programs by the workers of ``scheduler``; their root is in ``store``.
+
+    Raises OutsideError if dask is not installed.
+    """
+    if not importlib.util.find_spec("distributed"):
+        raise OutsideError(
+            "--scheduler needs dask, which is not installed: pip install 'seccompgen[cluster]'"
+        )
+
+    def rows(programs: Sequence[PackagedProgram], root: Path) -> Generator[ScannedProgram | None]:
+        terms = Terms(store, root, fingerprint(), _identity(tables))
+        with _connected(scheduler) as client:
+            yield from _rows(client, terms, programs, scheduler)
+
+    return rows
+
+
+def _identity(tables: Tables) -> tuple[str, str]:
+    return tables.tag, tables.digest(tables.tables)
+
+
+def _connected(scheduler: str) -> Any:
+    from distributed import Client  # noqa: PLC0415 - in an extra
+
+    try:
+        client = Client(scheduler, timeout=_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise OutsideError(f"no scheduler of dask answers at {scheduler}: {error}") from None
+    if not client.scheduler_info()["workers"]:
+        client.close()
+        raise OutsideError(f"{scheduler} has no workers: start some, by dask worker {scheduler}")
+    return client
+
+
+def _rows(
+    client: Any, terms: Terms, programs: Sequence[PackagedProgram], scheduler: str
+) -> Generator[ScannedProgram | None]:
+    from distributed import as_completed  # noqa: PLC0415
+    from distributed.scheduler import KilledWorker  # noqa: PLC0415
+
+    facts: dict[str, Any] = {}
+    rows: dict[Any, PackagedProgram] = {}
+    for program in programs:
+        files = _files_of(program, terms.root)
+        if files is None:
+            yield None
+            continue
+        for sha256, place in files.items():
+            if sha256 not in facts:
+                facts[sha256] = client.submit(attempt, facts_of, terms, place, pure=False)
+        own = {sha256: facts[sha256] for sha256 in files}
+        rows[client.submit(attempt, row_of, terms, program, own, pure=False)] = program
+    for future in as_completed(list(rows), loop=client.loop):
+        program = rows.pop(future)
+        try:
+            row = future.result()
+        except KilledWorker:
+            row = _not_scanned(program, "each worker that scanned it died: is memory short?")
+        except (CancelledError, OSError):
+            raise OutsideError(f"{scheduler} was lost: say the same again to go on") from None
+        except ModuleNotFoundError as error:
+            text = f"a worker lacks {error.name}: install 'seccompgen[scan,cluster]' there"
+            raise OutsideError(text) from None
+        if isinstance(row, SeccompgenError):
+            raise row
+        yield row
+
+
+def _files_of(program: PackagedProgram, root: Path) -> dict[str, Path] | None:
+    """Return the files that ``program`` is loaded with, by content; None if it is a library.
+
+    There are none if it cannot be scanned, which its row will say.
+    """
+    try:
+        binary = read_binary(program.place)
+        if not binary.is_program:
+            return None
+        found = load(binary, (), System(root, (), is_image=True))
+    except InputError:
+        return {}
+    return {one.sha256: one.place for one in found}
+
+
+def _not_scanned(program: PackagedProgram, problem: str) -> ScannedProgram:
+    package = program.package
+    return ScannedProgram(package.name, package.version, program.name, "", (), 0, 0.0, problem)
+
+
+def attempt(work: Callable[..., Any], *words: Any) -> Any:
+    """Return what ``work`` returns, or why it failed: dask cannot hand over every exception."""
+    with _ONE_AT_A_TIME:
+        try:
+            return work(*words)
+        except SeccompgenError as error:
+            return error
+        except Exception as error:
+            return OutsideError(f"a worker failed, which is a bug: {error!r}")
+
+
+def facts_of(terms: Terms, place: Path) -> Analysis | None:
+    """Add the facts of a file to the store; return them if that is impossible."""
+    kept = _kept(terms, {})
+    try:
+        image = image_of(read_binary(place))
+    except InputError:
+        return None  # the row of each program that needs it will say so
+    if kept.analysis(image):
+        return None
+    (analysis,) = analyse((image,), alone, None)
+    return None if kept.add([(image, analysis)], None) else analysis
+
+
+def row_of(
+    terms: Terms,
+    program: PackagedProgram,
+    facts: Mapping[str, Analysis | SeccompgenError | None],
+) -> ScannedProgram | None:
+    """Return the row of a program; ``facts`` are those of its files that the store may lack."""
+    given: dict[str, Analysis] = {}
+    for sha256, one in facts.items():
+        if isinstance(one, SeccompgenError):
+            raise one
+        if one:
+            given[sha256] = one
+    means = ScanOptions(kept=_kept(terms, given))
+    return scanned(program, _tables(), terms.root, means)
+
+
+_tables = lru_cache(maxsize=1)(shipped_tables)
+
+
+def _kept(terms: Terms, given: Mapping[str, Analysis]) -> Kept:
+    """Return the store, after checking that this worker scans as ``terms`` say."""
+    if not terms.root.is_dir():
+        raise OutsideError(f"a worker has no {terms.store}: name a directory that all have")
+    if fingerprint() != terms.code:
+        raise OutsideError("a worker has another seccompgen, Python or capstone: it must be ours")
+    if _identity(_tables()) != terms.tables:
+        raise OutsideError("workers have seccompgen's own tables: leave out --tables")
+    return Kept(terms.store / "scans", _tables(), given)
