@@ -41,7 +41,8 @@ _MOST_CONTEXTS = 4096
 _WITHOUT_EFFECT = ("NOP", "READ", "WRITE", "SEND", "RECV", "SHUTDOWN")
 """Operations without fields that change nothing on descriptor -1, and are tried for that."""
 _CHANGED_FLAGS = frozenset({"O_LARGEFILE", "O_PATH", "O_TMPFILE_MASK"})
-_EXECUTING = frozenset({"execve", "execveat", "exec_with_loader", "osf_execve"})
+_EXECUTING = frozenset({"execve", "execveat"})
+_EXECUTING_ON_ALPHA = _EXECUTING | {"exec_with_loader", "osf_execve"}
 _AF_INET, _AF_INET6 = 2, 10
 
 
@@ -71,7 +72,7 @@ def built_rings(
         answer = means.answer(Call(0, 0))
         trials.append(Trial(operation.opcode, (), answer == PERMIT))
     return BuiltRings(
-        tuple(programs), tuple(sorted(set(trials), key=_order)), _permits_exec(policy), other
+        tuple(programs), tuple(sorted(set(trials), key=_order)), _permits_exec(policy, abi), other
     )
 
 
@@ -112,12 +113,13 @@ def _order(trial: Trial) -> tuple[int, bool, bytes, tuple[int, ...]]:
     )
 
 
-def _permits_exec(policy: ResolvedPolicy) -> bool:
+def _permits_exec(policy: ResolvedPolicy, abi: Abi) -> bool:
     """Return True if some call may start another program, also by a supervisor's leave."""
     refusing = {ActionKind.ERRNO, ActionKind.TRAP, ActionKind.KILL_PROCESS, ActionKind.KILL_THREAD}
-    named = {rule.name for rule in policy.rules if rule.condition is None} & _EXECUTING
-    answers = [rule.action for rule in policy.rules if rule.name in _EXECUTING]
-    if named != _EXECUTING:
+    executing = _EXECUTING_ON_ALPHA if abi.name == "alpha" else _EXECUTING
+    named = {rule.name for rule in policy.rules if rule.condition is None} & executing
+    answers = [rule.action for rule in policy.rules if rule.name in executing]
+    if named != executing:
         answers += [policy.default_action, policy.unknown_action]
     return any(one.kind not in refusing for one in answers)
 
