@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from seccompgen.api.policies import default_tables
 from seccompgen.api.values import Filter, document_of
 from seccompgen.core.abis import ABIS, require_abi
-from seccompgen.core.errors import AnswerNo, Diagnostic, InputError
+from seccompgen.core.errors import AnswerNo, InputError
 from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.model import ActionKind
 from seccompgen.core.problems import Problem
@@ -17,14 +17,15 @@ from seccompgen.filters.compare.claims import (
     Claim,
     Verdict,
     decide,
+    equal_claims,
     subset_claims,
 )
 from seccompgen.filters.compare.module_claims import claims_of_policy, claims_of_programs
 from seccompgen.filters.find import assembly
 from seccompgen.filters.find.loaded_filter import (
+    LoadedFilter,
     compile_filter,
     load_filter,
-    require_no_rings,
 )
 from seccompgen.filters.find.locate import FilterForm, kind_of, locate_one
 from seccompgen.filters.tell.linting import lint_filter, lint_programs
@@ -36,13 +37,11 @@ from seccompgen.render.disassembly import disassembly
 from seccompgen.verify import Code, available_methods, kernel_objections, meaning
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Tables
     from seccompgen.policy.document import Source
-    from seccompgen.verify import Meaning, Method
+    from seccompgen.verify import Method
     from seccompgen.verify.stack import FilterSemantics
 
 _EVERYTHING_PERMITS = "up_to=KILL_PROCESS: then every answer permits; name a laxer action"
@@ -149,11 +148,10 @@ def equiv(
     """
     known, only = tables or default_tables(), require_abi(abi) if abi is not None else None
     ours, its = (_sides(one, known, only) for one in (left, right))
-    if lonely := [name for name in ABIS if (name in ours) != (name in its)]:
+    if lonely := [name for name in ABIS if (name in ours.sides) != (name in its.sides)]:
         text = f"only one of the two has a program for {', '.join(lonely)}"
         raise AnswerNo(text, kind=Problem.ABI_MISSING)
-    names = ("left", "right")
-    claims = [Claim("left = right", ABIS[one], names, (ours[one], its[one])) for one in ours]
+    claims = equal_claims(("left", "right"), ours, its, known)
     return tuple(decide(claims, methods or available_methods()))
 
 
@@ -170,7 +168,7 @@ def lint(
     if isinstance(source, Path | str):
         return lint_filter(_path(source), known, only).findings
     if isinstance(source, Program):
-        return lint_programs("program", _sides(source, known, only), known).findings
+        return lint_programs("program", _sides(source, known, only).sides, known).findings
     policy, notes = load_policy(document_of(source), known)
     return lint_policy(policy, known, _abis(policy, only), notes).findings
 
@@ -194,7 +192,8 @@ def subset(
         raise InputError(_EVERYTHING_PERMITS, kind=Problem.WRONG_VALUE)
     known, only = tables or default_tables(), require_abi(abi) if abi is not None else None
     its = _sides(right, known, only if isinstance(right, Program) else None)
-    claims = subset_claims(("left", "right"), _sides(left, known, only), its, up_to)
+    ours = _sides(left, known, only)
+    claims = subset_claims(("left", "right"), ours, its, up_to, known)
     return tuple(decide(claims, methods or available_methods()))
 
 
@@ -219,19 +218,16 @@ def _claim(name: str, program: Program, meant: FilterSemantics) -> Claim:
     return Claim(name, program.abi, ("policy", "program"), (meant, code))
 
 
-def _sides(source: FilterLike, tables: Tables, only: Abi | None) -> Mapping[str, Meaning | Code]:
-    """Return the meaning or code of a filter, by the names of its ABIs."""
+def _sides(source: FilterLike, tables: Tables, only: Abi | None) -> LoadedFilter:
+    """Return a filter with its meaning or code by the names of its ABIs."""
     if isinstance(source, Program):
-        return {source.abi.name: Code(source.instructions, source.abi.byte_order)}
+        code = Code(source.instructions, source.abi.byte_order)
+        return LoadedFilter(Path("program"), "", {source.abi.name: code})
     if isinstance(source, Path | str):
-        loaded = load_filter(_path(source), tables, only)
-        require_no_rings([loaded], "compared")
-        return loaded.sides
+        return load_filter(_path(source), tables, only)
     policy, _ = load_policy(document_of(source), tables)
-    if policy.io_uring:
-        text = "io_uring is not compared: only the rules for system calls could be"
-        raise InputError(Diagnostic(text, policy.io_uring.position, Problem.RINGS_NOT_SUPPORTED))
-    return {abi.name: meaning(policy, abi, tables) for abi in _abis(policy, only)}
+    sides = {abi.name: meaning(policy, abi, tables) for abi in _abis(policy, only)}
+    return LoadedFilter(Path(policy.file), "", sides, policy.settings, policy)
 
 
 def _abis(policy: ResolvedPolicy, only: Abi | None) -> list[Abi]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seccompgen.cli import options
-from seccompgen.cli.common import one_filter
+from seccompgen.cli.common import one_filter, text_width
 from seccompgen.cli.reading_options import readings_options
 from seccompgen.cli.verdicts import (
     answers_as_json,
@@ -131,6 +131,9 @@ def _report(claims: Sequence[Claim], method: str | None, tables: Tables, *, as_j
 
 def _print_classes(verdict: Verdict, tables: Tables) -> None:
     """Print all calls that differ, one line for each class, then the rules of both sides."""
+    if verdict.claim.rings:
+        _print_operations(verdict, tables)
+        return
     try:
         classes = verdict.classes(tables)
     except UndecidedError as error:
@@ -141,6 +144,13 @@ def _print_classes(verdict: Verdict, tables: Tables) -> None:
         _print_class(one, verdict, tables)
     if len(classes) > _MOST_CLASSES:
         say(f"  and {len(classes) - _MOST_CLASSES} classes of calls more, which --json lists")
+
+
+def _print_operations(verdict: Verdict, tables: Tables) -> None:
+    from seccompgen.render.filter_diff import operation_lines  # noqa: PLC0415 - keeps --help fast
+
+    for one in verdict.operations(tables):
+        say(*operation_lines(one, verdict.claim.names, text_width()))
 
 
 def _print_class(one: CallClass, verdict: Verdict, tables: Tables) -> None:
@@ -175,6 +185,10 @@ def _classes_as_json(verdict: Verdict, tables: Tables) -> dict[str, Any]:
 
     if not isinstance(verdict.result, Difference):
         return {}
+    if verdict.claim.rings:
+        from seccompgen.render.filter_diff import operation_json  # noqa: PLC0415
+
+        return {"operations": [operation_json(one) for one in verdict.operations(tables)]}
     try:
         classes = verdict.classes(tables)
     except UndecidedError as error:

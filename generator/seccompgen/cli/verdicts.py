@@ -134,6 +134,7 @@ def verdict_as_json(verdict: Verdict, tables: Tables) -> dict[str, Any]:
         "abi": claim.abi.name,
         "policies": list(claim.policies),
         "report_only": claim.report_only,
+        **({"rings": True} if claim.rings else {}),
     }
     if isinstance(result, UndecidedError):
         return about | {"result": "undecided", "text": verdict.text(tables)}
@@ -144,7 +145,11 @@ def verdict_as_json(verdict: Verdict, tables: Tables) -> dict[str, Any]:
     return about | {
         "result": "refuted",
         "text": verdict.text(tables),
-        **answers_as_json(verdict, result.call, (result.left, result.right), origins),
+        **(
+            {}
+            if claim.rings
+            else answers_as_json(verdict, result.call, (result.left, result.right), origins)
+        ),
     }
 
 

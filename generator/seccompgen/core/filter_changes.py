@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from seccompgen.core.model import Origin
@@ -82,6 +82,21 @@ class ChangedSetting:
     after: str
 
 
+class ChangedOperation(NamedTuple):
+    """Operations of rings whose answer changed; ``before`` and ``after`` are in words.
+
+    ``rules`` are the parts of the policies that answer ``example`` before and after.
+    """
+
+    effect: ChangeEffect
+    operations: tuple[str, ...]
+    abis: tuple[str, ...]
+    before: str
+    after: str
+    rules: tuple[tuple[Origin, ...], tuple[Origin, ...]]
+    example: str
+
+
 @dataclass(frozen=True, slots=True)
 class Unlisted:
     """An ABI whose changed calls cannot all be listed, and why.
@@ -101,7 +116,7 @@ class FilterDiff:
     ``abis`` are the compared ABIs: those for which both filters have a program. ``answered`` are
     these and the other ABIs that the programs cover, as far as the policies declare them.
     ``changes`` are sorted by effect, then by name. ``policy_actions`` are changed actions for calls
-    that no rule names; ``changes`` covers their effects.
+    that no rule names; ``changes`` covers their effects. ``operations`` are those of rings.
     """
 
     before: str
@@ -114,12 +129,15 @@ class FilterDiff:
     settings: tuple[ChangedSetting, ...]
     policy_actions: tuple[ChangedSetting, ...]
     unlisted: tuple[Unlisted, ...]
+    operations: tuple[ChangedOperation, ...] = ()
 
     @property
     def differs(self) -> bool:
         """True if a difference between the two filters is known."""
         refuted = any(one.example is not None for one in self.unlisted)
-        return bool(self.changes or self.settings or self.only_before or self.only_after or refuted)
+        return refuted or any(
+            (self.changes, self.operations, self.settings, self.only_before, self.only_after)
+        )
 
     @property
     def undecided(self) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from seccompgen.core.model import Settings
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.program import programs_sha256
+from seccompgen.core.ring_wording import ring_rows
 from seccompgen.core.text import printable
 from seccompgen.core.wording import answered, condition_text, numbers_text
 from seccompgen.render.ring_source import ring_programs, ring_value
@@ -18,10 +19,12 @@ from seccompgen.render.ring_source import ring_programs, ring_value
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from seccompgen.core.facts import Facts
     from seccompgen.core.model import FilterFlag, ResolvedPolicy
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.ring import BuiltRings
+    from seccompgen.core.ring_wording import RingRow
     from seccompgen.core.tables import Tables
 
 _WITHOUT = {"refuse_rings": "refuses them", "fail": "fails"}
@@ -104,10 +107,14 @@ def about_policy(
             "",
         )
     answers = _answers(policy.enforced or policy, tables, plain=plain)
+    sections = [f"{first_fit}\n\n" + textwrap.indent(answers, "    ")]
+    for where, rows in ring_tables(policy, tables.facts):
+        text = f"Operations of rings of io_uring{where}. The first line that one fits answers it:"
+        sections.append(f"{text}\n\n" + textwrap.indent(_table("operations", rows), "    "))
     return About(
         [("policy", PurePath(path).name, sha256) for path, sha256 in policy.sources],
         title,
-        f"{first_fit}\n\n" + textwrap.indent(answers, "    "),
+        "\n\n".join(sections),
         f"seccompgen vendor {policy_file} FILE --single-file{options}"
         if single_file
         else f"seccompgen build {policy_file}{options} -o DIR",
@@ -198,10 +205,39 @@ def _answers(policy: ResolvedPolicy, tables: Tables, *, plain: bool) -> str:
         compat = ", ".join(abi.name for abi in policy.compat_arches)
         others = f"{others} but {compat}, which the rules hold for as well"
     rows.append((str(policy.bad_arch_action), others))
+    return _table("calls", rows)
+
+
+def ring_tables(
+    policy: ResolvedPolicy, facts: Facts
+) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yield the answers to operations of rings, and the ABIs that have these, if not all do.
+
+    Nothing for a policy without a section for rings.
+    """
+    if policy.io_uring is None:
+        return
+    alike: dict[tuple[RingRow, ...], list[str]] = {}
+    for abi in policy.arches:
+        rows = tuple(ring_rows(policy.io_uring.rules_for(abi), abi, facts))
+        alike.setdefault(rows, []).append(abi.name)
+    for rows, abis in alike.items():
+        texts = [
+            (
+                "allow" if one.permits else "deny",
+                ", ".join(one.operations) + (f" where {one.condition}" if one.condition else ""),
+            )
+            for one in rows
+        ]
+        where = f" on {', '.join(abis)}" if len(alike) > 1 else ""
+        yield where, [*texts, ("deny", "every other operation")]
+
+
+def _table(kind: str, rows: Sequence[tuple[str, str]]) -> str:
     left = max(len("answer"), *(len(action) for action, _ in rows))
     right = WIDTH - left - 2
     rule = f"{'=' * left}  {'=' * 40}"
-    lines = [rule, f"{'answer':{left}}  calls", rule]
+    lines = [rule, f"{'answer':{left}}  {kind}", rule]
     for action, calls in rows:
         wrapped = textwrap.wrap(calls, right, break_long_words=False, break_on_hyphens=False)
         lines.append(f"{action:{left}}  {wrapped[0]}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.filter_changes import ChangeEffect, Subject
 from seccompgen.core.spelling import number
-from seccompgen.core.text import some
+from seccompgen.core.text import many, some
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -69,6 +69,8 @@ def counted(diff: FilterDiff, groups: Sequence[ChangeGroup]) -> str:
         for effect in ChangeEffect
         if (count := sum(group.effect is effect for group in groups))
     ]
+    if diff.operations:
+        parts.append(f"{many(len(diff.operations), 'change')} of what rings may do")
     if diff.settings:
         parts.append(f"{len(diff.settings)} setting{'s' if len(diff.settings) > 1 else ''}")
     if lonely := len(diff.only_before) + len(diff.only_after):

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.filter_changes import ChangeEffect, Status
 from seccompgen.core.text import many, printable
-from seccompgen.render.change_groups import counted, grouped
+from seccompgen.render.change_groups import counted, grouped, rules_text
 from seccompgen.render.filter_diff import fate, notes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from seccompgen.core.filter_changes import FilterChange, FilterDiff
+    from seccompgen.core.filter_changes import ChangedOperation, FilterChange, FilterDiff
     from seccompgen.core.tables import Tables
     from seccompgen.render.change_groups import ChangeGroup
 
@@ -30,8 +30,9 @@ def diff_markdown(diff: FilterDiff, tables: Tables) -> list[str]:
     groups = grouped(diff, tables)
     title = f"{code(diff.before)} → {code(diff.after)}: {counted(diff, groups)}"
     lines = [f"**{title}**", ""]
-    if groups:
-        lines += _folded(list(_table(groups)), many(len(groups), "change"), len(groups))
+    if count := len(groups) + len(diff.operations):
+        rows = [*_table(groups), *_operation_rows(diff.operations)]
+        lines += _folded(rows, many(count, "change"), count)
     lines += [f"- {code(note)}" for note in notes_of(diff)]
     return [*lines, ""] if lines[-1] else lines
 
@@ -69,6 +70,19 @@ def _table(groups: Sequence[ChangeGroup]) -> Iterator[str]:
                 code(one.example),
             )
             yield f"| {' | '.join(cells)} |"
+
+
+def _operation_rows(operations: Sequence[ChangedOperation]) -> Iterator[str]:
+    for one in operations:
+        cells = (
+            f"**{one.effect.value}**",
+            f"ring: {code(', '.join(one.operations))}",
+            code(", ".join(one.abis)),
+            _answer(one.before, rules_text(one.rules[0])),
+            _answer(one.after, rules_text(one.rules[1])),
+            code(one.example),
+        )
+        yield f"| {' | '.join(cells)} |"
 
 
 def _answer(answer: str, rules: str) -> str:

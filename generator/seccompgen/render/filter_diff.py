@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from seccompgen.core.deciding import origin_json
 from seccompgen.core.filter_changes import ChangeEffect, Status, Subject
 from seccompgen.core.styled import Style, Styled
-from seccompgen.core.text import many
+from seccompgen.core.text import many, some
 from seccompgen.render.change_groups import counted, grouped, rules_text
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.filter_changes import (
         ChangedCall,
+        ChangedOperation,
         FilterChange,
         FilterDiff,
         NewCall,
@@ -30,6 +31,7 @@ _STYLES = {
     ChangeEffect.REFUSED: Style.GREEN,
     ChangeEffect.OTHERWISE: Style.YELLOW,
 }
+_MOST_OPERATIONS = 24
 WIDTH = 100
 """The width of a line if there is no terminal."""
 
@@ -48,6 +50,12 @@ def diff_text(diff: FilterDiff, tables: Tables, width: int = WIDTH) -> list[str]
             lines += ["", Styled((f"{effect.value}:", _STYLES[effect]))]
         for group in those:
             lines += _group_lines(group, width)
+    for effect in ChangeEffect:
+        rings = [one for one in diff.operations if one.effect is effect]
+        if rings:
+            lines += ["", Styled((f"{effect.value}, on rings:", _STYLES[effect]))]
+        for one in rings:
+            lines += operation_lines(one, width=width)
     if notes := list(notes_of(diff)):
         lines += ["", "besides:"]
     for text in notes:
@@ -158,6 +166,18 @@ def _group_lines(group: ChangeGroup, width: int) -> Iterator[str]:
     yield from wrapped(f"such as {group.example}", width, "    ")
 
 
+def operation_lines(
+    one: ChangedOperation, names: tuple[str, str] = ("before", "after"), width: int = WIDTH
+) -> Iterator[str]:
+    """Yield the lines about a change of what rings may do; the sides are called ``names``."""
+    subject = some(one.operations, _MOST_OPERATIONS)
+    yield from (Styled((line, Style.STRONG)) for line in wrapped(subject, width, "  "))
+    for word, text, rules in zip(names, (one.before, one.after), one.rules, strict=True):
+        by = f", by {rules_text(rules)}" if rules else ""
+        yield from wrapped(f"{word}: {text}{by}", width, "    ")
+    yield from wrapped(f"on {', '.join(one.abis)}; such as {one.example}", width, "    ")
+
+
 def wrapped(text: str, width: int, indent: str) -> list[str]:
     """Return a paragraph in lines; no name, position or number is broken."""
     more = f"{indent}  "
@@ -194,6 +214,22 @@ def change_json(one: ChangedCall) -> dict[str, Any]:
     }
 
 
+def operation_json(one: ChangedOperation) -> dict[str, Any]:
+    """Return a change of what rings may do as a value for JSON."""
+    return {
+        "effect": one.effect.name.lower(),
+        "operations": list(one.operations),
+        "abis": list(one.abis),
+        "before": one.before,
+        "after": one.after,
+        "rules": {
+            "before": [origin_json(rule) for rule in one.rules[0]],
+            "after": [origin_json(rule) for rule in one.rules[1]],
+        },
+        "example": one.example,
+    }
+
+
 def diff_json(diff: FilterDiff) -> dict[str, Any]:
     """Return all differences as a value for JSON."""
     return {
@@ -204,6 +240,7 @@ def diff_json(diff: FilterDiff) -> dict[str, Any]:
         "only_before": list(diff.only_before),
         "only_after": list(diff.only_after),
         "changes": [change_json(one) for one in diff.changes],
+        "operations": [operation_json(one) for one in diff.operations],
         "settings": {one.name: [one.before, one.after] for one in diff.settings},
         "policy_actions": {one.name: [one.before, one.after] for one in diff.policy_actions},
         "unlisted": [

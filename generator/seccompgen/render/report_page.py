@@ -94,7 +94,8 @@ class Report:
     """The content of a page about one filter.
 
     ``sources`` are the files that it is made from, with their sha256; ``settings`` describe how it
-    is installed. ``diff`` is the difference from another filter, if one is given.
+    is installed. ``diff`` is the difference from another filter, if one is given. ``rings`` are the
+    answers to operations of rings, as `about.ring_tables` yields them.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Report:
     tables_sha256: str
     programs_sha256: str
     diff: FilterDiff | None = None
+    rings: tuple[tuple[str, list[tuple[str, str]]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,3 +94,38 @@ def test_what_cannot_filter_rings_says_so(tmp_path: Path, words: tuple[str, ...]
     assert result.code == 2
     assert "io_uring" in result.err
     assert not (tmp_path / words[-1]).exists()
+
+
+TABLE = """
+    ======  ========================================
+    answer  operations
+    ======  ========================================
+    allow   READV, READ_FIXED, READ, READ_MULTISHOT, READV_FIXED
+    allow   CONNECT where addr in 10.0.0.0/8 and port == 5432
+    allow   OPENAT2 where resolve & RESOLVE_BENEATH
+    deny    every other operation
+    ======  ========================================
+"""
+
+
+def test_the_docstring_says_what_rings_may_do_and_verify_reads_it(tmp_path: Path) -> None:
+    main = built(tmp_path) / "__init__.py"
+    text = main.read_text()
+    assert TABLE in text
+    main.write_text(text.replace("port == 5432", "port == 5433"))
+    result = seccompgen("verify", "db", cwd=tmp_path)
+    assert result.code == 1
+    assert "its docstring is not what seccompgen says of this policy" in result.err
+
+
+def test_the_report_says_what_rings_may_do(tmp_path: Path) -> None:
+    main = built(tmp_path) / "__init__.py"
+    (tmp_path / "old.yml").write_text(POLICY.format(without="fail").replace("5432", "80"))
+    words = ("report", "db.yml", "--against", "old.yml", "-o", "db.html")
+    result = seccompgen(*words, cwd=tmp_path)
+    assert result.code == 0, result.err
+    page = (tmp_path / "db.html").read_text()
+    assert "<td>CONNECT where addr in 10.0.0.0/8 and port == 5432</td>" in page
+    assert "<code>CONNECT to 10.0.0.0 port 80</code>" in page
+    (proved,) = (line for line in main.read_text().splitlines() if line.startswith("#   proved"))
+    assert proved.rpartition(":")[2] in page

@@ -14,6 +14,7 @@ from seccompgen.core.errors import (
     SeccompgenError,
     UndecidedError,
 )
+from seccompgen.core.filter_changes import ChangeEffect
 from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.model import ActionKind
 from seccompgen.core.problems import Problem
@@ -24,6 +25,12 @@ from seccompgen.core.program import (
 )
 from seccompgen.core.word import ARGS
 from seccompgen.filters.compare.call_classes import CallClass, differing_calls
+from seccompgen.filters.compare.ring_diff import (
+    changed_operations,
+    grouped_operations,
+    operation_of,
+)
+from seccompgen.filters.compare.ring_sides import has_section, ring_side
 from seccompgen.filters.find.loaded_filter import load_each
 from seccompgen.filters.find.locate import FilterForm, kind_of
 from seccompgen.pipeline.build import PLAIN_OPTIONS
@@ -42,16 +49,25 @@ from seccompgen.verify import (
 from seccompgen.verify.call import word_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.filter_changes import ChangedOperation
     from seccompgen.core.model import Origin
     from seccompgen.core.tables import Tables
+    from seccompgen.filters.compare.ring_diff import Policies
+    from seccompgen.filters.find.loaded_filter import LoadedFilter
     from seccompgen.pipeline.build import BuildOptions
     from seccompgen.verify import Method
     from seccompgen.verify.call import Call
     from seccompgen.verify.stack import FilterSemantics
+
+
+_OPERATION_ANSWERS = {
+    ActionKind.ALLOW.value: "permits it",
+    ActionKind.KILL_THREAD.value: "refuses it",
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +76,8 @@ class Claim:
 
     With another ``relation`` that relation is claimed. ``policies`` are the files that the program
     must agree with, unless ``file`` is one. If ``report_only``, the program logs what they refuse,
-    and lets every call through.
+    and lets every call through. If ``rings``, the sides answer operations of rings (`ring_side`),
+    those of these policies.
     """
 
     file: str
@@ -70,6 +87,7 @@ class Claim:
     policies: tuple[str, ...] = ()
     relation: Relation = SAME
     report_only: bool = False
+    rings: Policies | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +107,11 @@ class Verdict:
         assert not isinstance(self.result, Proof)
         if isinstance(self.result, UndecidedError):
             return "; ".join(map(str, self.result.diagnostics))
+        if self.claim.rings:
+            text = operation_of(self.result.call, self.claim.abi, tables.facts)
+            answers = (_OPERATION_ANSWERS[ret] for ret in (self.result.left, self.result.right))
+            said = (f"{name} {a}" for name, a in zip(self.claim.names, answers, strict=True))
+            return f"{text} on {self.claim.abi.name}: {', '.join(said)}"
         shown = self.arguments_looked_at(self.result.call)
         return difference_text(self.result, self.claim.names, self.claim.abi, tables, shown)
 
@@ -99,11 +122,23 @@ class Verdict:
     def classes(self, tables: Tables) -> tuple[CallClass, ...]:
         """Return all calls for which the claim is wrong, in classes; none if it is proved.
 
-        Raises UndecidedError if they cannot be listed, though one call is known.
+        None of a claim about rings: `operations` has these. Raises UndecidedError if they cannot be
+        listed, though one call is known.
         """
-        if not isinstance(self.result, Difference):
+        if not isinstance(self.result, Difference) or self.claim.rings:
             return ()
         return differing_calls(self.claim.sides, self.claim.abi, self.claim.relation, tables)
+
+    def operations(self, tables: Tables) -> tuple[ChangedOperation, ...]:
+        """Return all operations of rings for which the claim is wrong."""
+        claim = self.claim
+        if not isinstance(self.result, Difference) or not claim.rings:
+            return ()
+        found = changed_operations(claim.sides, claim.rings, claim.abi, tables.facts)
+        both = claim.relation is SAME
+        return grouped_operations(
+            [one for one in found if both or one.effect is ChangeEffect.REFUSED]
+        )
 
     def executed(
         self, side: int, call: Call | None = None
@@ -185,8 +220,7 @@ def claims_of_two(
 
     Raises AnswerNo if only one of them has a program for some ABI.
     """
-    filters = load_each(zip((left, right), (only, only), readings, strict=True), tables)
-    ours, its = (one.sides for one in filters)
+    ours, its = load_each(zip((left, right), (only, only), readings, strict=True), tables)
     lonely = [
         Diagnostic(
             f"no program for {name}, which {other} has; --arch compares one ABI alone",
@@ -194,18 +228,55 @@ def claims_of_two(
             Problem.ABI_MISSING,
         )
         for path, other, names in (
-            (right, left, ours.keys() - its.keys()),
-            (left, right, its.keys() - ours.keys()),
+            (right, left, ours.sides.keys() - its.sides.keys()),
+            (left, right, its.sides.keys() - ours.sides.keys()),
         )
         for name in ABIS
         if name in names
     ]
     if lonely:
         raise AnswerNo(*lonely)
-    names = _names_of(left, right)
+    return equal_claims(_names_of(left, right), ours, its, tables)
+
+
+def equal_claims(
+    names: tuple[str, str], ours: LoadedFilter, its: LoadedFilter, tables: Tables
+) -> list[Claim]:
+    """Return the claims that two filters for the same ABIs are equal, rings included."""
+    file = f"{names[0]} = {names[1]}"
+    claims = [
+        Claim(file, ABIS[name], names, (side, its.sides[name])) for name, side in ours.sides.items()
+    ]
+    return [*claims, *_about_rings(claims, ours, its, Relation(ActionKind.LOG), SAME, tables)]
+
+
+def _about_rings(
+    claims: Sequence[Claim],
+    ours: LoadedFilter,
+    its: LoadedFilter,
+    permission: Relation,
+    relation: Relation,
+    tables: Tables,
+) -> list[Claim]:
+    """Return the claims about rings that belong to ``claims``; none if no filter has a section.
+
+    ``permission`` says which answers to io_uring_setup permit a ring.
+    """
+    if not has_section(ours) and not has_section(its):
+        return []
     return [
-        Claim(f"{names[0]} = {names[1]}", ABIS[name], names, (side, its[name]))
-        for name, side in ours.items()
+        Claim(
+            f"{one.file}, rings",
+            one.abi,
+            one.names,
+            (
+                ring_side(ours, one.abi, permission, tables),
+                ring_side(its, one.abi, permission, tables),
+            ),
+            relation=relation,
+            rings=(ours.policy, its.policy),
+        )
+        for one in claims
     ]
 
 
@@ -224,7 +295,7 @@ def claims_of_subset(
     # An ABI that the right filter lacks is an answer, and no mistake.
     its_abi = only if kind_of(right) is FilterForm.RAW else None
     ours, its = load_each(zip((left, right), (only, its_abi), readings, strict=True), tables)
-    return subset_claims(_names_of(left, right), ours.sides, its.sides, up_to)
+    return subset_claims(_names_of(left, right), ours, its, up_to, tables)
 
 
 def _names_of(left: Path, right: Path) -> tuple[str, str]:
@@ -236,22 +307,26 @@ def _names_of(left: Path, right: Path) -> tuple[str, str]:
 
 def subset_claims(
     names: tuple[str, str],
-    ours: Mapping[str, FilterSemantics],
-    its: Mapping[str, FilterSemantics],
+    ours: LoadedFilter,
+    its: LoadedFilter,
     up_to: ActionKind,
+    tables: Tables,
 ) -> list[Claim]:
     """Return for each ABI of ``ours`` the claim that ``its`` permits everything that ``ours`` does.
 
     An action permits if it is as lax as ``up_to``. Without a program for an ABI, ``its`` permits
-    nothing there.
+    nothing there. Rings are included.
     """
-    return [
+    relation = Relation(up_to)
+    claims = [
         Claim(
             f"{names[0]} within {names[1]}",
             ABIS[name],
             names,
-            (side, its.get(name, Code(NO_PROGRAM, ABIS[name].byte_order))),
-            relation=Relation(up_to),
+            (side, its.sides.get(name, Code(NO_PROGRAM, ABIS[name].byte_order))),
+            relation=relation,
         )
-        for name, side in ours.items()
+        for name, side in ours.sides.items()
     ]
+    within = Relation(ActionKind.ALLOW)
+    return [*claims, *_about_rings(claims, ours, its, relation, within, tables)]

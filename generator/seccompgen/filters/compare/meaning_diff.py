@@ -13,6 +13,7 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, UndecidedError
 from seccompgen.core.filter_changes import (
     ChangedCall,
+    ChangedOperation,
     ChangedSetting,
     ChangeEffect,
     Example,
@@ -25,7 +26,8 @@ from seccompgen.core.number_spans import common, merged, numbers_of, without
 from seccompgen.core.problems import Problem
 from seccompgen.filters.compare.call_classes import differing_calls
 from seccompgen.filters.compare.claims import arguments_looked_at
-from seccompgen.filters.find.loaded_filter import require_no_rings
+from seccompgen.filters.compare.ring_diff import changed_operations, grouped_operations
+from seccompgen.filters.compare.ring_sides import has_section, ring_side
 from seccompgen.filters.find.locate import FilterForm, kind_of
 from seccompgen.render.call_names import answer_texts, call_text, difference_text
 from seccompgen.verify import SAME, Code, Difference, Meaning, Relation, prove
@@ -53,7 +55,6 @@ def diff_filters(
     ``tables`` name the calls. Raw instructions are for one ABI only, so the other filter's further
     ABIs are left out. Raises InputError if no ABI is common.
     """
-    require_no_rings((left, right), "compared")
     called = names or (str(left.path), str(right.path))
     common = [name for name in ABIS if name in left.sides and name in right.sides]
     if not common:
@@ -79,7 +80,21 @@ def diff_filters(
         tuple(_settings(left, right)),
         tuple(_policy_actions(left, right, [ABIS[name] for name in common])) if changes else (),
         tuple(unlisted),
+        _operations(left, right, common, tables),
     )
+
+
+def _operations(
+    left: LoadedFilter, right: LoadedFilter, abis: Iterable[str], tables: Tables
+) -> tuple[ChangedOperation, ...]:
+    """Return what rings may do on one side alone; nothing if no filter is about rings."""
+    if not has_section(left) and not has_section(right):
+        return ()
+    found: list[ChangedOperation] = []
+    for abi in map(ABIS.__getitem__, abis):
+        ours, its = (ring_side(one, abi, _LETTING_THROUGH, tables) for one in (left, right))
+        found += changed_operations((ours, its), (left.policy, right.policy), abi, tables.facts)
+    return grouped_operations(found)
 
 
 def _compat(filter_: LoadedFilter, abis: Iterable[str]) -> list[str]:

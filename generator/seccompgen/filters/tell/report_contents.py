@@ -18,9 +18,10 @@ from seccompgen.filters.tell.abilities import abilities
 from seccompgen.filters.tell.linting import lint_loaded
 from seccompgen.filters.tell.summary import summarize
 from seccompgen.pipeline.build import build_policy
-from seccompgen.render.about import settings_text
+from seccompgen.render.about import ring_tables, settings_text
 from seccompgen.render.decision_tree import decision_tree
 from seccompgen.render.report_page import Report, ReportedProgram
+from seccompgen.render.ring_source import ring_programs, ring_value
 from seccompgen.verify import Method, Proof
 
 if TYPE_CHECKING:
@@ -53,19 +54,26 @@ def report_on(
     A policy is compiled. With ``against``, the differences from that filter are included.
     """
     programs: Sequence[Program]
+    rings: dict[str, object]
     if kind_of(path) is FilterForm.POLICY:
         built = build_policy(path, tables, [only] if only else [], options=options, reading=reading)
         loaded, programs = filter_of(path, built), built.programs
+        pairs = zip(programs, built.rings, strict=False)
+        rings = {one.abi.name: ring_value(own, tables.tables[one.abi.name]) for one, own in pairs}
     else:
         loaded = load_filter(path, tables, only, reading)
         programs = [
             Program(ABIS[name], code.instructions) for name, code in loaded.programs.items()
         ]
+        rings = dict(loaded.module.rings) if loaded.module else {}
     policy, module = loaded.policy, loaded.module
     linted = lint_loaded(loaded, tables)
     verdicts, why_not = _verdicts(loaded, tables, reading, options)
     summary = summarize(loaded, tables)
     served = [ABIS[way.abi] for way in summary.ways]
+    proved = {one.abi.name: one.to_bytes() for one in programs}
+    for abi, value in rings.items():
+        proved |= ring_programs(abi, value)
     return Report(
         policy.name if policy else path.name,
         _FORMS[kind_of(path)],
@@ -78,8 +86,9 @@ def report_on(
         linted.findings,
         len(linted.silenced),
         tables.digest_for(served),
-        programs_sha256({one.abi.name: one.to_bytes() for one in programs}),
+        programs_sha256(proved),
         diff_filters(against, loaded, tables) if against else None,
+        tuple(ring_tables(policy, tables.facts)) if policy else (),
     )
 
 
