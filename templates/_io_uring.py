@@ -181,7 +181,8 @@ def install(
     kernel.require_flags(flags)
     for action in actions:
         kernel.require_action(action)
-    import signal
+    # What the module signal is made of: enum is not loaded in a bare interpreter.
+    import _signal as signal  # type: ignore[import-not-found]
 
     # No handler runs from the look for threads and rings on until the filters are in force for what
     # it might make; nor in the child process.
