@@ -27,12 +27,14 @@ class Language:
 
     ``write`` returns the files of a filter by their paths below the directory of all filters. It
     raises InputError if the language cannot express the filter. ``targets`` maps the Linux ABIs
-    that it compiles for to their name or condition in the language; None means every ABI.
+    that it compiles for to their name or condition in the language; None means every ABI. With
+    ``filters_rings`` its filters may have a section ``io_uring``.
     """
 
     write: Callable[[Built, Tables], dict[str, bytes]]
     page: str
     targets: Mapping[str, str] | None = None
+    filters_rings: bool = False
 
     def has(self, abi: str) -> bool:
         """Return True if filters in this language have programs for ``abi``."""

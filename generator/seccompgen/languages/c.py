@@ -92,4 +92,4 @@ def _with_old_comments(text: str) -> str:
     return re.sub(r"^( */\*.*)\n *\*/$", r"\1 */", joined, flags=re.MULTILINE)
 
 
-LANGUAGE = Language(_write, "c.md", TARGETS)
+LANGUAGE = Language(_write, "c.md", TARGETS, filters_rings=True)

@@ -394,4 +394,4 @@ def _write(one: Built, tables: Tables) -> dict[str, bytes]:
     return {f"{one.module_name}/{name}": source for name, source in package.items()}
 
 
-LANGUAGE = Language(_write, "runtime.md")
+LANGUAGE = Language(_write, "runtime.md", filters_rings=True)

@@ -99,8 +99,9 @@ def support_files(directory: Path, settings: Iterable[Settings]) -> dict[Path, b
 def _render_one(task: tuple[Tables, str, int | None], one: Built) -> dict[str, bytes]:
     """Return the files of one policy, by their paths below the directory of all filters."""
     tables, form, systemd = task
-    if one.policy.io_uring and form != languages.DEFAULT:
-        text = f"{form} cannot filter rings: leave out the section io_uring, or build it for Python"
+    if one.policy.io_uring and not filters_rings(form):
+        others = " or ".join(name for name in languages.NAMES if filters_rings(name))
+        text = f"{form} cannot filter rings: leave out the section io_uring, or use {others}"
         position = one.policy.io_uring.position
         raise InputError(Diagnostic(text, position, Problem.RINGS_NOT_SUPPORTED))
     if form in languages.NAMES:
@@ -108,6 +109,11 @@ def _render_one(task: tuple[Tables, str, int | None], one: Built) -> dict[str, b
     from seccompgen.formats.writing import write_files  # noqa: PLC0415 - few want it
 
     return write_files(form, one, tables, systemd)
+
+
+def filters_rings(form: str) -> bool:
+    """Return True if filters in ``form``, one of `FORMATS`, may have a section ``io_uring``."""
+    return form in languages.NAMES and languages.language(form).filters_rings
 
 
 def fits(abi: Abi, form: str) -> bool:

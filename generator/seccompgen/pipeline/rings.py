@@ -116,12 +116,16 @@ def _order(trial: Trial) -> tuple[int, bool, bytes, tuple[int, ...]]:
 def _permits_exec(policy: ResolvedPolicy, abi: Abi) -> bool:
     """Return True if some call may start another program, also by a supervisor's leave."""
     refusing = {ActionKind.ERRNO, ActionKind.TRAP, ActionKind.KILL_PROCESS, ActionKind.KILL_THREAD}
-    executing = _EXECUTING_ON_ALPHA if abi.name == "alpha" else _EXECUTING
-    named = {rule.name for rule in policy.rules if rule.condition is None} & executing
-    answers = [rule.action for rule in policy.rules if rule.name in executing]
-    if named != executing:
-        answers += [policy.default_action, policy.unknown_action]
-    return any(one.kind not in refusing for one in answers)
+    for name in _EXECUTING_ON_ALPHA if abi.name == "alpha" else _EXECUTING:
+        for rule in (one for one in policy.rules if one.name == name):
+            if rule.action.kind not in refusing:
+                return True
+            if rule.condition is None:
+                break
+        else:
+            if {policy.default_action.kind, policy.unknown_action.kind} - refusing:
+                return True
+    return False
 
 
 def _trials(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
@@ -12,6 +13,7 @@ from seccompgen.core.model import FilterFlag
 from seccompgen.core.text import printable
 from seccompgen.render.about import WIDTH, about_policy, actions, banner
 from seccompgen.render.listing import listing
+from seccompgen.render.ring_rows import program_rows, ring_rows
 from seccompgen.render.templates import BANNER
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from seccompgen.core.built import Built
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
+    from seccompgen.render.ring_rows import RingRows, Row
 
 # kill_thread, trap, errno, trace, allow: as old as filters, so no kernel needs to be asked.
 _OLD_ACTIONS = {0x00000000, 0x00030000, 0x00050000, 0x7FF00000, 0x7FFF0000}
@@ -39,7 +42,8 @@ class SourceSection:
     condition: str
     serves: str
     nr_seccomp: int
-    rows: tuple[tuple[str, tuple[int, int, int, int], str], ...]
+    rows: tuple[Row, ...]
+    rings: RingRows | None = None
 
 
 def source_sections(
@@ -62,16 +66,13 @@ def source_sections(
             targets[program.abi.name],
             serves_text(program),
             tables.tables[program.abi.name].numbers["seccomp"],
-            tuple(
-                (line.head, (i.code, i.jt, i.jf, i.k), line.text)
-                for i, line in zip(
-                    program.instructions,
-                    listing(program.instructions, program.abi, tables, program.origins),
-                    strict=True,
-                )
+            program_rows(
+                program.instructions,
+                listing(program.instructions, program.abi, tables, program.origins),
             ),
+            ring_rows(rings, program.abi, tables) if rings else None,
         )
-        for program in one.programs
+        for program, rings in zip_longest(one.programs, one.rings)
         if program.abi.name in targets
     ]
     if not sections:
@@ -87,11 +88,16 @@ def source_context(
     """Return the template's context; ``form`` is the language as ``--format`` names it."""
     about = about_policy(one.policy, one.programs, tables, one.objective, f" --format {form}")
     programs = [section.program for section in sections]
+    rings = [
+        rings
+        for program, rings in zip(one.programs, one.rings, strict=False)
+        if program in programs
+    ]
     abis = textwrap.wrap(", ".join(program.abi.name for program in programs), WIDTH - 4)
     return {
         "comment": "//",
         "banner": f"// {BANNER}",
-        **banner(about, programs, tables),
+        **banner(about, programs, tables, rings),
         "name": one.module_name,
         "about": _comment(f"{about.title.strip()}\n\n{about.answers}"),
         "settings": about.settings,
@@ -103,6 +109,8 @@ def source_context(
         "tsync": bool(about.flags & FilterFlag.TSYNC),
         "listener": bool(about.flags & FilterFlag.NEW_LISTENER),
         "sections": sections,
+        "filters_rings": bool(rings),
+        "refuses_rings": any(each.other for each in rings),
         "misreported": next(
             (one.condition for one in sections if one.program.abi.name == _MISREPORTED), ""
         ),
