@@ -2,8 +2,8 @@
 
 The workers share a directory, the store: the unpacked packages while they are scanned, and the
 facts of files by content, which stay. A program is scanned when there are the facts of all its
-files. If a worker dies, dask gives its tasks to others. A worker that cannot write to the store,
-because its disk is full, hands the facts over in its answer.
+files. If a worker dies, dask gives its tasks to others. If a worker cannot write to the store,
+because a disk or quota is full, it hands the facts over in its answer, and we write them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from seccompgen.scan.packages import ScannedProgram, scanned
 from seccompgen.scan.scanner import ScanOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
     from seccompgen.core.tables import Tables
@@ -92,32 +92,54 @@ def _rows(
     from distributed import as_completed  # noqa: PLC0415
     from distributed.scheduler import KilledWorker  # noqa: PLC0415
 
-    facts: dict[str, Any] = {}
+    kept = _kept(terms)
+    hashes: dict[Any, str] = {}
+    needing: dict[str, list[PackagedProgram]] = {}
+    missing: dict[PackagedProgram, int] = {}
     rows: dict[Any, PackagedProgram] = {}
+    running = as_completed(loop=client.loop)
+
+    def started(work: Callable[..., Any], *words: Any) -> Any:
+        future = client.submit(attempt, work, terms, *words, pure=False)
+        running.add(future)
+        return future
+
     for program in programs:
         files = _files_of(program, terms.root)
         if files is None:
             yield None
             continue
+        missing[program] = len(files)
         for sha256, place in files.items():
-            if sha256 not in facts:
-                facts[sha256] = client.submit(attempt, facts_of, terms, place, pure=False)
-        own = {sha256: facts[sha256] for sha256 in files}
-        rows[client.submit(attempt, row_of, terms, program, own, pure=False)] = program
-    for future in as_completed(list(rows), loop=client.loop):
-        program = rows.pop(future)
+            if sha256 not in needing:
+                hashes[started(facts_of, place)] = sha256
+            needing.setdefault(sha256, []).append(program)
+        if not files:
+            rows[started(row_of, program)] = program
+    for future in running:
+        answer: Any
         try:
-            row = future.result()
+            answer = future.result()
         except KilledWorker:
-            row = _not_scanned(program, "each worker that scanned it died: is memory short?")
+            answer = _not_scanned(rows[future]) if future in rows else None
         except (CancelledError, OSError):
             raise OutsideError(f"{scheduler} was lost: say the same again to go on") from None
         except ModuleNotFoundError as error:
             text = f"a worker lacks {error.name}: install 'seccompgen[scan,cluster]' there"
             raise OutsideError(text) from None
-        if isinstance(row, SeccompgenError):
-            raise row
-        yield row
+        if isinstance(answer, SeccompgenError):
+            raise answer
+        if future in rows:
+            del rows[future]
+            yield answer
+            continue
+        sha256 = hashes.pop(future)
+        if answer:
+            kept.add([(sha256, answer)], None)
+        for program in needing[sha256]:
+            missing[program] -= 1
+            if not missing[program]:
+                rows[started(row_of, program)] = program
 
 
 def _files_of(program: PackagedProgram, root: Path) -> dict[str, Path] | None:
@@ -135,8 +157,8 @@ def _files_of(program: PackagedProgram, root: Path) -> dict[str, Path] | None:
     return {one.sha256: one.place for one in found}
 
 
-def _not_scanned(program: PackagedProgram, problem: str) -> ScannedProgram:
-    package = program.package
+def _not_scanned(program: PackagedProgram) -> ScannedProgram:
+    package, problem = program.package, "each worker that scanned it died: is memory short?"
     return ScannedProgram(package.name, package.version, program.name, "", (), 0, 0.0, problem)
 
 
@@ -153,7 +175,7 @@ def attempt(work: Callable[..., Any], *words: Any) -> Any:
 
 def facts_of(terms: Terms, place: Path) -> Analysis | None:
     """Add the facts of a file to the store; return them if that is impossible."""
-    kept = _kept(terms, {})
+    kept = _kept(terms)
     try:
         image = image_of(read_binary(place))
     except InputError:
@@ -161,29 +183,18 @@ def facts_of(terms: Terms, place: Path) -> Analysis | None:
     if kept.analysis(image):
         return None
     (analysis,) = analyse((image,), alone, None)
-    return None if kept.add([(image, analysis)], None) else analysis
+    return None if kept.add([(image.sha256, analysis)], None) else analysis
 
 
-def row_of(
-    terms: Terms,
-    program: PackagedProgram,
-    facts: Mapping[str, Analysis | SeccompgenError | None],
-) -> ScannedProgram | None:
-    """Return the row of a program; ``facts`` are those of its files that the store may lack."""
-    given: dict[str, Analysis] = {}
-    for sha256, one in facts.items():
-        if isinstance(one, SeccompgenError):
-            raise one
-        if one:
-            given[sha256] = one
-    means = ScanOptions(kept=_kept(terms, given))
-    return scanned(program, _tables(), terms.root, means)
+def row_of(terms: Terms, program: PackagedProgram) -> ScannedProgram | None:
+    """Return the row of a program."""
+    return scanned(program, _tables(), terms.root, ScanOptions(kept=_kept(terms)))
 
 
 _tables = lru_cache(maxsize=1)(shipped_tables)
 
 
-def _kept(terms: Terms, given: Mapping[str, Analysis]) -> Kept:
+def _kept(terms: Terms) -> Kept:
     """Return the store, after checking that this worker scans as ``terms`` say."""
     if not terms.root.is_dir():
         raise OutsideError(f"a worker has no {terms.store}: name a directory that all have")
@@ -191,4 +202,4 @@ def _kept(terms: Terms, given: Mapping[str, Analysis]) -> Kept:
         raise OutsideError("a worker has another seccompgen, Python or capstone: it must be ours")
     if _identity(_tables()) != terms.tables:
         raise OutsideError("workers have seccompgen's own tables: leave out --tables")
-    return Kept(terms.store / "scans", _tables(), given)
+    return Kept(terms.store / "scans", _tables())

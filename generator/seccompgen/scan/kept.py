@@ -33,7 +33,7 @@ from seccompgen.scan.result import Caller, Caveat, ImpliedCall, Scan, Site, Spot
 from seccompgen.scan.unknown import Why
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from seccompgen.core.tables import Tables
     from seccompgen.scan.binary import Binary
@@ -44,16 +44,10 @@ _DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
 class Kept:
-    """A cache in ``directory`` of results of scans with ``tables``.
+    """A cache in ``directory`` of results of scans with ``tables``."""
 
-    ``given`` are analyses that it may lack, by the hash of the image.
-    """
-
-    def __init__(
-        self, directory: Path, tables: Tables, given: Mapping[str, Analysis] | None = None
-    ) -> None:
+    def __init__(self, directory: Path, tables: Tables) -> None:
         self._directory = directory
-        self._given = given or {}
         self._code = fingerprint()
         self._tables = repr((tables.tag, tables.digest(tables.tables)))
 
@@ -67,8 +61,6 @@ class Kept:
 
     def analysis(self, image: Image) -> Analysis | None:
         """Return the cached analysis of ``image``, None if there is none."""
-        if image.sha256 in self._given:
-            return self._given[image.sha256]
         data = self._read(self._of_image(image.sha256))
         with contextlib.suppress(*_DAMAGED):
             if data is not None:
@@ -77,14 +69,14 @@ class Kept:
 
     def add(
         self,
-        made: Iterable[tuple[Image, Analysis]],
+        made: Iterable[tuple[str, Analysis]],
         result: tuple[Sequence[Binary], Iterable[int], Scan] | None,
     ) -> bool:
-        """Store the analyses ``made`` and a result; return False if that was impossible.
+        """Store the analyses ``made``, by the hash of the image, and a result.
 
-        Entries that were not read for 30 days are dropped.
+        Returns False if that was impossible. Entries that were not read for 30 days are dropped.
         """
-        entries = [(self._of_image(image.sha256), _json(analysis)) for image, analysis in made]
+        entries = [(self._of_image(sha256), _json(analysis)) for sha256, analysis in made]
         if result:
             binaries, loaded, scan = result
             entries.append((self._of_result(binaries, loaded), _json(_scan_as_json(scan))))

@@ -121,7 +121,8 @@ def scan(
     graph = explore(images, machine_for(program.abi), found, loaded, asked.without)
     result, requested = _result(program.path, graph, tables.tables[program.abi.name])
     if means.kept:
-        means.kept.add(made.items(), (binaries, loaded, result) if is_plain else None)
+        new_facts = [(image.sha256, one) for image, one in made.items()]
+        means.kept.add(new_facts, (binaries, loaded, result) if is_plain else None)
     return result if is_plain else _answered(result, requested, graph, asked)
 
 
