@@ -28,10 +28,13 @@ _CMD_FILTER, _DENY_REST, _SZ_STRICT, _STRUCT_SIZE, _PDU_SIZE = 1, 1, 2, 72, 20
 # A size of fields that no operation has: the kernel refuses it, and answers its own.
 _NO_SIZE = 255
 
-_NOP, _WITH_FIELDS = 0, {16: "CONNECT", 18: "OPENAT", 28: "OPENAT2", 45: "SOCKET"}
+_WITH_FIELDS = {16: "CONNECT", 18: "OPENAT", 28: "OPENAT2", 45: "SOCKET"}
 
 # The operations that `_tried` knows, up to Linux 7.3.
 _LAST = 65
+
+# How many operations there can be, as one byte names them.
+_MOST_OPERATIONS = 256
 
 # The outcomes of `_tried`.
 _AS_MEANT, _LET_THROUGH, _REFUSED, _NO_RING, _NO_ANSWER = range(5)
@@ -220,6 +223,7 @@ class _Rings:
         self.kernel, self.numbers = kernel, numbers
         self.setup, self.enter, self.control = numbers
         self.operations, self.permits_exec = operations, permits_exec
+        self.filters: list[tuple[int, int, bytes]] = []
         programs = {opcode: program for opcode, _, program in operations}
         said = {opcode for opcode, _, _ in trials}
         # What the programs of all others say, as far as these answer always alike.
@@ -296,29 +300,34 @@ class _Rings:
                     raise self._refusal("ring_open", "EBUSY", ring=f"registered as {ring}")
 
     def _missing(self) -> "SeccompError | None":
-        """Return why the kernel cannot take the filters; keep the operations that it has."""
-        known = []
-        for opcode, size, program in ((_NOP, 0, b""), *self.operations):
+        """Return why the kernel cannot take the filters; keep one for each operation that it has.
+
+        The refusal of the rest is for operations without a filter. What contains this process may
+        have put one on any of them, so that each that is not allowed gets one that refuses.
+        """
+        programs = {opcode: (size, program) for opcode, size, program in self.operations}
+        self.filters = []
+        for opcode in range(_MOST_OPERATIONS):
             result, failure, has = self._filter(opcode, _SZ_STRICT, _NO_SIZE, _RET_1)
             # The size that is written is the kernel's own, as no seccomp filter writes memory.
             if result != -1 or (failure == _number("EMSGSIZE") and has == _NO_SIZE):
                 call = "io_uring_register(2)"
                 return _refusal(self.kernel.attempt, "pretended", "EPROTO", call=call)
-            if failure == _EINVAL and opcode != _NOP:
-                continue  # It is newer than the kernel, and then no ring has it.
+            if failure == _EINVAL and opcode:
+                break  # It is newer than the kernel, and then no ring has it.
             if failure != _number("EMSGSIZE"):
                 return self._refusal("no_ring_filters", failure)
+            size, program = programs.get(opcode, (0, _RET_0))
             if size not in (0, has):
                 facts = {"operation": _named(opcode), "has": has, "wanted": size}
                 return self._refusal("ring_fields", "EMSGSIZE", **facts)
-            if program:
-                known.append((opcode, size, program))
-        self.known = known or [(_NOP, 0, _RET_0)]
+            self.filters.append((opcode, size, program))
         return None
 
     def _register(self) -> "SeccompError | None":
-        for place, (opcode, size, program) in enumerate(self.known, 1):
-            flags = (_SZ_STRICT if size else 0) | (_DENY_REST if place == len(self.known) else 0)
+        last = len(self.filters) - 1
+        for opcode, size, program in self.filters:
+            flags = (_SZ_STRICT if size else 0) | (_DENY_REST if opcode == last else 0)
             result, failure, _ = self._filter(opcode, flags, size, program)
             if result:
                 return self._refusal("ring_rejected", failure, operation=_named(opcode))
