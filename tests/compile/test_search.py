@@ -121,3 +121,12 @@ def test_ranges_are_tried_for_small_trees_where_a_part_has_one() -> None:
                     small += bool(wanted)
                     assert all(tree in (found.trees if found else ()) for tree in wanted)
         assert small > 20
+
+
+def test_a_mask_that_no_number_of_a_label_has_takes_the_label_whole() -> None:
+    """0 has no bit of its own, so its own mask is that one, and must not leave 0 behind."""
+    labels = {0: 2, 1: 0, 6: 2, 7: 1, 9: 0, 10: 1}
+    shapes = Shapes([ItemShape(number, number, label) for number, label in labels.items()])
+    tests, trees = shapes.short(between(0, len(labels)), 2)
+    assert tests == 2
+    assert any(tree[:2] == (CompareOp.ANY_BITS, ~6 & 0xFFFFFFFF) for tree in trees)

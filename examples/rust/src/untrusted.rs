@@ -6,7 +6,7 @@
 //   policy  no_network.yml  sha256:49c6d05859c9426a6e3075c35c23ef73258a1d88979417bf673298aab7fcce93
 //   policy  untrusted.yml  sha256:51c9f238ff820beeb77221356ee15b54bb49439e4dc5dd69c9e17ab6dd107c35
 //   tables  Linux v7.3.4  sha256:981432d9ebba2d9ddca4110c1b73bd9b193a507fb35d8ae5ae2e1789725eacd3
-//   proved  programs  sha256:3692210a10397c8ea3af528d28a5b04a4c173715547273559ab42b0b8137a2e1
+//   proved  programs  sha256:6648ea4a5bc194e0f02f92fdcda43003ce209b7900b9e8ca43cb398c53ee8c22
 //   redo    seccompgen build untrusted.yml --format rust -o DIR
 //
 // Code that somebody else wrote, without a network.
@@ -140,8 +140,8 @@ pub(super) mod abi {
         SockFilter(0x20, 0x00, 0x00, 0x00000004), // ld   arch
         SockFilter(0x15, 0x00, 0x68, 0xc000003e), // jeq  AUDIT_ARCH_X86_64       else kill_process
         SockFilter(0x20, 0x00, 0x00, 0x00000000), // ld   nr
-        SockFilter(0x35, 0x1d, 0x00, 0x0000002a), // jge  42 connect              -> from connect
-        SockFilter(0x35, 0x09, 0x00, 0x00000029), // jge  41 socket               -> socket (1)
+        SockFilter(0x35, 0x1d, 0x00, 0x0000002b), // jge  43 accept               -> from accept
+        SockFilter(0x15, 0x09, 0x00, 0x00000029), // jeq  41 socket               -> socket (1)
         SockFilter(0x15, 0x04, 0x00, 0x00000010), // jeq  16 ioctl                -> ioctl
         SockFilter(0x15, 0x00, 0x60, 0x0000001c), // jeq  28 madvise              else allow
         SockFilter(0x20, 0x00, 0x00, 0x00000020), // ld   args[2].lo
@@ -175,8 +175,8 @@ pub(super) mod abi {
         SockFilter(0x20, 0x00, 0x00, 0x00000020), // ld   args[2].lo
         SockFilter(0x15, 0x11, 0x00, 0x00000000), // jeq  0                       -> errno(EACCES)
         SockFilter(0x06, 0x00, 0x00, 0x0005005d), // ret  errno(EPROTONOSUPPORT)
-        // from connect:
-        SockFilter(0x35, 0x24, 0x00, 0x000000f8), // jge  248 add_key             -> from add_key (1)
+        // from accept:
+        SockFilter(0x35, 0x24, 0x00, 0x000000f8), // jge  248 add_key             -> from add_key
         SockFilter(0x35, 0x10, 0x00, 0x00000065), // jge  101 ptrace              -> from ptrace
         SockFilter(0x15, 0x05, 0x00, 0x00000035), // jeq  53 socketpair           -> socketpair (1)
         SockFilter(0x15, 0x02, 0x00, 0x00000038), // jeq  56 clone                -> clone
@@ -223,19 +223,19 @@ pub(super) mod abi {
         SockFilter(0x15, 0x27, 0x00, 0x000000d4), // jeq  212 lookup_dcookie      -> errno(ENOSYS)
         SockFilter(0x15, 0x21, 0x00, 0x000000e3), // jeq  227 clock_settime       -> errno(EPERM)
         SockFilter(0x15, 0x20, 0x21, 0x000000f6), // jeq  246 kexec_load          -> errno(EPERM) else allow
-        // from add_key (1):
+        // from add_key:
         SockFilter(0x35, 0x07, 0x00, 0x00000117), // jge  279 move_pages          -> from move_pages
-        SockFilter(0x45, 0x00, 0x07, 0xfffffeff), // jset 0xfffffeff              else from add_key (3)
-        SockFilter(0x45, 0x04, 0x00, 0xfffffeef), // jset 0xfffffeef              -> from add_key (2)
+        SockFilter(0x15, 0x02, 0x00, 0x00000110), // jeq  272 unshare             -> unshare
+        SockFilter(0x45, 0x00, 0x06, 0xfffffeff), // jset 0xfffffeff              else add_key and others
+        SockFilter(0x35, 0x1d, 0x21, 0x000000fb), // jge  251 ioprio_set          -> allow else errno(ENOSYS)
+        // unshare: no_escape.yml:80
         SockFilter(0x20, 0x00, 0x00, 0x00000010), // ld   args[0].lo
-        SockFilter(0x45, 0x1b, 0x00, 0xfffaf0ff), // jset 0xfffaf0ff              -> errno(EPERM)
+        SockFilter(0x45, 0x1a, 0x00, 0xfffaf0ff), // jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
         SockFilter(0x20, 0x00, 0x00, 0x00000014), // ld   args[0].hi
-        SockFilter(0x15, 0x1a, 0x19, 0x00000000), // jeq  0                       -> allow else errno(EPERM)
-        // from add_key (2):
-        SockFilter(0x35, 0x19, 0x1d, 0x000000fb), // jge  251 ioprio_set          -> allow else errno(ENOSYS)
+        SockFilter(0x15, 0x19, 0x18, 0x00000000), // jeq  0                       -> allow else errno(EPERM)
         // from move_pages:
         SockFilter(0x35, 0x02, 0x00, 0x00000118), // jge  280 utimensat           -> from utimensat
-        // from add_key (3):
+        // add_key and others:
         SockFilter(0x20, 0x00, 0x00, 0x00000010), // ld   args[0].lo
         SockFilter(0x15, 0x16, 0x15, 0x00000000), // jeq  0                       -> allow else errno(EPERM)
         // from utimensat:
@@ -373,11 +373,11 @@ pub(super) mod abi {
         SockFilter(0x15, 0x24, 0x25, 0x000000ca), // jeq  202 accept              -> errno(EPERM) else allow
         SockFilter(0x06, 0x00, 0x00, 0x0005000d), // ret  errno(EACCES)
         // from clone:
-        SockFilter(0x35, 0x02, 0x00, 0x000000dd), // jge  221 execve              -> from execve
+        SockFilter(0x15, 0x04, 0x00, 0x000000e9), // jeq  233 madvise             -> madvise
+        SockFilter(0x45, 0x02, 0x00, 0xffffff23), // jset 0xffffff23              -> clone and others
         SockFilter(0x20, 0x00, 0x00, 0x00000010), // ld   args[0].lo
-        SockFilter(0x45, 0x20, 0x21, 0x7e020000), // jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-        // from execve:
-        SockFilter(0x15, 0x01, 0x00, 0x000000e9), // jeq  233 madvise             -> madvise
+        SockFilter(0x45, 0x1f, 0x20, 0x7e020000), // jset 0x7e020000              -> errno(EPERM) else allow
+        // clone and others:
         SockFilter(0x45, 0x1f, 0x1e, 0xffffff1e), // jset 0xffffff1e              -> allow else errno(EPERM)
         // madvise: no_escape.yml:99
         SockFilter(0x20, 0x00, 0x00, 0x00000020), // ld   args[2].lo

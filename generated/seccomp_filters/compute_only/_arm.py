@@ -63,8 +63,8 @@ PROGRAM = (
     b"\x15\x00\x83\x85\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
     # from setgroups:
     b"\x35\x00\x85\x00\x59\x00\x00\x00"  # jge  89                      -> errno(ENOSYS)
-    b"\x15\x00\x84\x00\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS)
-    b"\x15\x00\x83\x80\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x81\x00\xa9\xff\xff\xff"  # jset 0xffffffa9              -> errno(EPERM)
+    b"\x35\x00\x80\x83\x55\x00\x00\x00"  # jge  85 readlink             -> errno(EPERM) else errno(ENOSYS)
     # from munmap:
     b"\x35\x00\x06\x00\x6d\x00\x00\x00"  # jge  109                     -> from vhangup
     b"\x35\x00\x04\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> from setitimer

@@ -77,24 +77,24 @@ PROGRAM = (
     # from utime:
     b"\x00\x35\x43\x42\x00\x00\x14\x1a"  # jge  5146 mlock              -> allow else errno(EPERM)
     # from mlockall:
-    b"\x00\x15\x09\x00\x00\x00\x14\x21"  # jeq  5153 prctl              -> prctl (1)
-    b"\x00\x15\x01\x00\x00\x00\x14\x4a"  # jeq  5194 futex              -> futex (1)
+    b"\x00\x15\x06\x00\x00\x00\x14\x4a"  # jeq  5194 futex              -> futex (1)
+    b"\x00\x15\x01\x00\x00\x00\x14\x21"  # jeq  5153 prctl              -> prctl (1)
     b"\x00\x15\x40\x3f\x00\x00\x14\x3a"  # jeq  5178 gettid             -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:121
-    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x3e\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
-    b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex (2)
-    b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
-    b"\x00\x15\x3b\x3e\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:121
-    b"\x00\x45\x00\x3a\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
-    b"\x00\x45\x3c\x39\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # prctl (1): compute_only.yml:181
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x36\x35\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    b"\x00\x35\x3d\x3c\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl (2): compute_only.yml:181
-    b"\x00\x15\x35\x34\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x15\x3c\x3b\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    # futex (1): compute_only.yml:121
+    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
+    b"\x00\x45\x00\x3a\xff\xff\xf8\x7a"  # jset 0xfffff87a              else allow
+    b"\x00\x45\x02\x00\x00\x00\x00\x01"  # jset 1                       -> futex (2)
+    b"\x00\x54\x00\x00\xff\xff\xf8\x7f"  # and  0xfffff87f
+    b"\x00\x15\x37\x3a\x00\x00\x00\x0a"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex (2): compute_only.yml:121
+    b"\x00\x45\x00\x36\xff\xff\xf8\x76"  # jset 0xfffff876              else allow
+    b"\x00\x45\x38\x35\xff\xff\xf8\x7c"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_getaffinity:
     b"\x00\x35\x0c\x00\x00\x00\x14\x69"  # jge  5225 tgkill             -> from tgkill
     b"\x00\x35\x06\x00\x00\x00\x14\x66"  # jge  5222 clock_gettime      -> from clock_gettime
@@ -149,16 +149,16 @@ PROGRAM = (
     # from pkey_alloc:
     b"\x00\x35\x11\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
     b"\x00\x35\x09\x00\x00\x00\x15\x4e"  # jge  5454 futex_wake         -> from futex_wake
-    b"\x00\x35\x05\x00\x00\x00\x15\x3d"  # jge  5437 openat2            -> from openat2
+    b"\x00\x35\x05\x00\x00\x00\x15\x41"  # jge  5441 epoll_pwait2       -> from epoll_pwait2
     b"\x00\x35\x02\x00\x00\x00\x15\x30"  # jge  5424 pidfd_send_signal  -> from pidfd_send_signal
     b"\x00\x15\x0a\x00\x00\x00\x14\xcf"  # jeq  5327 rseq               -> allow
     b"\x00\x35\x0c\x08\x00\x00\x14\xd1"  # jge  5329                    -> errno(ENOSYS) else errno(EPERM)
     # from pidfd_send_signal:
-    b"\x00\x35\x00\x07\x00\x00\x15\x3b"  # jge  5435 clone3             else errno(EPERM)
-    b"\x00\x15\x07\x0a\x00\x00\x15\x3c"  # jeq  5436 close_range        -> allow else errno(ENOSYS)
-    # from openat2:
-    b"\x00\x15\x06\x00\x00\x00\x15\x41"  # jeq  5441 epoll_pwait2       -> allow
-    b"\x00\x15\x05\x00\x00\x00\x15\x49"  # jeq  5449 futex_waitv        -> allow
+    b"\x00\x15\x08\x00\x00\x00\x15\x3c"  # jeq  5436 close_range        -> allow
+    b"\x00\x15\x0a\x06\x00\x00\x15\x3b"  # jeq  5435 clone3             -> errno(ENOSYS) else errno(EPERM)
+    # from epoll_pwait2:
+    b"\x00\x45\x00\x05\x00\x00\x00\x01"  # jset 1                       else errno(EPERM)
+    b"\x00\x45\x00\x05\xff\xff\xea\xb6"  # jset 0xffffeab6              else allow
     b"\x00\x15\x07\x03\x00\x00\x15\x47"  # jeq  5447                    -> errno(ENOSYS) else errno(EPERM)
     # from futex_wake:
     b"\x00\x35\x00\x03\x00\x00\x15\x51"  # jge  5457 statmount          else allow

@@ -77,24 +77,24 @@ PROGRAM = (
     # from utime:
     b"\x35\x00\x43\x42\x1a\x14\x00\x00"  # jge  5146 mlock              -> allow else errno(EPERM)
     # from mlockall:
-    b"\x15\x00\x09\x00\x21\x14\x00\x00"  # jeq  5153 prctl              -> prctl (1)
-    b"\x15\x00\x01\x00\x4a\x14\x00\x00"  # jeq  5194 futex              -> futex (1)
+    b"\x15\x00\x06\x00\x4a\x14\x00\x00"  # jeq  5194 futex              -> futex (1)
+    b"\x15\x00\x01\x00\x21\x14\x00\x00"  # jeq  5153 prctl              -> prctl (1)
     b"\x15\x00\x40\x3f\x3a\x14\x00\x00"  # jeq  5178 gettid             -> allow else errno(EPERM)
-    # futex (1): compute_only.yml:121
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x3e\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
-    b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
-    b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
-    b"\x15\x00\x3b\x3e\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
-    # futex (2): compute_only.yml:121
-    b"\x45\x00\x00\x3a\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
-    b"\x45\x00\x3c\x39\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # prctl (1): compute_only.yml:181
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x36\x35\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    b"\x35\x00\x3d\x3c\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl (2): compute_only.yml:181
-    b"\x15\x00\x35\x34\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x15\x00\x3c\x3b\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    # futex (1): compute_only.yml:121
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x45\x00\x00\x3a\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
+    b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
+    b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
+    b"\x15\x00\x37\x3a\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    # futex (2): compute_only.yml:121
+    b"\x45\x00\x00\x36\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
+    b"\x45\x00\x38\x35\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_getaffinity:
     b"\x35\x00\x0c\x00\x69\x14\x00\x00"  # jge  5225 tgkill             -> from tgkill
     b"\x35\x00\x06\x00\x66\x14\x00\x00"  # jge  5222 clock_gettime      -> from clock_gettime
@@ -149,16 +149,16 @@ PROGRAM = (
     # from pkey_alloc:
     b"\x35\x00\x11\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
     b"\x35\x00\x09\x00\x4e\x15\x00\x00"  # jge  5454 futex_wake         -> from futex_wake
-    b"\x35\x00\x05\x00\x3d\x15\x00\x00"  # jge  5437 openat2            -> from openat2
+    b"\x35\x00\x05\x00\x41\x15\x00\x00"  # jge  5441 epoll_pwait2       -> from epoll_pwait2
     b"\x35\x00\x02\x00\x30\x15\x00\x00"  # jge  5424 pidfd_send_signal  -> from pidfd_send_signal
     b"\x15\x00\x0a\x00\xcf\x14\x00\x00"  # jeq  5327 rseq               -> allow
     b"\x35\x00\x0c\x08\xd1\x14\x00\x00"  # jge  5329                    -> errno(ENOSYS) else errno(EPERM)
     # from pidfd_send_signal:
-    b"\x35\x00\x00\x07\x3b\x15\x00\x00"  # jge  5435 clone3             else errno(EPERM)
-    b"\x15\x00\x07\x0a\x3c\x15\x00\x00"  # jeq  5436 close_range        -> allow else errno(ENOSYS)
-    # from openat2:
-    b"\x15\x00\x06\x00\x41\x15\x00\x00"  # jeq  5441 epoll_pwait2       -> allow
-    b"\x15\x00\x05\x00\x49\x15\x00\x00"  # jeq  5449 futex_waitv        -> allow
+    b"\x15\x00\x08\x00\x3c\x15\x00\x00"  # jeq  5436 close_range        -> allow
+    b"\x15\x00\x0a\x06\x3b\x15\x00\x00"  # jeq  5435 clone3             -> errno(ENOSYS) else errno(EPERM)
+    # from epoll_pwait2:
+    b"\x45\x00\x00\x05\x01\x00\x00\x00"  # jset 1                       else errno(EPERM)
+    b"\x45\x00\x00\x05\xb6\xea\xff\xff"  # jset 0xffffeab6              else allow
     b"\x15\x00\x07\x03\x47\x15\x00\x00"  # jeq  5447                    -> errno(ENOSYS) else errno(EPERM)
     # from futex_wake:
     b"\x35\x00\x00\x03\x51\x15\x00\x00"  # jge  5457 statmount          else allow

@@ -9,95 +9,93 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x0d\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x43\x00\x00\x00\x18\x52"  # jge  6226 clock_gettime      -> from clock_gettime
-    b"\x00\x35\x2d\x00\x00\x00\x18\x04"  # jge  6148 mlockall           -> from mlockall
+    b"\x00\x35\x42\x00\x00\x00\x18\x52"  # jge  6226 clock_gettime      -> from clock_gettime
+    b"\x00\x35\x2c\x00\x00\x00\x18\x02"  # jge  6146 mlock              -> from mlock
     b"\x00\x35\x15\x00\x00\x00\x17\x8b"  # jge  6027 madvise            -> from madvise
     b"\x00\x15\x10\x00\x00\x00\x17\x79"  # jeq  6009 mmap               -> mmap
-    b"\x00\x15\x58\x00\x00\x00\x17\x7a"  # jeq  6010 mprotect           -> mmap and others
+    b"\x00\x15\x57\x00\x00\x00\x17\x7a"  # jeq  6010 mprotect           -> mmap and others
     b"\x00\x15\x0b\x00\x00\x00\x17\x7f"  # jeq  6015 ioctl              -> ioctl
     b"\x00\x35\x06\x00\x00\x00\x17\x72"  # jge  6002 open               -> open and others
     b"\x00\x35\x02\x00\x00\x00\x13\x88"  # jge  5000                    -> from read
-    b"\x00\x35\x00\x77\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
-    b"\x00\x35\x76\x02\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    b"\x00\x35\x00\x76\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
+    b"\x00\x35\x75\x02\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
     # from read:
-    b"\x00\x35\x74\x00\x00\x00\x17\x70"  # jge  6000 read               -> allow
-    b"\x00\x35\x74\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
+    b"\x00\x35\x73\x00\x00\x00\x17\x70"  # jge  6000 read               -> allow
+    b"\x00\x35\x73\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # open and others:
     b"\x00\x35\x01\x00\x00\x00\x17\x84"  # jge  6020 access             -> from access
-    b"\x00\x45\x70\x6f\xff\xff\xe8\x89"  # jset 0xffffe889              -> allow else errno(EPERM)
+    b"\x00\x45\x6f\x6e\xff\xff\xe8\x89"  # jset 0xffffe889              -> allow else errno(EPERM)
     # from access:
-    b"\x00\x45\x00\x6e\xff\xff\xe8\x75"  # jset 0xffffe875              else errno(EPERM)
-    b"\x00\x35\x6e\x6d\x00\x00\x17\x86"  # jge  6022 _newselect         -> allow else errno(EPERM)
+    b"\x00\x45\x00\x6d\xff\xff\xe8\x75"  # jset 0xffffe875              else errno(EPERM)
+    b"\x00\x35\x6d\x6c\x00\x00\x17\x86"  # jge  6022 _newselect         -> allow else errno(EPERM)
     # ioctl: compute_only.yml:72, 75
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x6c\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\x6b\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # mmap: compute_only.yml:103
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x68\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x67\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x45\x66\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    b"\x00\x15\x44\x65\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from madvise:
     b"\x00\x35\x08\x00\x00\x00\x17\xb6"  # jge  6070 fcntl              -> from fcntl
     b"\x00\x35\x03\x00\x00\x00\x17\x8c"  # jge  6028 shmget             -> from shmget
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x63\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x62\x61\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\x62\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x61\x60\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from shmget:
     b"\x00\x35\x01\x00\x00\x00\x17\x97"  # jge  6039 sendfile           -> from sendfile
-    b"\x00\x35\x60\x5f\x00\x00\x17\x8f"  # jge  6031 dup                -> allow else errno(EPERM)
+    b"\x00\x35\x5f\x5e\x00\x00\x17\x8f"  # jge  6031 dup                -> allow else errno(EPERM)
     # from sendfile:
-    b"\x00\x15\x5f\x00\x00\x00\x17\xaa"  # jeq  6058 exit               -> allow
-    b"\x00\x15\x5e\x5d\x00\x00\x17\xad"  # jeq  6061 uname              -> allow else errno(EPERM)
+    b"\x00\x15\x5e\x00\x00\x00\x17\xaa"  # jeq  6058 exit               -> allow
+    b"\x00\x15\x5d\x5c\x00\x00\x17\xad"  # jeq  6061 uname              -> allow else errno(EPERM)
     # from fcntl:
-    b"\x00\x35\x00\x1b\x00\x00\x17\xb7"  # jge  6071 flock              else fcntl, fcntl64 (1)
+    b"\x00\x35\x00\x1a\x00\x00\x17\xb7"  # jge  6071 flock              else fcntl and others (1)
     b"\x00\x35\x05\x00\x00\x00\x17\xdb"  # jge  6107 setpgid            -> from setpgid
     b"\x00\x35\x02\x00\x00\x00\x17\xce"  # jge  6094 gettimeofday       -> from gettimeofday
-    b"\x00\x45\x59\x00\xff\xff\xe8\x44"  # jset 0xffffe844              -> errno(EPERM)
-    b"\x00\x15\x58\x59\x00\x00\x17\xba"  # jeq  6074 truncate           -> errno(EPERM) else allow
+    b"\x00\x45\x58\x00\xff\xff\xe8\x44"  # jset 0xffffe844              -> errno(EPERM)
+    b"\x00\x15\x57\x58\x00\x00\x17\xba"  # jeq  6074 truncate           -> errno(EPERM) else allow
     # from gettimeofday:
-    b"\x00\x35\x00\x58\x00\x00\x17\xd3"  # jge  6099 ptrace             else allow
-    b"\x00\x35\x57\x03\x00\x00\x17\xd9"  # jge  6105 geteuid            -> allow else ptrace and others
+    b"\x00\x35\x00\x57\x00\x00\x17\xd3"  # jge  6099 ptrace             else allow
+    b"\x00\x35\x56\x03\x00\x00\x17\xd9"  # jge  6105 geteuid            -> allow else ptrace and others
     # from setpgid:
     b"\x00\x35\x03\x00\x00\x00\x17\xed"  # jge  6125 rt_sigpending      -> from rt_sigpending
     b"\x00\x35\x01\x00\x00\x00\x17\xe4"  # jge  6116 getresuid          -> ptrace and others
-    b"\x00\x45\x53\x30\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else setpgid and others
+    b"\x00\x45\x52\x2f\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else setpgid and others
     # ptrace and others:
-    b"\x00\x45\x52\x53\x00\x00\x00\x09"  # jset 9                       -> errno(EPERM) else allow
+    b"\x00\x45\x51\x52\x00\x00\x00\x09"  # jset 9                       -> errno(EPERM) else allow
     # from rt_sigpending:
-    b"\x00\x35\x01\x00\x00\x00\x17\xf2"  # jge  6130 utime              -> from utime
-    b"\x00\x15\x50\x51\x00\x00\x17\xef"  # jeq  6127 rt_sigqueueinfo    -> errno(EPERM) else allow
-    # from utime:
-    b"\x00\x35\x50\x4f\x00\x00\x18\x02"  # jge  6146 mlock              -> allow else errno(EPERM)
-    # from mlockall:
-    b"\x00\x35\x07\x00\x00\x00\x18\x34"  # jge  6196 sched_getaffinity  -> from sched_getaffinity
+    b"\x00\x35\x50\x00\x00\x00\x17\xf2"  # jge  6130 utime              -> errno(EPERM)
+    b"\x00\x15\x4f\x50\x00\x00\x17\xef"  # jeq  6127 rt_sigqueueinfo    -> errno(EPERM) else allow
+    # from mlock:
+    b"\x00\x35\x08\x00\x00\x00\x18\x33"  # jge  6195 sched_setaffinity  -> from sched_setaffinity
+    b"\x00\x35\x3d\x00\x00\x00\x18\x32"  # jge  6194 futex              -> futex, futex_time64 (1)
     b"\x00\x15\x02\x00\x00\x00\x18\x09"  # jeq  6153 prctl              -> prctl (1)
-    b"\x00\x15\x3c\x00\x00\x00\x18\x32"  # jeq  6194 futex              -> futex, futex_time64 (1)
-    b"\x00\x15\x4c\x4b\x00\x00\x18\x22"  # jeq  6178 gettid             -> allow else errno(EPERM)
+    b"\x00\x45\x00\x4c\xff\xff\xe7\xfc"  # jset 0xffffe7fc              else allow
+    b"\x00\x15\x4b\x4a\x00\x00\x18\x22"  # jeq  6178 gettid             -> allow else errno(EPERM)
     # prctl (1): compute_only.yml:181
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x49\x48\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    b"\x00\x35\x48\x47\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl (2): compute_only.yml:181
-    b"\x00\x15\x48\x47\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
-    # from sched_getaffinity:
-    b"\x00\x35\x04\x00\x00\x00\x18\x44"  # jge  6212 fcntl64            -> from fcntl64
-    b"\x00\x35\x00\x1d\x00\x00\x18\x35"  # jge  6197 cacheflush         else sched_getaffinity, prlimit64
-    b"\x00\x15\x45\x00\x00\x00\x18\x3d"  # jeq  6205 exit_group         -> allow
+    b"\x00\x15\x47\x46\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    # from sched_setaffinity:
+    b"\x00\x35\x03\x00\x00\x00\x18\x43"  # jge  6211 rt_sigreturn       -> from rt_sigreturn (1)
+    b"\x00\x45\x00\x1c\xff\xff\xe7\xcb"  # jset 0xffffe7cb              else sched_setaffinity and others
     b"\x00\x45\x00\x44\xff\xff\xe7\x8a"  # jset 0xffffe78a              else allow
-    b"\x00\x35\x43\x42\x00\x00\x18\x43"  # jge  6211 rt_sigreturn       -> allow else errno(EPERM)
-    # from fcntl64:
-    b"\x00\x35\x06\x00\x00\x00\x18\x45"  # jge  6213 set_tid_address    -> from set_tid_address
-    # fcntl, fcntl64 (1): compute_only.yml:63
+    b"\x00\x15\x43\x42\x00\x00\x18\x3d"  # jeq  6205 exit_group         -> allow else errno(EPERM)
+    # from rt_sigreturn (1):
+    b"\x00\x45\x06\x00\xff\xff\xe7\xbb"  # jset 0xffffe7bb              -> from rt_sigreturn (2)
+    # fcntl and others (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x00\x40\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
-    b"\x00\x45\x02\x00\xff\xff\xff\xfb"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
+    b"\x00\x45\x02\x00\xff\xff\xff\xfb"  # jset 0xfffffffb              -> fcntl and others (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x3c\x3d\x00\x00\x10\x00"  # jset 0x1000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:63
-    b"\x00\x15\x3c\x3b\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # from set_tid_address:
+    # fcntl and others (2):
+    b"\x00\x15\x3c\x3b\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
+    # from rt_sigreturn (2):
     b"\x00\x35\x08\x3b\x00\x00\x18\x47"  # jge  6215 semtimedop         -> semtimedop and others else allow
     # from clock_gettime:
     b"\x00\x35\x1c\x00\x00\x00\x19\x03"  # jge  6403 clock_gettime64    -> from clock_gettime64
@@ -123,7 +121,7 @@ PROGRAM = (
     b"\x00\x15\x00\x2a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
+    # sched_setaffinity and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:

@@ -9,95 +9,93 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x0d\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x43\x00\x52\x18\x00\x00"  # jge  6226 clock_gettime      -> from clock_gettime
-    b"\x35\x00\x2d\x00\x04\x18\x00\x00"  # jge  6148 mlockall           -> from mlockall
+    b"\x35\x00\x42\x00\x52\x18\x00\x00"  # jge  6226 clock_gettime      -> from clock_gettime
+    b"\x35\x00\x2c\x00\x02\x18\x00\x00"  # jge  6146 mlock              -> from mlock
     b"\x35\x00\x15\x00\x8b\x17\x00\x00"  # jge  6027 madvise            -> from madvise
     b"\x15\x00\x10\x00\x79\x17\x00\x00"  # jeq  6009 mmap               -> mmap
-    b"\x15\x00\x58\x00\x7a\x17\x00\x00"  # jeq  6010 mprotect           -> mmap and others
+    b"\x15\x00\x57\x00\x7a\x17\x00\x00"  # jeq  6010 mprotect           -> mmap and others
     b"\x15\x00\x0b\x00\x7f\x17\x00\x00"  # jeq  6015 ioctl              -> ioctl
     b"\x35\x00\x06\x00\x72\x17\x00\x00"  # jge  6002 open               -> open and others
     b"\x35\x00\x02\x00\x88\x13\x00\x00"  # jge  5000                    -> from read
-    b"\x35\x00\x00\x77\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
-    b"\x35\x00\x76\x02\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    b"\x35\x00\x00\x76\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
+    b"\x35\x00\x75\x02\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
     # from read:
-    b"\x35\x00\x74\x00\x70\x17\x00\x00"  # jge  6000 read               -> allow
-    b"\x35\x00\x74\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
+    b"\x35\x00\x73\x00\x70\x17\x00\x00"  # jge  6000 read               -> allow
+    b"\x35\x00\x73\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # open and others:
     b"\x35\x00\x01\x00\x84\x17\x00\x00"  # jge  6020 access             -> from access
-    b"\x45\x00\x70\x6f\x89\xe8\xff\xff"  # jset 0xffffe889              -> allow else errno(EPERM)
+    b"\x45\x00\x6f\x6e\x89\xe8\xff\xff"  # jset 0xffffe889              -> allow else errno(EPERM)
     # from access:
-    b"\x45\x00\x00\x6e\x75\xe8\xff\xff"  # jset 0xffffe875              else errno(EPERM)
-    b"\x35\x00\x6e\x6d\x86\x17\x00\x00"  # jge  6022 _newselect         -> allow else errno(EPERM)
+    b"\x45\x00\x00\x6d\x75\xe8\xff\xff"  # jset 0xffffe875              else errno(EPERM)
+    b"\x35\x00\x6d\x6c\x86\x17\x00\x00"  # jge  6022 _newselect         -> allow else errno(EPERM)
     # ioctl: compute_only.yml:72, 75
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x6c\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x6b\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # mmap: compute_only.yml:103
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x68\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x67\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x45\x66\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    b"\x15\x00\x44\x65\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from madvise:
     b"\x35\x00\x08\x00\xb6\x17\x00\x00"  # jge  6070 fcntl              -> from fcntl
     b"\x35\x00\x03\x00\x8c\x17\x00\x00"  # jge  6028 shmget             -> from shmget
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x63\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x62\x61\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x62\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x61\x60\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from shmget:
     b"\x35\x00\x01\x00\x97\x17\x00\x00"  # jge  6039 sendfile           -> from sendfile
-    b"\x35\x00\x60\x5f\x8f\x17\x00\x00"  # jge  6031 dup                -> allow else errno(EPERM)
+    b"\x35\x00\x5f\x5e\x8f\x17\x00\x00"  # jge  6031 dup                -> allow else errno(EPERM)
     # from sendfile:
-    b"\x15\x00\x5f\x00\xaa\x17\x00\x00"  # jeq  6058 exit               -> allow
-    b"\x15\x00\x5e\x5d\xad\x17\x00\x00"  # jeq  6061 uname              -> allow else errno(EPERM)
+    b"\x15\x00\x5e\x00\xaa\x17\x00\x00"  # jeq  6058 exit               -> allow
+    b"\x15\x00\x5d\x5c\xad\x17\x00\x00"  # jeq  6061 uname              -> allow else errno(EPERM)
     # from fcntl:
-    b"\x35\x00\x00\x1b\xb7\x17\x00\x00"  # jge  6071 flock              else fcntl, fcntl64 (1)
+    b"\x35\x00\x00\x1a\xb7\x17\x00\x00"  # jge  6071 flock              else fcntl and others (1)
     b"\x35\x00\x05\x00\xdb\x17\x00\x00"  # jge  6107 setpgid            -> from setpgid
     b"\x35\x00\x02\x00\xce\x17\x00\x00"  # jge  6094 gettimeofday       -> from gettimeofday
-    b"\x45\x00\x59\x00\x44\xe8\xff\xff"  # jset 0xffffe844              -> errno(EPERM)
-    b"\x15\x00\x58\x59\xba\x17\x00\x00"  # jeq  6074 truncate           -> errno(EPERM) else allow
+    b"\x45\x00\x58\x00\x44\xe8\xff\xff"  # jset 0xffffe844              -> errno(EPERM)
+    b"\x15\x00\x57\x58\xba\x17\x00\x00"  # jeq  6074 truncate           -> errno(EPERM) else allow
     # from gettimeofday:
-    b"\x35\x00\x00\x58\xd3\x17\x00\x00"  # jge  6099 ptrace             else allow
-    b"\x35\x00\x57\x03\xd9\x17\x00\x00"  # jge  6105 geteuid            -> allow else ptrace and others
+    b"\x35\x00\x00\x57\xd3\x17\x00\x00"  # jge  6099 ptrace             else allow
+    b"\x35\x00\x56\x03\xd9\x17\x00\x00"  # jge  6105 geteuid            -> allow else ptrace and others
     # from setpgid:
     b"\x35\x00\x03\x00\xed\x17\x00\x00"  # jge  6125 rt_sigpending      -> from rt_sigpending
     b"\x35\x00\x01\x00\xe4\x17\x00\x00"  # jge  6116 getresuid          -> ptrace and others
-    b"\x45\x00\x53\x30\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else setpgid and others
+    b"\x45\x00\x52\x2f\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else setpgid and others
     # ptrace and others:
-    b"\x45\x00\x52\x53\x09\x00\x00\x00"  # jset 9                       -> errno(EPERM) else allow
+    b"\x45\x00\x51\x52\x09\x00\x00\x00"  # jset 9                       -> errno(EPERM) else allow
     # from rt_sigpending:
-    b"\x35\x00\x01\x00\xf2\x17\x00\x00"  # jge  6130 utime              -> from utime
-    b"\x15\x00\x50\x51\xef\x17\x00\x00"  # jeq  6127 rt_sigqueueinfo    -> errno(EPERM) else allow
-    # from utime:
-    b"\x35\x00\x50\x4f\x02\x18\x00\x00"  # jge  6146 mlock              -> allow else errno(EPERM)
-    # from mlockall:
-    b"\x35\x00\x07\x00\x34\x18\x00\x00"  # jge  6196 sched_getaffinity  -> from sched_getaffinity
+    b"\x35\x00\x50\x00\xf2\x17\x00\x00"  # jge  6130 utime              -> errno(EPERM)
+    b"\x15\x00\x4f\x50\xef\x17\x00\x00"  # jeq  6127 rt_sigqueueinfo    -> errno(EPERM) else allow
+    # from mlock:
+    b"\x35\x00\x08\x00\x33\x18\x00\x00"  # jge  6195 sched_setaffinity  -> from sched_setaffinity
+    b"\x35\x00\x3d\x00\x32\x18\x00\x00"  # jge  6194 futex              -> futex, futex_time64 (1)
     b"\x15\x00\x02\x00\x09\x18\x00\x00"  # jeq  6153 prctl              -> prctl (1)
-    b"\x15\x00\x3c\x00\x32\x18\x00\x00"  # jeq  6194 futex              -> futex, futex_time64 (1)
-    b"\x15\x00\x4c\x4b\x22\x18\x00\x00"  # jeq  6178 gettid             -> allow else errno(EPERM)
+    b"\x45\x00\x00\x4c\xfc\xe7\xff\xff"  # jset 0xffffe7fc              else allow
+    b"\x15\x00\x4b\x4a\x22\x18\x00\x00"  # jeq  6178 gettid             -> allow else errno(EPERM)
     # prctl (1): compute_only.yml:181
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x49\x48\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    b"\x35\x00\x48\x47\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl (2): compute_only.yml:181
-    b"\x15\x00\x48\x47\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
-    # from sched_getaffinity:
-    b"\x35\x00\x04\x00\x44\x18\x00\x00"  # jge  6212 fcntl64            -> from fcntl64
-    b"\x35\x00\x00\x1d\x35\x18\x00\x00"  # jge  6197 cacheflush         else sched_getaffinity, prlimit64
-    b"\x15\x00\x45\x00\x3d\x18\x00\x00"  # jeq  6205 exit_group         -> allow
+    b"\x15\x00\x47\x46\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    # from sched_setaffinity:
+    b"\x35\x00\x03\x00\x43\x18\x00\x00"  # jge  6211 rt_sigreturn       -> from rt_sigreturn (1)
+    b"\x45\x00\x00\x1c\xcb\xe7\xff\xff"  # jset 0xffffe7cb              else sched_setaffinity and others
     b"\x45\x00\x00\x44\x8a\xe7\xff\xff"  # jset 0xffffe78a              else allow
-    b"\x35\x00\x43\x42\x43\x18\x00\x00"  # jge  6211 rt_sigreturn       -> allow else errno(EPERM)
-    # from fcntl64:
-    b"\x35\x00\x06\x00\x45\x18\x00\x00"  # jge  6213 set_tid_address    -> from set_tid_address
-    # fcntl, fcntl64 (1): compute_only.yml:63
+    b"\x15\x00\x43\x42\x3d\x18\x00\x00"  # jeq  6205 exit_group         -> allow else errno(EPERM)
+    # from rt_sigreturn (1):
+    b"\x45\x00\x06\x00\xbb\xe7\xff\xff"  # jset 0xffffe7bb              -> from rt_sigreturn (2)
+    # fcntl and others (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x00\x40\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
-    b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
+    b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl and others (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3c\x3d\x00\x10\x00\x00"  # jset 0x1000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2): compute_only.yml:63
-    b"\x15\x00\x3c\x3b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # from set_tid_address:
+    # fcntl and others (2):
+    b"\x15\x00\x3c\x3b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    # from rt_sigreturn (2):
     b"\x35\x00\x08\x3b\x47\x18\x00\x00"  # jge  6215 semtimedop         -> semtimedop and others else allow
     # from clock_gettime:
     b"\x35\x00\x1c\x00\x03\x19\x00\x00"  # jge  6403 clock_gettime64    -> from clock_gettime64
@@ -123,7 +121,7 @@ PROGRAM = (
     b"\x15\x00\x00\x2a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64: compute_only.yml:179, 180
+    # sched_setaffinity and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from name_to_handle_at:

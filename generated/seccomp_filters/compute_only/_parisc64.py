@@ -187,18 +187,18 @@ PROGRAM = (
     # from pkey_alloc:
     b"\x00\x35\x0f\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x35\x0a\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
-    b"\x00\x35\x06\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> from openat2
+    b"\x00\x35\x06\x00\x00\x00\x01\xb9"  # jge  441 epoll_pwait2        -> from epoll_pwait2
     b"\x00\x35\x03\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
     b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> from cacheflush
     b"\x00\x15\x09\x08\x00\x00\x01\x62"  # jeq  354 rseq                -> allow else errno(EPERM)
     # from cacheflush:
     b"\x00\x15\x08\x09\x00\x00\x01\x64"  # jeq  356 cacheflush          -> allow else errno(ENOSYS)
     # from pidfd_send_signal:
-    b"\x00\x35\x00\x06\x00\x00\x01\xb3"  # jge  435 clone3              else errno(EPERM)
-    b"\x00\x15\x07\x06\x00\x00\x01\xb3"  # jeq  435 clone3              -> errno(ENOSYS) else allow
-    # from openat2:
-    b"\x00\x15\x05\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
-    b"\x00\x15\x04\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
+    b"\x00\x15\x07\x00\x00\x00\x01\xb4"  # jeq  436 close_range         -> allow
+    b"\x00\x15\x07\x05\x00\x00\x01\xb3"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
+    # from epoll_pwait2:
+    b"\x00\x45\x00\x04\x00\x00\x00\x01"  # jset 1 exit                  else errno(EPERM)
+    b"\x00\x45\x00\x04\xff\xff\xfe\x06"  # jset 0xfffffe06              else allow
     b"\x00\x15\x04\x02\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
     # from futex_wake:
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow

@@ -11,104 +11,100 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x50\x00\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> from clock_gettime
-    b"\x00\x35\x2e\x00\x00\x00\x00\xaa"  # jge  170 getresgid           -> from getresgid
+    b"\x00\x35\x4e\x00\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> from clock_gettime
+    b"\x00\x35\x2c\x00\x00\x00\x00\xa7"  # jge  167 poll                -> from poll
     b"\x00\x35\x16\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
     b"\x00\x15\x12\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
-    b"\x00\x15\x3a\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> fcntl, fcntl64 (1)
+    b"\x00\x15\x37\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> fcntl, fcntl64 (1)
     b"\x00\x35\x09\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup and others
     b"\x00\x35\x05\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
     b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
-    b"\x00\x15\x82\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
-    b"\x00\x15\x81\x82\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
+    b"\x00\x15\x80\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
+    b"\x00\x15\x7f\x80\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
     # from waitpid:
-    b"\x00\x35\x81\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\x80\x7f\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x35\x7f\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\x7e\x7d\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x00\x15\x7f\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
-    b"\x00\x15\x7e\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
-    b"\x00\x15\x7d\x7c\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
+    b"\x00\x15\x7d\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x15\x7c\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
+    b"\x00\x15\x7b\x7a\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
     # dup and others:
     b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
     b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct and others
-    b"\x00\x45\x7a\x79\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    b"\x00\x45\x78\x77\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
     # acct and others:
-    b"\x00\x35\x00\x78\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
-    b"\x00\x15\x77\x78\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x35\x00\x76\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
+    b"\x00\x15\x75\x76\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x00\x35\x28\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday and others
-    b"\x00\x35\x76\x51\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x00\x35\x26\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday and others
+    b"\x00\x35\x74\x4f\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
     # ioctl: compute_only.yml:72, 75
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x74\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\x72\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # from mmap:
     b"\x00\x35\x0a\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> from mprotect
     b"\x00\x35\x02\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> from munmap
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x4c\x6e\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    b"\x00\x15\x4a\x6c\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
     # from munmap:
     b"\x00\x35\x02\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
-    b"\x00\x35\x48\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> setreuid and others
-    b"\x00\x35\x6b\x4d\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else munmap and others
+    b"\x00\x35\x46\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> setreuid and others
+    b"\x00\x35\x69\x4b\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else munmap and others
     # from olduname:
     b"\x00\x35\x01\x00\x00\x00\x00\x76"  # jge  118 fsync               -> from fsync
-    b"\x00\x15\x6a\x69\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    b"\x00\x15\x68\x67\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
     # from fsync:
-    b"\x00\x45\x00\x69\x00\x00\x00\x08"  # jset 8 creat                 else allow
-    b"\x00\x15\x68\x67\x00\x00\x00\x7a"  # jeq  122 uname               -> allow else errno(EPERM)
+    b"\x00\x45\x00\x67\x00\x00\x00\x08"  # jset 8 creat                 else allow
+    b"\x00\x15\x66\x65\x00\x00\x00\x7a"  # jeq  122 uname               -> allow else errno(EPERM)
     # from mprotect:
-    b"\x00\x35\x00\x44\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mmap and others
-    b"\x00\x35\x06\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
-    b"\x00\x35\x03\x00\x00\x00\x00\x90"  # jge  144 msync               -> from msync
+    b"\x00\x35\x00\x42\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mmap and others
+    b"\x00\x35\x04\x00\x00\x00\x00\x96"  # jge  150 mlock               -> from mlock
     b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
-    b"\x00\x15\x63\x62\x00\x00\x00\x7e"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
+    b"\x00\x15\x62\x61\x00\x00\x00\x7e"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
     # from _llseek:
-    b"\x00\x45\x61\x62\x00\x00\x00\x01"  # jset 1 exit                  -> errno(EPERM) else allow
-    # from msync:
-    b"\x00\x15\x60\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x5f\x60\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # from mlockall:
-    b"\x00\x15\x5f\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
-    b"\x00\x15\x5e\x00\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow
-    b"\x00\x15\x5d\x00\x00\x00\x00\xa5"  # jeq  165 getresuid           -> allow
-    b"\x00\x15\x5c\x5b\x00\x00\x00\xa7"  # jeq  167 poll                -> allow else errno(EPERM)
-    # from getresgid:
-    b"\x00\x35\x17\x00\x00\x00\x00\xce"  # jge  206 mincore             -> from mincore
-    b"\x00\x35\x0c\x00\x00\x00\x00\xcc"  # jge  204 fcntl64             -> from fcntl64
+    b"\x00\x45\x00\x61\x00\x00\x00\x01"  # jset 1 exit                  else allow
+    b"\x00\x45\x5f\x30\xff\xff\xff\x6c"  # jset 0xffffff6c              -> errno(EPERM) else _llseek and others
+    # from mlock:
+    b"\x00\x35\x00\x5f\x00\x00\x00\x98"  # jge  152 mlockall            else allow
+    b"\x00\x15\x5e\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
+    b"\x00\x15\x5d\x00\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow
+    b"\x00\x15\x5c\x5b\x00\x00\x00\xa5"  # jeq  165 getresuid           -> allow else errno(EPERM)
+    # from poll:
+    b"\x00\x35\x13\x00\x00\x00\x00\xcd"  # jge  205 madvise             -> from madvise
     b"\x00\x35\x06\x00\x00\x00\x00\xb5"  # jge  181 chown               -> from chown
     b"\x00\x15\x01\x00\x00\x00\x00\xab"  # jeq  171 prctl               -> prctl (1)
-    b"\x00\x15\x56\x57\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x45\x58\x09\x00\x00\x00\x06"  # jset 6 close                 -> allow else settimeofday and others
     # prctl (1): compute_only.yml:181
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x54\x53\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    b"\x00\x35\x55\x54\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl (2): compute_only.yml:181
-    b"\x00\x15\x53\x52\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x15\x54\x53\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from chown:
+    b"\x00\x35\x05\x00\x00\x00\x00\xcc"  # jge  204 fcntl64             -> fcntl, fcntl64 (1)
     b"\x00\x15\x2f\x00\x00\x00\x00\xc0"  # jeq  192 mmap2               -> mmap and others
     b"\x00\x15\x51\x00\x00\x00\x00\xb9"  # jeq  185 sigaltstack         -> allow
     b"\x00\x15\x50\x00\x00\x00\x00\xbe"  # jeq  190 ugetrlimit          -> allow
     b"\x00\x15\x4f\x00\x00\x00\x00\xc5"  # jeq  197 fstat64             -> allow
     # settimeofday and others:
-    b"\x00\x45\x4d\x4e\x00\x00\x00\x2d"  # jset 45 brk                  -> errno(EPERM) else allow
-    # from fcntl64:
-    b"\x00\x15\x06\x00\x00\x00\x00\xcd"  # jeq  205 madvise             -> madvise
+    b"\x00\x45\x4d\x4e\x00\x00\x00\x0d"  # jset 13 time                 -> errno(EPERM) else allow
     # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x4b\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
+    b"\x00\x45\x00\x4c\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
     b"\x00\x45\x02\x00\xff\xff\xff\xfb"  # jset 0xfffffffb              -> fcntl, fcntl64 (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x47\x48\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    b"\x00\x45\x48\x49\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
     # fcntl, fcntl64 (2): compute_only.yml:63
-    b"\x00\x15\x47\x46\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # madvise: compute_only.yml:91
+    b"\x00\x15\x48\x47\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    # from madvise:
+    b"\x00\x35\x06\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> from sched_getaffinity
+    b"\x00\x15\x35\x00\x00\x00\x00\xdd"  # jeq  221 futex               -> futex, futex_time64 (1)
+    b"\x00\x45\x03\x00\xff\xff\xff\x32"  # jset 0xffffff32              -> madvise and others
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x45\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x44\x43\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # from mincore:
-    b"\x00\x35\x02\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> from sched_getaffinity
-    b"\x00\x15\x31\x00\x00\x00\x00\xdd"  # jeq  221 futex               -> futex, futex_time64 (1)
+    b"\x00\x35\x00\x43\x00\x00\x00\x64"  # jge  0x64                    else allow
+    b"\x00\x35\x42\x41\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)
+    # madvise and others:
     b"\x00\x15\x41\x40\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow else errno(EPERM)
     # from sched_getaffinity:
     b"\x00\x35\x00\x13\x00\x00\x00\xe0"  # jge  224                     else sched_getaffinity, prlimit64
@@ -124,7 +120,7 @@ PROGRAM = (
     b"\x00\x35\x0d\x00\x00\x00\x01\x46"  # jge  326 socket              -> from socket
     b"\x00\x35\x08\x00\x00\x00\x01\x45"  # jge  325 prlimit64           -> prlimit64
     b"\x00\x35\x03\x00\x00\x00\x01\x2c"  # jge  300 set_robust_list     -> from set_robust_list
-    b"\x00\x35\x05\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> pselect6 and others
+    b"\x00\x35\x05\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> _llseek and others
     b"\x00\x15\x34\x00\x00\x00\x00\xfe"  # jeq  254 fadvise64_64        -> allow
     b"\x00\x15\x34\x32\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
     # from set_robust_list:
@@ -132,7 +128,7 @@ PROGRAM = (
     b"\x00\x15\x30\x31\x00\x00\x01\x2d"  # jeq  301 move_pages          -> errno(EPERM) else allow
     # from utimensat:
     b"\x00\x15\x30\x00\x00\x00\x01\x3c"  # jeq  316 dup3                -> allow
-    # pselect6 and others:
+    # _llseek and others:
     b"\x00\x45\x2e\x2f\x00\x00\x00\x26"  # jset 38 rename               -> errno(EPERM) else allow
     # prlimit64: compute_only.yml:179
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo

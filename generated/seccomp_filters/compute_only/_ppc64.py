@@ -187,8 +187,8 @@ PROGRAM = (
     b"\x00\x15\x08\x06\x00\x00\x01\xb3"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
     # from epoll_pwait2:
     b"\x00\x35\x03\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
-    b"\x00\x15\x05\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
-    b"\x00\x15\x04\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
+    b"\x00\x45\x00\x04\x00\x00\x00\x01"  # jset 1 exit                  else errno(EPERM)
+    b"\x00\x45\x00\x04\xff\xff\xfe\x06"  # jset 0xfffffe06              else allow
     b"\x00\x15\x04\x02\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
     # from futex_wake:
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow

@@ -187,8 +187,8 @@ PROGRAM = (
     b"\x15\x00\x08\x06\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
     # from epoll_pwait2:
     b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
-    b"\x15\x00\x05\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
-    b"\x15\x00\x04\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x45\x00\x00\x04\x01\x00\x00\x00"  # jset 1 exit                  else errno(EPERM)
+    b"\x45\x00\x00\x04\x06\xfe\xff\xff"  # jset 0xfffffe06              else allow
     b"\x15\x00\x04\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
     # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow

@@ -11,11 +11,11 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x28\x00\x74\x00\x00\x00"  # jge  116 syslog              -> from syslog
-    b"\x35\x00\x22\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> from clock_gettime
-    b"\x15\x00\x1b\x00\x19\x00\x00\x00"  # jeq  25 fcntl                -> fcntl (1)
-    b"\x15\x00\x17\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
-    b"\x15\x00\x0f\x00\x62\x00\x00\x00"  # jeq  98 futex                -> futex (1)
+    b"\x35\x00\x3b\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> from getcpu
+    b"\x35\x00\x23\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> from clock_gettime
+    b"\x15\x00\x1c\x00\x19\x00\x00\x00"  # jeq  25 fcntl                -> fcntl (1)
+    b"\x15\x00\x18\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
+    b"\x15\x00\x10\x00\x62\x00\x00\x00"  # jeq  98 futex                -> futex (1)
     b"\x35\x00\x05\x00\x3e\x00\x00\x00"  # jge  62 lseek                -> lseek and others
     b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
     b"\x35\x00\x63\x62\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow else errno(EPERM)
@@ -31,47 +31,48 @@ PROGRAM = (
     b"\x45\x00\x5b\x00\xac\xff\xff\xff"  # jset 0xffffffac              -> errno(EPERM)
     b"\x15\x00\x5a\x5b\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
     # exit and others:
-    b"\x35\x00\x02\x00\x65\x00\x00\x00"  # jge  101 nanosleep           -> from nanosleep
-    b"\x35\x00\x3f\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare and others
+    b"\x35\x00\x03\x00\x65\x00\x00\x00"  # jge  101 nanosleep           -> from nanosleep
+    b"\x35\x00\x01\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare and others
     b"\x15\x00\x57\x58\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
+    # unshare and others:
+    b"\x15\x00\x57\x56\x63\x00\x00\x00"  # jeq  99 set_robust_list      -> allow else errno(EPERM)
     # from nanosleep:
-    b"\x35\x00\x56\x57\x68\x00\x00\x00"  # jge  104 kexec_load          -> errno(EPERM) else allow
+    b"\x35\x00\x55\x56\x68\x00\x00\x00"  # jge  104 kexec_load          -> errno(EPERM) else allow
     # futex (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x55\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
+    b"\x45\x00\x00\x54\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
-    b"\x15\x00\x52\x53\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    b"\x15\x00\x51\x52\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
     # futex (2): compute_only.yml:121
-    b"\x45\x00\x00\x51\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
-    b"\x45\x00\x51\x50\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    b"\x45\x00\x00\x50\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
+    b"\x45\x00\x50\x4f\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # ioctl: compute_only.yml:72, 75
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x4e\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x4d\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl (1): compute_only.yml:63
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x4b\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
+    b"\x45\x00\x00\x4a\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x47\x48\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    b"\x45\x00\x46\x47\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
     # fcntl (2): compute_only.yml:63
-    b"\x15\x00\x47\x46\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x15\x00\x46\x45\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from clock_gettime:
+    b"\x35\x00\x05\x00\x74\x00\x00\x00"  # jge  116 syslog              -> from syslog
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x00\x45\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
-    b"\x35\x00\x44\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
-    b"\x35\x00\x00\x42\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
-    b"\x35\x00\x41\x42\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
+    b"\x35\x00\x00\x43\x08\x00\x00\x00"  # jge  8                       else allow                  ; which_clock >= CLOCK_REALTIME_ALARM
+    b"\x35\x00\x42\x00\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow
+    b"\x35\x00\x00\x40\x0a\x00\x00\x00"  # jge  0xa                     else errno(EPERM)           ; which_clock >= CLOCK_SGI_CYCLE
+    b"\x35\x00\x3f\x40\x00\x00\x00\x80"  # jge  0x80000000              -> errno(EPERM) else allow
     # from syslog:
-    b"\x35\x00\x1f\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
-    b"\x35\x00\x17\x00\xde\x00\x00\x00"  # jge  222 mmap                -> from mmap
-    b"\x35\x00\x0c\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> from prctl
     b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
-    b"\x15\x00\x28\x00\x7b\x00\x00\x00"  # jeq  123 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x15\x00\x3c\x00\x7c\x00\x00\x00"  # jeq  124 sched_yield         -> allow
-    b"\x15\x00\x3b\x3a\x80\x00\x00\x00"  # jeq  128 restart_syscall     -> allow else errno(EPERM)
+    b"\x15\x00\x2b\x00\x7b\x00\x00\x00"  # jeq  123 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x45\x00\x3c\x00\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM)
+    b"\x35\x00\x3c\x3b\x7c\x00\x00\x00"  # jge  124 sched_yield         -> allow else errno(EPERM)
     # from sigaltstack:
+    b"\x35\x00\x08\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl (1)
     b"\x35\x00\x02\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
     b"\x35\x00\x00\x39\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     else allow
     b"\x15\x00\x38\x37\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
@@ -81,57 +82,56 @@ PROGRAM = (
     b"\x45\x00\x00\x35\x49\xff\xff\xff"  # jset 0xffffff49              else allow
     b"\x15\x00\x34\x33\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
     # from sethostname:
-    b"\x45\x00\x10\x32\x01\x00\x00\x00"  # jset 1 io_destroy            -> sethostname and others else errno(EPERM)
-    # from prctl:
-    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> from getcpu
+    b"\x45\x00\x12\x32\x01\x00\x00\x00"  # jset 1 io_destroy            -> sethostname and others else errno(EPERM)
+    # prctl (1): compute_only.yml:181
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x2f\x2e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl: compute_only.yml:181
-    b"\x15\x00\x2e\x2d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
+    b"\x35\x00\x30\x2f\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl (2): compute_only.yml:181
+    b"\x15\x00\x2f\x2e\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from getcpu:
+    b"\x35\x00\x13\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> from riscv_hwprobe
+    b"\x35\x00\x0a\x00\xdf\x00\x00\x00"  # jge  223 fadvise64           -> from fadvise64
+    b"\x35\x00\x05\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap
     b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
-    b"\x35\x00\x2c\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
-    b"\x35\x00\x2a\x2b\xaa\x00\x00\x00"  # jge  170 settimeofday        -> errno(EPERM) else allow
+    b"\x35\x00\x2a\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
+    b"\x35\x00\x28\x29\xaa\x00\x00\x00"  # jge  170 settimeofday        -> errno(EPERM) else allow
     # from mq_open:
-    b"\x35\x00\x00\x29\xd6\x00\x00\x00"  # jge  214 brk                 else errno(EPERM)
-    b"\x35\x00\x28\x29\xd8\x00\x00\x00"  # jge  216 mremap              -> errno(EPERM) else allow
-    # from mmap:
-    b"\x35\x00\x04\x00\xdf\x00\x00\x00"  # jge  223 fadvise64           -> from fadvise64
+    b"\x35\x00\x00\x27\xd6\x00\x00\x00"  # jge  214 brk                 else errno(EPERM)
+    b"\x35\x00\x26\x27\xd8\x00\x00\x00"  # jge  216 mremap              -> errno(EPERM) else allow
+    # mmap: compute_only.yml:103
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x25\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x24\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x16\x23\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, pkey_mprotect else errno(EPERM)
+    b"\x15\x00\x15\x22\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, pkey_mprotect else errno(EPERM)
     # from fadvise64:
-    b"\x15\x00\x15\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mmap, mprotect, pkey_mprotect
+    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
+    b"\x15\x00\x13\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mmap, mprotect, pkey_mprotect
     # sethostname and others:
-    b"\x45\x00\x22\x21\x1e\x00\x00\x00"  # jset 30 ioprio_set           -> allow else errno(EPERM)
+    b"\x45\x00\x20\x1f\x1e\x00\x00\x00"  # jset 30 ioprio_set           -> allow else errno(EPERM)
     # from mlockall:
-    b"\x35\x00\x0e\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
-    b"\x35\x00\x07\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
-    b"\x35\x00\x05\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> unshare and others
     b"\x15\x00\x01\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> madvise
-    b"\x35\x00\x1e\x1c\xf4\x00\x00\x00"  # jge  244                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x1f\x1d\xf4\x00\x00\x00"  # jge  244                     -> errno(ENOSYS) else errno(EPERM)
     # madvise: compute_only.yml:91
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x1b\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x1a\x19\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # unshare and others:
-    b"\x45\x00\x19\x18\x02\x00\x00\x00"  # jset 2 io_submit             -> allow else errno(EPERM)
+    b"\x35\x00\x00\x1c\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x1b\x1a\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    # from riscv_hwprobe:
+    b"\x35\x00\x09\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
+    b"\x15\x00\x02\x00\x05\x01\x00\x00"  # jeq  261 prlimit64           -> prlimit64
+    b"\x45\x00\x00\x18\xfc\xfe\xff\xff"  # jset 0xfffffefc              else allow
+    b"\x15\x00\x17\x16\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
     # prlimit64: compute_only.yml:179
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x14\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x15\x00\x00\x12\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x13\x12\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from fanotify_init:
-    b"\x35\x00\x06\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
-    b"\x35\x00\x03\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> mmap, mprotect, pkey_mprotect
-    b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
-    b"\x15\x00\x0f\x0e\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
+    b"\x15\x00\x11\x10\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from membarrier:
+    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
+    b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mmap, mprotect, pkey_mprotect
     b"\x15\x00\x0d\x0e\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
     # mmap, mprotect, pkey_mprotect: compute_only.yml:95, 103
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo

@@ -149,7 +149,7 @@ PROGRAM = (
     # from sched_getaffinity:
     b"\x35\x00\x00\x15\xf3\x00\x00\x00"  # jge  243                     else sched_getaffinity, prlimit64
     b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 lookup_dcookie      -> from lookup_dcookie
-    b"\x35\x00\x08\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> fadvise64 and others
+    b"\x35\x00\x09\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> fadvise64 and others
     b"\x35\x00\x3d\x3f\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
     # from lookup_dcookie:
     b"\x35\x00\x01\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> settimeofday and others
@@ -160,11 +160,10 @@ PROGRAM = (
     b"\x35\x00\x00\x1e\x0c\x01\x00\x00"  # jge  268 statfs64            else clock_gettime and others
     b"\x35\x00\x0b\x00\x53\x01\x00\x00"  # jge  339 prlimit64           -> prlimit64
     b"\x35\x00\x03\x00\x34\x01\x00\x00"  # jge  308 pselect6            -> from pselect6
-    b"\x45\x00\x01\x00\x2e\x00\x00\x00"  # jset 46 setgid               -> from statfs64
+    b"\x15\x00\x38\x00\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS)
+    b"\x45\x00\x35\x00\xee\xfe\xff\xff"  # jset 0xfffffeee              -> errno(EPERM)
     # fadvise64 and others:
-    b"\x45\x00\x37\x36\x01\x00\x00\x00"  # jset 1 exit                  -> errno(ENOSYS) else allow
-    # from statfs64:
-    b"\x15\x00\x36\x34\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x36\x35\x01\x00\x00\x00"  # jset 1 exit                  -> errno(ENOSYS) else allow
     # from pselect6:
     b"\x35\x00\x03\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> from utimensat
     b"\x35\x00\x01\x00\x38\x01\x00\x00"  # jge  312 get_robust_list     -> from get_robust_list

@@ -149,7 +149,7 @@ PROGRAM = (
     # from sched_getaffinity:
     b"\x00\x35\x00\x15\x00\x00\x00\xf3"  # jge  243                     else sched_getaffinity, prlimit64
     b"\x00\x35\x02\x00\x00\x00\x00\xfd"  # jge  253 lookup_dcookie      -> from lookup_dcookie
-    b"\x00\x35\x08\x00\x00\x00\x00\xfa"  # jge  250 fadvise64           -> fadvise64 and others
+    b"\x00\x35\x09\x00\x00\x00\x00\xfa"  # jge  250 fadvise64           -> fadvise64 and others
     b"\x00\x35\x3d\x3f\x00\x00\x00\xf5"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
     # from lookup_dcookie:
     b"\x00\x35\x01\x00\x00\x00\x01\x01"  # jge  257 remap_file_pages    -> settimeofday and others
@@ -160,11 +160,10 @@ PROGRAM = (
     b"\x00\x35\x00\x1e\x00\x00\x01\x0c"  # jge  268 statfs64            else clock_gettime and others
     b"\x00\x35\x0b\x00\x00\x00\x01\x53"  # jge  339 prlimit64           -> prlimit64
     b"\x00\x35\x03\x00\x00\x00\x01\x34"  # jge  308 pselect6            -> from pselect6
-    b"\x00\x45\x01\x00\x00\x00\x00\x2e"  # jset 46 setgid               -> from statfs64
+    b"\x00\x15\x38\x00\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS)
+    b"\x00\x45\x35\x00\xff\xff\xfe\xee"  # jset 0xfffffeee              -> errno(EPERM)
     # fadvise64 and others:
-    b"\x00\x45\x37\x36\x00\x00\x00\x01"  # jset 1 exit                  -> errno(ENOSYS) else allow
-    # from statfs64:
-    b"\x00\x15\x36\x34\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x45\x36\x35\x00\x00\x00\x01"  # jset 1 exit                  -> errno(ENOSYS) else allow
     # from pselect6:
     b"\x00\x35\x03\x00\x00\x00\x01\x40"  # jge  320 utimensat           -> from utimensat
     b"\x00\x35\x01\x00\x00\x00\x01\x38"  # jge  312 get_robust_list     -> from get_robust_list

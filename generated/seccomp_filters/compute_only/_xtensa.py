@@ -11,68 +11,69 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x38\x00\xf5\x00\x00\x00"  # jge  245 clock_gettime       -> from clock_gettime
-    b"\x35\x00\x14\x00\x50\x00\x00\x00"  # jge  80 mmap2                -> from mmap2
-    b"\x15\x00\x0d\x00\x3d\x00\x00\x00"  # jeq  61 fcntl64              -> fcntl64, fcntl (1)
-    b"\x15\x00\x09\x00\x42\x00\x00\x00"  # jeq  66 ioctl                -> ioctl
-    b"\x15\x00\x0b\x00\x43\x00\x00\x00"  # jeq  67 fcntl                -> fcntl64, fcntl (1)
+    b"\x35\x00\x39\x00\xf5\x00\x00\x00"  # jge  245 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x17\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> from mlockall
+    b"\x35\x00\x0d\x00\x43\x00\x00\x00"  # jge  67 fcntl                -> from fcntl (1)
+    b"\x35\x00\x09\x00\x42\x00\x00\x00"  # jge  66 ioctl                -> ioctl
+    b"\x15\x00\x0d\x00\x3d\x00\x00\x00"  # jeq  61 fcntl64              -> fcntl64 and others (1)
     b"\x35\x00\x01\x00\x14\x00\x00\x00"  # jge  20 epoll_create         -> epoll_create and others
-    b"\x35\x00\x69\x68\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
+    b"\x35\x00\x6a\x69\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
     # epoll_create and others:
     b"\x35\x00\x02\x00\x20\x00\x00\x00"  # jge  32 link                 -> link and others
-    b"\x35\x00\x00\x66\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
-    b"\x15\x00\x65\x66\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
+    b"\x35\x00\x00\x67\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
+    b"\x15\x00\x66\x67\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
     # link and others:
-    b"\x35\x00\x01\x00\x38\x00\x00\x00"  # jge  56 flock                -> flock and others
-    b"\x35\x00\x64\x63\x36\x00\x00\x00"  # jge  54 fstat                -> allow else errno(EPERM)
-    # flock and others:
-    b"\x15\x00\x63\x62\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
+    b"\x35\x00\x00\x65\x36\x00\x00\x00"  # jge  54 fstat                else errno(EPERM)
+    b"\x45\x00\x00\x65\xc8\xff\xff\xff"  # jset 0xffffffc8              else allow
+    b"\x15\x00\x64\x63\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
     # ioctl: compute_only.yml:72, 75
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x61\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\x62\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64, fcntl (1): compute_only.yml:63
+    # from fcntl (1):
+    b"\x45\x00\x00\x3e\xad\xff\xff\xff"  # jset 0xffffffad              else fcntl and others
+    b"\x45\x00\x06\x00\xbc\xff\xff\xff"  # jset 0xffffffbc              -> from fcntl (2)
+    # fcntl64 and others (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x5e\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
-    b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl64, fcntl (2)
+    b"\x45\x00\x00\x5d\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
+    b"\x45\x00\x02\x00\xfb\xff\xff\xff"  # jset 0xfffffffb              -> fcntl64 and others (2)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x5a\x5b\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
-    # fcntl64, fcntl (2): compute_only.yml:63
-    b"\x15\x00\x5a\x59\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
-    # from mmap2:
-    b"\x35\x00\x0f\x00\x83\x00\x00\x00"  # jge  131 personality         -> from personality
-    b"\x35\x00\x01\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> from mlockall
-    b"\x45\x00\x57\x35\xad\xff\xff\xff"  # jset 0xffffffad              -> allow else mmap2 and others
+    b"\x45\x00\x59\x5a\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    # fcntl64 and others (2):
+    b"\x15\x00\x59\x58\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    # from fcntl (2):
+    b"\x35\x00\x58\x57\x51\x00\x00\x00"  # jge  81 munmap               -> allow else errno(EPERM)
     # from mlockall:
+    b"\x35\x00\x14\x00\x9b\x00\x00\x00"  # jge  155 acct                -> from acct
+    b"\x35\x00\x08\x00\x82\x00\x00\x00"  # jge  130 prctl               -> from prctl
     b"\x35\x00\x05\x00\x76\x00\x00\x00"  # jge  118 exit                -> from exit
     b"\x15\x00\x01\x00\x5b\x00\x00\x00"  # jeq  91 madvise              -> madvise
-    b"\x15\x00\x54\x53\x59\x00\x00\x00"  # jeq  89 msync                -> allow else errno(EPERM)
+    b"\x15\x00\x53\x52\x59\x00\x00\x00"  # jeq  89 msync                -> allow else errno(EPERM)
     # madvise: compute_only.yml:91
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x52\x64\x00\x00\x00"  # jge  0x64                    else allow
-    b"\x35\x00\x51\x50\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x51\x64\x00\x00\x00"  # jge  0x64                    else allow
+    b"\x35\x00\x50\x4f\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from exit:
-    b"\x35\x00\x02\x00\x82\x00\x00\x00"  # jge  130 prctl               -> prctl (1)
     b"\x35\x00\x00\x4f\x79\x00\x00\x00"  # jge  121 wait4               else allow
-    b"\x35\x00\x0b\x4d\x7e\x00\x00\x00"  # jge  126 set_tid_address     -> set_tid_address and others else errno(EPERM)
-    # prctl (1): compute_only.yml:181
+    b"\x35\x00\x0a\x4d\x7e\x00\x00\x00"  # jge  126 set_tid_address     -> set_tid_address and others else errno(EPERM)
+    # from prctl:
+    b"\x35\x00\x04\x00\x83\x00\x00\x00"  # jge  131 personality         -> from personality
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x4b\x4a\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
-    # prctl (2): compute_only.yml:181
-    b"\x15\x00\x4a\x49\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
+    b"\x35\x00\x4a\x49\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    # prctl: compute_only.yml:181
+    b"\x15\x00\x49\x48\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from personality:
-    b"\x35\x00\x09\x00\xbf\x00\x00\x00"  # jge  191 futex               -> from futex
-    b"\x35\x00\x06\x00\x9b\x00\x00\x00"  # jge  155 acct                -> from acct
     b"\x35\x00\x02\x00\x8e\x00\x00\x00"  # jge  142 setreuid            -> from setreuid
-    b"\x35\x00\x00\x45\x86\x00\x00\x00"  # jge  134 setitimer           else errno(EPERM)
-    b"\x45\x00\x45\x44\x75\xff\xff\xff"  # jset 0xffffff75              -> allow else errno(EPERM)
+    b"\x35\x00\x00\x46\x86\x00\x00\x00"  # jge  134 setitimer           else errno(EPERM)
+    b"\x45\x00\x46\x45\x75\xff\xff\xff"  # jset 0xffffff75              -> allow else errno(EPERM)
     # from setreuid:
     b"\x35\x00\x01\x00\x93\x00\x00\x00"  # jge  147 getresgid           -> set_tid_address and others
-    b"\x15\x00\x43\x42\x91\x00\x00\x00"  # jeq  145 getresuid           -> allow else errno(EPERM)
+    b"\x15\x00\x44\x43\x91\x00\x00\x00"  # jeq  145 getresuid           -> allow else errno(EPERM)
     # set_tid_address and others:
-    b"\x45\x00\x42\x41\x62\x00\x00\x00"  # jset 98 getsockopt           -> allow else errno(EPERM)
+    b"\x45\x00\x43\x42\x62\x00\x00\x00"  # jset 98 getsockopt           -> allow else errno(EPERM)
     # from acct:
+    b"\x35\x00\x02\x00\xbf\x00\x00\x00"  # jge  191 futex               -> from futex
     b"\x15\x00\x18\x00\x9d\x00\x00\x00"  # jeq  157 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x35\x00\x40\x3f\xbd\x00\x00\x00"  # jge  189 getrlimit           -> allow else errno(EPERM)
     # from futex:
@@ -116,7 +117,7 @@ PROGRAM = (
     b"\x15\x00\x22\x23\x59\x01\x00\x00"  # jeq  345 copy_file_range     -> errno(EPERM) else allow
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x5d\x01\x00\x00"  # jge  349 pkey_alloc          -> from pkey_alloc
-    # mmap2 and others:
+    # fcntl and others:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1f\x20\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
     # from pkey_alloc:

@@ -10,7 +10,7 @@ PROGRAM = (
     b"\x00\x15\x00\x7a\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
     b"\x00\x35\x3e\x00\x00\x00\x10\x58"  # jge  4184 socketpair         -> from socketpair
-    b"\x00\x35\x24\x00\x00\x00\x10\x24"  # jge  4132 getpgid            -> from getpgid
+    b"\x00\x35\x24\x00\x00\x00\x10\x24"  # jge  4132 getpgid            -> from getpgid (1)
     b"\x00\x15\x1f\x00\x00\x00\x0f\xd6"  # jeq  4054 ioctl              -> ioctl
     b"\x00\x15\x1a\x00\x00\x00\x10\x06"  # jeq  4102 socketcall         -> socketcall
     b"\x00\x15\x17\x00\x00\x00\x10\x18"  # jeq  4120 clone              -> clone
@@ -37,8 +37,8 @@ PROGRAM = (
     b"\x00\x35\x01\x00\x00\x00\x10\x0e"  # jge  4110 iopl               -> from iopl
     b"\x00\x35\x5f\x5e\x00\x00\x10\x08"  # jge  4104 setitimer          -> allow else errno(EPERM)
     # from iopl:
-    b"\x00\x15\x63\x00\x00\x00\x10\x11"  # jeq  4113 vm86               -> errno(ENOSYS)
-    b"\x00\x45\x5c\x5d\xff\xff\xef\xed"  # jset 0xffffefed              -> errno(EPERM) else allow
+    b"\x00\x45\x00\x5e\xff\xff\xef\xed"  # jset 0xffffefed              else allow
+    b"\x00\x15\x62\x5c\x00\x00\x10\x11"  # jeq  4113 vm86               -> errno(ENOSYS) else errno(EPERM)
     # sysinfo and others:
     b"\x00\x35\x5b\x00\x00\x00\x10\x23"  # jge  4131 quotactl           -> errno(EPERM)
     b"\x00\x45\x00\x5a\xff\xff\xef\xc6"  # jset 0xffffefc6              else errno(EPERM)
@@ -57,14 +57,14 @@ PROGRAM = (
     b"\x00\x15\x50\x00\x00\x00\x54\x72"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
     b"\x00\x15\x4f\x00\x00\x00\x54\x83"  # jeq  0x5483                  -> errno(EPERM)             ; cmd == TIOCLINUX
     b"\x00\x15\x4e\x4f\x00\x00\x74\x01"  # jeq  0x7401                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
-    # from getpgid:
-    b"\x00\x35\x05\x00\x00\x00\x10\x57"  # jge  4183 socket             -> socket (1)
-    b"\x00\x15\x01\x00\x00\x00\x10\x28"  # jeq  4136 personality        -> personality
-    b"\x00\x15\x51\x4c\x00\x00\x10\x39"  # jeq  4153 _sysctl            -> errno(ENOSYS) else allow
-    # personality: no_escape.yml:116
+    # from getpgid (1):
+    b"\x00\x15\x05\x00\x00\x00\x10\x57"  # jeq  4183 socket             -> socket (1)
+    b"\x00\x45\x03\x00\xff\xff\xef\xd7"  # jset 0xffffefd7              -> from getpgid (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x00\x4a\xff\xff\xff\xf7"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
-    b"\x00\x35\x49\x48\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
+    b"\x00\x45\x00\x4b\xff\xff\xff\xf7"  # jset 0xfffffff7              else allow
+    b"\x00\x35\x4a\x49\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
+    # from getpgid (2):
+    b"\x00\x15\x4e\x49\x00\x00\x10\x39"  # jeq  4153 _sysctl            -> errno(ENOSYS) else allow
     # socket (1): no_escape.yml:135, 142, 143, 150
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x00\x18\x00\x00\x00\x13"  # jset 0x13                    else errno(EAFNOSUPPORT)

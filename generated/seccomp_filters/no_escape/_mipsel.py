@@ -10,7 +10,7 @@ PROGRAM = (
     b"\x15\x00\x00\x7a\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
     b"\x35\x00\x3e\x00\x58\x10\x00\x00"  # jge  4184 socketpair         -> from socketpair
-    b"\x35\x00\x24\x00\x24\x10\x00\x00"  # jge  4132 getpgid            -> from getpgid
+    b"\x35\x00\x24\x00\x24\x10\x00\x00"  # jge  4132 getpgid            -> from getpgid (1)
     b"\x15\x00\x1f\x00\xd6\x0f\x00\x00"  # jeq  4054 ioctl              -> ioctl
     b"\x15\x00\x1a\x00\x06\x10\x00\x00"  # jeq  4102 socketcall         -> socketcall
     b"\x15\x00\x17\x00\x18\x10\x00\x00"  # jeq  4120 clone              -> clone
@@ -37,8 +37,8 @@ PROGRAM = (
     b"\x35\x00\x01\x00\x0e\x10\x00\x00"  # jge  4110 iopl               -> from iopl
     b"\x35\x00\x5f\x5e\x08\x10\x00\x00"  # jge  4104 setitimer          -> allow else errno(EPERM)
     # from iopl:
-    b"\x15\x00\x63\x00\x11\x10\x00\x00"  # jeq  4113 vm86               -> errno(ENOSYS)
-    b"\x45\x00\x5c\x5d\xed\xef\xff\xff"  # jset 0xffffefed              -> errno(EPERM) else allow
+    b"\x45\x00\x00\x5e\xed\xef\xff\xff"  # jset 0xffffefed              else allow
+    b"\x15\x00\x62\x5c\x11\x10\x00\x00"  # jeq  4113 vm86               -> errno(ENOSYS) else errno(EPERM)
     # sysinfo and others:
     b"\x35\x00\x5b\x00\x23\x10\x00\x00"  # jge  4131 quotactl           -> errno(EPERM)
     b"\x45\x00\x00\x5a\xc6\xef\xff\xff"  # jset 0xffffefc6              else errno(EPERM)
@@ -57,14 +57,14 @@ PROGRAM = (
     b"\x15\x00\x50\x00\x72\x54\x00\x00"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
     b"\x15\x00\x4f\x00\x83\x54\x00\x00"  # jeq  0x5483                  -> errno(EPERM)             ; cmd == TIOCLINUX
     b"\x15\x00\x4e\x4f\x01\x74\x00\x00"  # jeq  0x7401                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
-    # from getpgid:
-    b"\x35\x00\x05\x00\x57\x10\x00\x00"  # jge  4183 socket             -> socket (1)
-    b"\x15\x00\x01\x00\x28\x10\x00\x00"  # jeq  4136 personality        -> personality
-    b"\x15\x00\x51\x4c\x39\x10\x00\x00"  # jeq  4153 _sysctl            -> errno(ENOSYS) else allow
-    # personality: no_escape.yml:116
+    # from getpgid (1):
+    b"\x15\x00\x05\x00\x57\x10\x00\x00"  # jeq  4183 socket             -> socket (1)
+    b"\x45\x00\x03\x00\xd7\xef\xff\xff"  # jset 0xffffefd7              -> from getpgid (2)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x00\x4a\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
-    b"\x35\x00\x49\x48\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
+    b"\x45\x00\x00\x4b\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow
+    b"\x35\x00\x4a\x49\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
+    # from getpgid (2):
+    b"\x15\x00\x4e\x49\x39\x10\x00\x00"  # jeq  4153 _sysctl            -> errno(ENOSYS) else allow
     # socket (1): no_escape.yml:135, 142, 143, 150
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x18\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)

@@ -114,13 +114,13 @@ PROGRAM = (
     b"\x00\x15\x24\x25\x00\x00\x00\xff"  # jeq  255 clock_settime       -> errno(EPERM) else allow
     # from add_key (1):
     b"\x00\x35\x07\x00\x00\x00\x01\x27"  # jge  295 move_pages          -> from move_pages
-    b"\x00\x45\x00\x07\xff\xff\xfe\xef"  # jset 0xfffffeef              else from add_key (3)
     b"\x00\x45\x04\x00\xff\xff\xfe\xdf"  # jset 0xfffffedf              -> from add_key (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x1f\x00\xff\xfa\xf0\xff"  # jset 0xfffaf0ff              -> errno(EPERM)
+    b"\x00\x45\x20\x00\xff\xfa\xf0\xff"  # jset 0xfffaf0ff              -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x1e\x1d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x1f\x1e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from add_key (2):
+    b"\x00\x45\x00\x02\xff\xff\xfe\xef"  # jset 0xfffffeef              else from add_key (3)
     b"\x00\x35\x1d\x1e\x00\x00\x01\x0b"  # jge  267 ioprio_set          -> allow else errno(ENOSYS)
     # from move_pages:
     b"\x00\x35\x02\x00\x00\x00\x01\x28"  # jge  296 getcpu              -> from getcpu

@@ -11,34 +11,33 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x3b\x00\x00\x00\x01\x02"  # jge  258 migrate_pages       -> from migrate_pages
-    b"\x00\x35\x24\x00\x00\x00\x00\x88"  # jge  136 personality         -> from personality
-    b"\x00\x15\x1f\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
-    b"\x00\x15\x1a\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
-    b"\x00\x15\x17\x00\x00\x00\x00\x78"  # jeq  120 clone               -> clone
+    b"\x00\x35\x3a\x00\x00\x00\x01\x02"  # jge  258 migrate_pages       -> from migrate_pages
+    b"\x00\x35\x23\x00\x00\x00\x00\x88"  # jge  136 personality         -> from personality
+    b"\x00\x15\x1e\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
+    b"\x00\x15\x19\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
+    b"\x00\x15\x16\x00\x00\x00\x00\x78"  # jeq  120 clone               -> clone
     b"\x00\x35\x05\x00\x00\x00\x00\x35"  # jge  53 lock                 -> lock and others
     b"\x00\x35\x03\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
-    b"\x00\x35\x00\x76\x00\x00\x00\x15"  # jge  21 mount                else allow
-    b"\x00\x35\x00\x74\x00\x00\x00\x17"  # jge  23 setuid               else errno(EPERM)
-    b"\x00\x35\x73\x74\x00\x00\x00\x19"  # jge  25 stime                -> errno(EPERM) else allow
+    b"\x00\x35\x00\x75\x00\x00\x00\x15"  # jge  21 mount                else allow
+    b"\x00\x35\x00\x73\x00\x00\x00\x17"  # jge  23 setuid               else errno(EPERM)
+    b"\x00\x35\x72\x73\x00\x00\x00\x19"  # jge  25 stime                -> errno(EPERM) else allow
     # from alarm:
-    b"\x00\x35\x72\x73\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM) else allow
+    b"\x00\x35\x71\x72\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM) else allow
     # lock and others:
     b"\x00\x35\x03\x00\x00\x00\x00\x56"  # jge  86 uselib               -> uselib and others
-    b"\x00\x15\x70\x00\x00\x00\x00\x3d"  # jeq  61 chroot               -> errno(EPERM)
-    b"\x00\x15\x6f\x00\x00\x00\x00\x4a"  # jeq  74 sethostname          -> errno(EPERM)
-    b"\x00\x15\x6e\x6f\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM) else allow
+    b"\x00\x15\x6f\x00\x00\x00\x00\x3d"  # jeq  61 chroot               -> errno(EPERM)
+    b"\x00\x15\x6e\x00\x00\x00\x00\x4a"  # jeq  74 sethostname          -> errno(EPERM)
+    b"\x00\x15\x6d\x6e\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM) else allow
     # uselib and others:
-    b"\x00\x35\x07\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> sysinfo and others
+    b"\x00\x35\x06\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> sysinfo and others
     b"\x00\x35\x02\x00\x00\x00\x00\x65"  # jge  101 ioperm              -> ioperm and others
-    b"\x00\x35\x6c\x00\x00\x00\x00\x59"  # jge  89 readdir              -> allow
-    b"\x00\x15\x6c\x6a\x00\x00\x00\x56"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x6b\x00\x00\x00\x00\x59"  # jge  89 readdir              -> allow
+    b"\x00\x15\x6b\x69\x00\x00\x00\x56"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
     # ioperm and others:
     b"\x00\x35\x01\x00\x00\x00\x00\x6e"  # jge  110 iopl                -> from iopl
-    b"\x00\x35\x69\x68\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x00\x35\x68\x67\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from iopl:
-    b"\x00\x15\x69\x00\x00\x00\x00\x71"  # jeq  113 vm86                -> errno(ENOSYS)
-    b"\x00\x45\x66\x67\xff\xff\xff\x8d"  # jset 0xffffff8d              -> errno(EPERM) else allow
+    b"\x00\x45\x1a\x67\xff\xff\xff\x8d"  # jset 0xffffff8d              -> iopl and others else allow
     # sysinfo and others:
     b"\x00\x35\x03\x00\x00\x00\x00\x82"  # jge  130 get_kernel_syms     -> from get_kernel_syms
     b"\x00\x45\x00\x64\xff\xff\xff\x06"  # jset 0xffffff06              else errno(EPERM)
@@ -74,7 +73,8 @@ PROGRAM = (
     b"\x00\x35\x4d\x4f\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> errno(EPERM) else errno(ENOSYS)
     # from multiplexer:
     b"\x00\x35\x00\x4d\x00\x00\x00\xcb"  # jge  203 pivot_root          else allow
-    b"\x00\x15\x4d\x4b\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
+    # iopl and others:
+    b"\x00\x45\x4b\x4d\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else errno(ENOSYS)
     # from madvise:
     b"\x00\x35\x03\x00\x00\x00\x00\xce"  # jge  206 mincore             -> from mincore
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo

@@ -65,9 +65,9 @@ PROGRAM = (
     # lookup_dcookie and others:
     b"\x00\x35\x07\x00\x00\x00\x00\x82"  # jge  130 get_kernel_syms     -> from get_kernel_syms
     b"\x00\x35\x03\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> sysinfo and others
-    b"\x00\x35\x00\x6e\x00\x00\x00\x6f"  # jge  111 vhangup             else errno(ENOSYS)
-    b"\x00\x45\x00\x6c\x00\x00\x00\x01"  # jset 1 exit                  else allow
-    b"\x00\x15\x6c\x6a\x00\x00\x00\x71"  # jeq  113                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x45\x00\x6d\xff\xff\xff\x8d"  # jset 0xffffff8d              else allow
+    b"\x00\x45\x00\x6d\x00\x00\x00\x02"  # jset 2 fork                  else errno(ENOSYS)
+    b"\x00\x35\x6a\x6c\x00\x00\x00\x6f"  # jge  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
     # sysinfo and others:
     b"\x00\x45\x00\x69\xff\xff\xff\x06"  # jset 0xffffff06              else errno(EPERM)
     b"\x00\x15\x68\x00\x00\x00\x00\x7c"  # jeq  124 adjtimex            -> errno(EPERM)

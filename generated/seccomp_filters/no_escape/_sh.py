@@ -19,143 +19,141 @@ PROGRAM = (
     b"\x35\x00\x0d\x00\x3c\x00\x00\x00"  # jge  60 umask                -> umask and others
     b"\x35\x00\x06\x00\x21\x00\x00\x00"  # jge  33 access               -> access and others
     b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
-    b"\x15\x00\x80\x7f\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x7f\x7e\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else allow
     # from mount:
     b"\x35\x00\x02\x00\x1b\x00\x00\x00"  # jge  27 alarm                -> from alarm
-    b"\x35\x00\x00\x7c\x17\x00\x00\x00"  # jge  23 setuid               else errno(EPERM)
-    b"\x35\x00\x7b\x7c\x19\x00\x00\x00"  # jge  25 stime                -> errno(EPERM) else allow
+    b"\x35\x00\x00\x7b\x17\x00\x00\x00"  # jge  23 setuid               else errno(EPERM)
+    b"\x35\x00\x7a\x7b\x19\x00\x00\x00"  # jge  25 stime                -> errno(EPERM) else allow
     # from alarm:
-    b"\x35\x00\x7c\x7b\x1f\x00\x00\x00"  # jge  31                      -> errno(ENOSYS) else allow
+    b"\x35\x00\x7b\x7a\x1f\x00\x00\x00"  # jge  31                      -> errno(ENOSYS) else allow
     # access and others:
     b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> acct and others
-    b"\x15\x00\x7a\x00\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS)
-    b"\x15\x00\x79\x78\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x79\x00\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS)
+    b"\x15\x00\x78\x77\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
     # acct and others:
-    b"\x35\x00\x00\x76\x35\x00\x00\x00"  # jge  53                      else errno(EPERM)
-    b"\x15\x00\x76\x00\x37\x00\x00\x00"  # jeq  55 fcntl                -> allow
-    b"\x15\x00\x75\x76\x39\x00\x00\x00"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
+    b"\x35\x00\x00\x75\x35\x00\x00\x00"  # jge  53                      else errno(EPERM)
+    b"\x15\x00\x75\x00\x37\x00\x00\x00"  # jeq  55 fcntl                -> allow
+    b"\x15\x00\x74\x75\x39\x00\x00\x00"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
     # umask and others:
     b"\x35\x00\x04\x00\x56\x00\x00\x00"  # jge  86 uselib               -> uselib and others
-    b"\x15\x00\x72\x00\x3d\x00\x00\x00"  # jeq  61 chroot               -> errno(EPERM)
-    b"\x15\x00\x71\x00\x4a\x00\x00\x00"  # jeq  74 sethostname          -> errno(EPERM)
-    b"\x15\x00\x70\x00\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM)
-    b"\x15\x00\x71\x70\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x71\x00\x3d\x00\x00\x00"  # jeq  61 chroot               -> errno(EPERM)
+    b"\x15\x00\x70\x00\x4a\x00\x00\x00"  # jeq  74 sethostname          -> errno(EPERM)
+    b"\x15\x00\x6f\x00\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM)
+    b"\x15\x00\x70\x6f\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else allow
     # uselib and others:
     b"\x35\x00\x05\x00\x6e\x00\x00\x00"  # jge  110                     -> vhangup and others
     b"\x35\x00\x01\x00\x59\x00\x00\x00"  # jge  89 readdir              -> readdir and others
-    b"\x15\x00\x6e\x6c\x56\x00\x00\x00"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x6d\x6b\x56\x00\x00\x00"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
     # readdir and others:
-    b"\x15\x00\x6b\x00\x67\x00\x00\x00"  # jeq  103 syslog              -> errno(EPERM)
-    b"\x15\x00\x6c\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
-    b"\x15\x00\x6b\x6a\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x6a\x00\x67\x00\x00\x00"  # jeq  103 syslog              -> errno(EPERM)
+    b"\x15\x00\x6b\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
+    b"\x15\x00\x6a\x69\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
     # vhangup and others:
     b"\x35\x00\x04\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> from mprotect
-    b"\x35\x00\x56\x00\x78\x00\x00\x00"  # jge  120 clone               -> setdomainname and others
+    b"\x35\x00\x55\x00\x78\x00\x00\x00"  # jge  120 clone               -> setdomainname and others
     b"\x35\x00\x01\x00\x72\x00\x00\x00"  # jge  114 wait4               -> from wait4
-    b"\x15\x00\x65\x67\x6f\x00\x00\x00"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x64\x66\x6f\x00\x00\x00"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
     # from wait4:
-    b"\x15\x00\x64\x65\x73\x00\x00\x00"  # jeq  115 swapoff             -> errno(EPERM) else allow
+    b"\x15\x00\x63\x64\x73\x00\x00\x00"  # jeq  115 swapoff             -> errno(EPERM) else allow
     # from mprotect:
-    b"\x15\x00\x65\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
-    b"\x15\x00\x64\x61\x82\x00\x00\x00"  # jeq  130                     -> errno(ENOSYS) else mprotect and others
+    b"\x15\x00\x64\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
+    b"\x15\x00\x63\x60\x82\x00\x00\x00"  # jeq  130                     -> errno(ENOSYS) else mprotect and others
     # clone: no_escape.yml:76
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x60\x61\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\x5f\x60\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     # socketcall: no_escape.yml:135
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x01\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x15\x00\x00\x5e\x08\x00\x00\x00"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
+    b"\x15\x00\x00\x5d\x08\x00\x00\x00"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
     # ioctl: no_escape.yml:123
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x5a\x00\x12\x54\x01\x40"  # jeq  0x40015412              -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x15\x00\x59\x00\x1c\x54\x01\x40"  # jeq  0x4001541c              -> errno(EPERM)             ; cmd == TIOCLINUX
-    b"\x15\x00\x58\x59\x23\x54\x04\x40"  # jeq  0x40045423              -> errno(EPERM) else allow  ; cmd == TIOCSETD
+    b"\x15\x00\x59\x00\x12\x54\x01\x40"  # jeq  0x40015412              -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x15\x00\x58\x00\x1c\x54\x01\x40"  # jeq  0x4001541c              -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x57\x58\x23\x54\x04\x40"  # jeq  0x40045423              -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from personality:
     b"\x35\x00\x0c\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> from madvise
     b"\x35\x00\x03\x00\x89\x00\x00\x00"  # jge  137                     -> from setfsuid
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x00\x55\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
-    b"\x35\x00\x54\x53\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
+    b"\x45\x00\x00\x54\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
+    b"\x35\x00\x53\x52\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
     # from setfsuid:
     b"\x35\x00\x06\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> from vfork
     b"\x35\x00\x02\x00\xa6\x00\x00\x00"  # jge  166                     -> from poll
-    b"\x15\x00\x52\x00\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(ENOSYS)
-    b"\x15\x00\x51\x50\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x51\x00\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(ENOSYS)
+    b"\x15\x00\x50\x4f\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
     # from poll:
     b"\x35\x00\x01\x00\xaa\x00\x00\x00"  # jge  170 setresgid           -> from setresgid
-    b"\x15\x00\x4e\x4f\xa8\x00\x00\x00"  # jeq  168 poll                -> allow else errno(ENOSYS)
+    b"\x15\x00\x4d\x4e\xa8\x00\x00\x00"  # jeq  168 poll                -> allow else errno(ENOSYS)
     # from setresgid:
-    b"\x35\x00\x4e\x4d\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x4d\x4c\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else allow
     # from vfork:
-    b"\x15\x00\x4b\x4c\xd9\x00\x00\x00"  # jeq  217 pivot_root          -> errno(EPERM) else allow
+    b"\x15\x00\x4a\x4b\xd9\x00\x00\x00"  # jeq  217 pivot_root          -> errno(EPERM) else allow
     # from madvise:
     b"\x35\x00\x03\x00\xdc\x00\x00\x00"  # jge  220 getdents64          -> from getdents64
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x49\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x48\x47\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x48\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x47\x46\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from getdents64:
     b"\x35\x00\x03\x00\xf5\x00\x00\x00"  # jge  245 io_setup            -> from io_setup
     b"\x35\x00\x01\x00\xe0\x00\x00\x00"  # jge  224 gettid              -> from gettid
-    b"\x35\x00\x46\x45\xde\x00\x00\x00"  # jge  222                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x45\x44\xde\x00\x00\x00"  # jge  222                     -> errno(ENOSYS) else allow
     # from gettid:
-    b"\x35\x00\x45\x44\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x44\x43\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
     # from io_setup:
-    b"\x35\x00\x44\x00\x1d\x01\x00\x00"  # jge  285 add_key             -> errno(ENOSYS)
-    b"\x15\x00\x43\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(ENOSYS)
-    b"\x15\x00\x40\x00\x08\x01\x00\x00"  # jeq  264 clock_settime       -> errno(EPERM)
-    b"\x15\x00\x3f\x00\x1b\x01\x00\x00"  # jeq  283 kexec_load          -> errno(EPERM)
-    b"\x15\x00\x40\x00\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS)
-    b"\x15\x00\x3f\x3e\x11\x01\x00\x00"  # jeq  273                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x43\x00\x1d\x01\x00\x00"  # jge  285 add_key             -> errno(ENOSYS)
+    b"\x15\x00\x42\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(ENOSYS)
+    b"\x15\x00\x3f\x00\x08\x01\x00\x00"  # jeq  264 clock_settime       -> errno(EPERM)
+    b"\x15\x00\x3e\x00\x1b\x01\x00\x00"  # jeq  283 kexec_load          -> errno(EPERM)
+    b"\x15\x00\x3f\x00\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS)
+    b"\x15\x00\x3e\x3d\x11\x01\x00\x00"  # jeq  273                     -> errno(ENOSYS) else allow
     # from ioprio_set:
-    b"\x35\x00\x0a\x00\x54\x01\x00\x00"  # jge  340 socket              -> from socket
-    b"\x35\x00\x05\x00\x3d\x01\x00\x00"  # jge  317 move_pages          -> from move_pages
+    b"\x35\x00\x08\x00\x50\x01\x00\x00"  # jge  336 perf_event_open     -> from perf_event_open
     b"\x15\x00\x05\x00\x26\x01\x00\x00"  # jeq  294 migrate_pages       -> migrate_pages, move_pages
-    b"\x15\x00\x01\x00\x36\x01\x00\x00"  # jeq  310 unshare             -> unshare
-    b"\x15\x00\x3a\x39\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x02\x00\x36\x01\x00\x00"  # jeq  310 unshare             -> unshare
+    b"\x15\x00\x03\x00\x3d\x01\x00\x00"  # jeq  317 move_pages          -> migrate_pages, move_pages
+    b"\x15\x00\x39\x38\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else allow
     # unshare: no_escape.yml:80
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x36\x37\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM) else allow  ; unshare_flags & ~(CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_SYSVSEM)
-    # from move_pages:
-    b"\x35\x00\x02\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> from getcpu
+    b"\x45\x00\x35\x36\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM) else allow  ; unshare_flags & ~(CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_SYSVSEM)
     # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x34\x33\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from getcpu:
-    b"\x35\x00\x21\x33\x50\x01\x00\x00"  # jge  336 perf_event_open     -> setdomainname and others else allow
-    # from socket:
-    b"\x35\x00\x13\x00\x55\x01\x00\x00"  # jge  341 bind                -> from bind
+    # from perf_event_open:
+    b"\x35\x00\x1c\x00\x68\x01\x00\x00"  # jge  360 open_by_handle_at   -> from open_by_handle_at
+    b"\x15\x00\x07\x00\x54\x01\x00\x00"  # jeq  340 socket              -> socket (1)
+    b"\x15\x00\x01\x00\x5b\x01\x00\x00"  # jeq  347 socketpair          -> socketpair
+    b"\x35\x00\x30\x2f\x52\x01\x00\x00"  # jge  338 fanotify_mark       -> allow else errno(EPERM)
+    # socketpair: no_escape.yml:135
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x00\x18\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
-    b"\x45\x00\x0b\x00\xf5\xff\xff\xff"  # jset 0xfffffff5              -> socket (3)
+    b"\x35\x00\x00\x16\x01\x00\x00\x00"  # jge  1                       else errno(EAFNOSUPPORT)    ; family >= AF_UNIX
+    b"\x15\x00\x2d\x00\x0a\x00\x00\x00"  # jeq  0xa                     -> allow                    ; family == AF_INET6
+    b"\x45\x00\x00\x2c\xef\xff\xff\xff"  # jset 0xffffffef              else allow
+    b"\x35\x00\x13\x2b\x03\x00\x00\x00"  # jge  3                       -> errno(EAFNOSUPPORT) else allow ; family >= AF_AX25
+    # socket (1): no_escape.yml:135, 142, 143, 150
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x45\x00\x00\x11\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
+    b"\x45\x00\x0b\x00\xf5\xff\xff\xff"  # jset 0xfffffff5              -> socket (4)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socket (1)
-    b"\x45\x00\x00\x04\xfe\xff\xff\xff"  # jset 0xfffffffe              else socket (2)
-    b"\x15\x00\x03\x0a\x06\x00\x00\x00"  # jeq  6                       -> socket (2) else errno(EPROTONOSUPPORT)
-    # socket (1): no_escape.yml:143
-    b"\x15\x00\x02\x00\x11\x00\x00\x00"  # jeq  0x11                    -> socket (2)
-    b"\x15\x00\x01\x00\x3a\x00\x00\x00"  # jeq  0x3a                    -> socket (2)
+    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socket (2)
+    b"\x45\x00\x00\x04\xfe\xff\xff\xff"  # jset 0xfffffffe              else socket (3)
+    b"\x15\x00\x03\x0a\x06\x00\x00\x00"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
+    # socket (2): no_escape.yml:143
+    b"\x15\x00\x02\x00\x11\x00\x00\x00"  # jeq  0x11                    -> socket (3)
+    b"\x15\x00\x01\x00\x3a\x00\x00\x00"  # jeq  0x3a                    -> socket (3)
     b"\x15\x00\x00\x07\x06\x01\x00\x00"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:150
+    # socket (3): no_escape.yml:150
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x25\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
-    b"\x45\x00\x00\x25\x0d\x00\x00\x00"  # jset 0xd                     else allow
-    b"\x45\x00\x23\x24\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (3): no_escape.yml:135, 142, 143, 150
-    b"\x45\x00\x03\x00\xef\xff\xff\xff"  # jset 0xffffffef              -> socket (4)
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x21\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
-    b"\x06\x00\x00\x00\x5d\x00\x05\x00"  # ret  errno(EPROTONOSUPPORT)
+    b"\x45\x00\x00\x1e\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
+    b"\x45\x00\x00\x1e\x0d\x00\x00\x00"  # jset 0xd                     else allow
+    b"\x45\x00\x1c\x1d\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
     # socket (4): no_escape.yml:135, 142, 143, 150
-    b"\x45\x00\x07\x1f\xfe\xff\xff\xff"  # jset 0xfffffffe              -> errno(EAFNOSUPPORT) else allow
-    # from bind:
-    b"\x35\x00\x07\x00\x68\x01\x00\x00"  # jge  360 open_by_handle_at   -> from open_by_handle_at
-    b"\x15\x00\x00\x1d\x5b\x01\x00\x00"  # jeq  347 socketpair          else allow
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x00\x03\x01\x00\x00\x00"  # jge  1                       else errno(EAFNOSUPPORT)    ; family >= AF_UNIX
-    b"\x15\x00\x1a\x00\x0a\x00\x00\x00"  # jeq  0xa                     -> allow                    ; family == AF_INET6
-    b"\x45\x00\x00\x19\xef\xff\xff\xff"  # jset 0xffffffef              else allow
-    b"\x35\x00\x00\x18\x03\x00\x00\x00"  # jge  3                       else allow                  ; family >= AF_AX25
+    b"\x45\x00\x03\x00\xef\xff\xff\xff"  # jset 0xffffffef              -> socket (5)
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x1a\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
+    b"\x06\x00\x00\x00\x5d\x00\x05\x00"  # ret  errno(EPROTONOSUPPORT)
+    # socket (5): no_escape.yml:135, 142, 143, 150
+    b"\x45\x00\x00\x18\xfe\xff\xff\xff"  # jset 0xfffffffe              else allow
     b"\x06\x00\x00\x00\x61\x00\x05\x00"  # ret  errno(EAFNOSUPPORT)
     # from open_by_handle_at:
     b"\x35\x00\x17\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)

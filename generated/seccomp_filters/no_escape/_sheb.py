@@ -19,143 +19,141 @@ PROGRAM = (
     b"\x00\x35\x0d\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask and others
     b"\x00\x35\x06\x00\x00\x00\x00\x21"  # jge  33 access               -> access and others
     b"\x00\x35\x01\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
-    b"\x00\x15\x80\x7f\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else allow
+    b"\x00\x15\x7f\x7e\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else allow
     # from mount:
     b"\x00\x35\x02\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
-    b"\x00\x35\x00\x7c\x00\x00\x00\x17"  # jge  23 setuid               else errno(EPERM)
-    b"\x00\x35\x7b\x7c\x00\x00\x00\x19"  # jge  25 stime                -> errno(EPERM) else allow
+    b"\x00\x35\x00\x7b\x00\x00\x00\x17"  # jge  23 setuid               else errno(EPERM)
+    b"\x00\x35\x7a\x7b\x00\x00\x00\x19"  # jge  25 stime                -> errno(EPERM) else allow
     # from alarm:
-    b"\x00\x35\x7c\x7b\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
+    b"\x00\x35\x7b\x7a\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
     # access and others:
     b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct and others
-    b"\x00\x15\x7a\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
-    b"\x00\x15\x79\x78\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x00\x15\x79\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
+    b"\x00\x15\x78\x77\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
     # acct and others:
-    b"\x00\x35\x00\x76\x00\x00\x00\x35"  # jge  53                      else errno(EPERM)
-    b"\x00\x15\x76\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> allow
-    b"\x00\x15\x75\x76\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
+    b"\x00\x35\x00\x75\x00\x00\x00\x35"  # jge  53                      else errno(EPERM)
+    b"\x00\x15\x75\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> allow
+    b"\x00\x15\x74\x75\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
     # umask and others:
     b"\x00\x35\x04\x00\x00\x00\x00\x56"  # jge  86 uselib               -> uselib and others
-    b"\x00\x15\x72\x00\x00\x00\x00\x3d"  # jeq  61 chroot               -> errno(EPERM)
-    b"\x00\x15\x71\x00\x00\x00\x00\x4a"  # jeq  74 sethostname          -> errno(EPERM)
-    b"\x00\x15\x70\x00\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM)
-    b"\x00\x15\x71\x70\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else allow
+    b"\x00\x15\x71\x00\x00\x00\x00\x3d"  # jeq  61 chroot               -> errno(EPERM)
+    b"\x00\x15\x70\x00\x00\x00\x00\x4a"  # jeq  74 sethostname          -> errno(EPERM)
+    b"\x00\x15\x6f\x00\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM)
+    b"\x00\x15\x70\x6f\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else allow
     # uselib and others:
     b"\x00\x35\x05\x00\x00\x00\x00\x6e"  # jge  110                     -> vhangup and others
     b"\x00\x35\x01\x00\x00\x00\x00\x59"  # jge  89 readdir              -> readdir and others
-    b"\x00\x15\x6e\x6c\x00\x00\x00\x56"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x6d\x6b\x00\x00\x00\x56"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
     # readdir and others:
-    b"\x00\x15\x6b\x00\x00\x00\x00\x67"  # jeq  103 syslog              -> errno(EPERM)
-    b"\x00\x15\x6c\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
-    b"\x00\x15\x6b\x6a\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x6a\x00\x00\x00\x00\x67"  # jeq  103 syslog              -> errno(EPERM)
+    b"\x00\x15\x6b\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
+    b"\x00\x15\x6a\x69\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
     # vhangup and others:
     b"\x00\x35\x04\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> from mprotect
-    b"\x00\x35\x56\x00\x00\x00\x00\x78"  # jge  120 clone               -> setdomainname and others
+    b"\x00\x35\x55\x00\x00\x00\x00\x78"  # jge  120 clone               -> setdomainname and others
     b"\x00\x35\x01\x00\x00\x00\x00\x72"  # jge  114 wait4               -> from wait4
-    b"\x00\x15\x65\x67\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x15\x64\x66\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
     # from wait4:
-    b"\x00\x15\x64\x65\x00\x00\x00\x73"  # jeq  115 swapoff             -> errno(EPERM) else allow
+    b"\x00\x15\x63\x64\x00\x00\x00\x73"  # jeq  115 swapoff             -> errno(EPERM) else allow
     # from mprotect:
-    b"\x00\x15\x65\x00\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS)
-    b"\x00\x15\x64\x61\x00\x00\x00\x82"  # jeq  130                     -> errno(ENOSYS) else mprotect and others
+    b"\x00\x15\x64\x00\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS)
+    b"\x00\x15\x63\x60\x00\x00\x00\x82"  # jeq  130                     -> errno(ENOSYS) else mprotect and others
     # clone: no_escape.yml:76
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x60\x61\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x00\x45\x5f\x60\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     # socketcall: no_escape.yml:135
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x01\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SOCKET
-    b"\x00\x15\x00\x5e\x00\x00\x00\x08"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
+    b"\x00\x15\x00\x5d\x00\x00\x00\x08"  # jeq  8                       else allow                  ; call == SYS_SOCKETPAIR
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
     # ioctl: no_escape.yml:123
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x5a\x00\x40\x01\x54\x12"  # jeq  0x40015412              -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x00\x15\x59\x00\x40\x01\x54\x1c"  # jeq  0x4001541c              -> errno(EPERM)             ; cmd == TIOCLINUX
-    b"\x00\x15\x58\x59\x40\x04\x54\x23"  # jeq  0x40045423              -> errno(EPERM) else allow  ; cmd == TIOCSETD
+    b"\x00\x15\x59\x00\x40\x01\x54\x12"  # jeq  0x40015412              -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x00\x15\x58\x00\x40\x01\x54\x1c"  # jeq  0x4001541c              -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x00\x15\x57\x58\x40\x04\x54\x23"  # jeq  0x40045423              -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # from personality:
     b"\x00\x35\x0c\x00\x00\x00\x00\xdb"  # jge  219 madvise             -> from madvise
     b"\x00\x35\x03\x00\x00\x00\x00\x89"  # jge  137                     -> from setfsuid
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x00\x55\xff\xff\xff\xf7"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
-    b"\x00\x35\x54\x53\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
+    b"\x00\x45\x00\x54\xff\xff\xff\xf7"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
+    b"\x00\x35\x53\x52\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
     # from setfsuid:
     b"\x00\x35\x06\x00\x00\x00\x00\xbe"  # jge  190 vfork               -> from vfork
     b"\x00\x35\x02\x00\x00\x00\x00\xa6"  # jge  166                     -> from poll
-    b"\x00\x15\x52\x00\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(ENOSYS)
-    b"\x00\x15\x51\x50\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x51\x00\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(ENOSYS)
+    b"\x00\x15\x50\x4f\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
     # from poll:
     b"\x00\x35\x01\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> from setresgid
-    b"\x00\x15\x4e\x4f\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(ENOSYS)
+    b"\x00\x15\x4d\x4e\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(ENOSYS)
     # from setresgid:
-    b"\x00\x35\x4e\x4d\x00\x00\x00\xbc"  # jge  188                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x4d\x4c\x00\x00\x00\xbc"  # jge  188                     -> errno(ENOSYS) else allow
     # from vfork:
-    b"\x00\x15\x4b\x4c\x00\x00\x00\xd9"  # jeq  217 pivot_root          -> errno(EPERM) else allow
+    b"\x00\x15\x4a\x4b\x00\x00\x00\xd9"  # jeq  217 pivot_root          -> errno(EPERM) else allow
     # from madvise:
     b"\x00\x35\x03\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> from getdents64
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x49\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x48\x47\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\x48\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x47\x46\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from getdents64:
     b"\x00\x35\x03\x00\x00\x00\x00\xf5"  # jge  245 io_setup            -> from io_setup
     b"\x00\x35\x01\x00\x00\x00\x00\xe0"  # jge  224 gettid              -> from gettid
-    b"\x00\x35\x46\x45\x00\x00\x00\xde"  # jge  222                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x45\x44\x00\x00\x00\xde"  # jge  222                     -> errno(ENOSYS) else allow
     # from gettid:
-    b"\x00\x35\x45\x44\x00\x00\x00\xf3"  # jge  243                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x44\x43\x00\x00\x00\xf3"  # jge  243                     -> errno(ENOSYS) else allow
     # from io_setup:
-    b"\x00\x35\x44\x00\x00\x00\x01\x1d"  # jge  285 add_key             -> errno(ENOSYS)
-    b"\x00\x15\x43\x00\x00\x00\x00\xfd"  # jeq  253 lookup_dcookie      -> errno(ENOSYS)
-    b"\x00\x15\x40\x00\x00\x00\x01\x08"  # jeq  264 clock_settime       -> errno(EPERM)
-    b"\x00\x15\x3f\x00\x00\x00\x01\x1b"  # jeq  283 kexec_load          -> errno(EPERM)
-    b"\x00\x15\x40\x00\x00\x00\x00\xfb"  # jeq  251                     -> errno(ENOSYS)
-    b"\x00\x15\x3f\x3e\x00\x00\x01\x11"  # jeq  273                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x43\x00\x00\x00\x01\x1d"  # jge  285 add_key             -> errno(ENOSYS)
+    b"\x00\x15\x42\x00\x00\x00\x00\xfd"  # jeq  253 lookup_dcookie      -> errno(ENOSYS)
+    b"\x00\x15\x3f\x00\x00\x00\x01\x08"  # jeq  264 clock_settime       -> errno(EPERM)
+    b"\x00\x15\x3e\x00\x00\x00\x01\x1b"  # jeq  283 kexec_load          -> errno(EPERM)
+    b"\x00\x15\x3f\x00\x00\x00\x00\xfb"  # jeq  251                     -> errno(ENOSYS)
+    b"\x00\x15\x3e\x3d\x00\x00\x01\x11"  # jeq  273                     -> errno(ENOSYS) else allow
     # from ioprio_set:
-    b"\x00\x35\x0a\x00\x00\x00\x01\x54"  # jge  340 socket              -> from socket
-    b"\x00\x35\x05\x00\x00\x00\x01\x3d"  # jge  317 move_pages          -> from move_pages
+    b"\x00\x35\x08\x00\x00\x00\x01\x50"  # jge  336 perf_event_open     -> from perf_event_open
     b"\x00\x15\x05\x00\x00\x00\x01\x26"  # jeq  294 migrate_pages       -> migrate_pages, move_pages
-    b"\x00\x15\x01\x00\x00\x00\x01\x36"  # jeq  310 unshare             -> unshare
-    b"\x00\x15\x3a\x39\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x02\x00\x00\x00\x01\x36"  # jeq  310 unshare             -> unshare
+    b"\x00\x15\x03\x00\x00\x00\x01\x3d"  # jeq  317 move_pages          -> migrate_pages, move_pages
+    b"\x00\x15\x39\x38\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else allow
     # unshare: no_escape.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x36\x37\xff\xfa\xf0\xff"  # jset 0xfffaf0ff              -> errno(EPERM) else allow  ; unshare_flags & ~(CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_SYSVSEM)
-    # from move_pages:
-    b"\x00\x35\x02\x00\x00\x00\x01\x3e"  # jge  318 getcpu              -> from getcpu
+    b"\x00\x45\x35\x36\xff\xfa\xf0\xff"  # jset 0xfffaf0ff              -> errno(EPERM) else allow  ; unshare_flags & ~(CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD|CLONE_SYSVSEM)
     # migrate_pages, move_pages: no_escape.yml:65, 66
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x34\x33\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from getcpu:
-    b"\x00\x35\x21\x33\x00\x00\x01\x50"  # jge  336 perf_event_open     -> setdomainname and others else allow
-    # from socket:
-    b"\x00\x35\x13\x00\x00\x00\x01\x55"  # jge  341 bind                -> from bind
+    # from perf_event_open:
+    b"\x00\x35\x1c\x00\x00\x00\x01\x68"  # jge  360 open_by_handle_at   -> from open_by_handle_at
+    b"\x00\x15\x07\x00\x00\x00\x01\x54"  # jeq  340 socket              -> socket (1)
+    b"\x00\x15\x01\x00\x00\x00\x01\x5b"  # jeq  347 socketpair          -> socketpair
+    b"\x00\x35\x30\x2f\x00\x00\x01\x52"  # jge  338 fanotify_mark       -> allow else errno(EPERM)
+    # socketpair: no_escape.yml:135
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x00\x18\x00\x00\x00\x13"  # jset 0x13                    else errno(EAFNOSUPPORT)
-    b"\x00\x45\x0b\x00\xff\xff\xff\xf5"  # jset 0xfffffff5              -> socket (3)
+    b"\x00\x35\x00\x16\x00\x00\x00\x01"  # jge  1                       else errno(EAFNOSUPPORT)    ; family >= AF_UNIX
+    b"\x00\x15\x2d\x00\x00\x00\x00\x0a"  # jeq  0xa                     -> allow                    ; family == AF_INET6
+    b"\x00\x45\x00\x2c\xff\xff\xff\xef"  # jset 0xffffffef              else allow
+    b"\x00\x35\x13\x2b\x00\x00\x00\x03"  # jge  3                       -> errno(EAFNOSUPPORT) else allow ; family >= AF_AX25
+    # socket (1): no_escape.yml:135, 142, 143, 150
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x45\x00\x11\x00\x00\x00\x13"  # jset 0x13                    else errno(EAFNOSUPPORT)
+    b"\x00\x45\x0b\x00\xff\xff\xff\xf5"  # jset 0xfffffff5              -> socket (4)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socket (1)
-    b"\x00\x45\x00\x04\xff\xff\xff\xfe"  # jset 0xfffffffe              else socket (2)
-    b"\x00\x15\x03\x0a\x00\x00\x00\x06"  # jeq  6                       -> socket (2) else errno(EPROTONOSUPPORT)
-    # socket (1): no_escape.yml:143
-    b"\x00\x15\x02\x00\x00\x00\x00\x11"  # jeq  0x11                    -> socket (2)
-    b"\x00\x15\x01\x00\x00\x00\x00\x3a"  # jeq  0x3a                    -> socket (2)
+    b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socket (2)
+    b"\x00\x45\x00\x04\xff\xff\xff\xfe"  # jset 0xfffffffe              else socket (3)
+    b"\x00\x15\x03\x0a\x00\x00\x00\x06"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
+    # socket (2): no_escape.yml:143
+    b"\x00\x15\x02\x00\x00\x00\x00\x11"  # jeq  0x11                    -> socket (3)
+    b"\x00\x15\x01\x00\x00\x00\x00\x3a"  # jeq  0x3a                    -> socket (3)
     b"\x00\x15\x00\x07\x00\x00\x01\x06"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
-    # socket (2): no_escape.yml:150
+    # socket (3): no_escape.yml:150
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x25\x00\x00\x00\x03"  # jset 3                       else errno(EPERM)
-    b"\x00\x45\x00\x25\x00\x00\x00\x0d"  # jset 0xd                     else allow
-    b"\x00\x45\x23\x24\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (3): no_escape.yml:135, 142, 143, 150
-    b"\x00\x45\x03\x00\xff\xff\xff\xef"  # jset 0xffffffef              -> socket (4)
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x21\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
-    b"\x00\x06\x00\x00\x00\x05\x00\x5d"  # ret  errno(EPROTONOSUPPORT)
+    b"\x00\x45\x00\x1e\x00\x00\x00\x03"  # jset 3                       else errno(EPERM)
+    b"\x00\x45\x00\x1e\x00\x00\x00\x0d"  # jset 0xd                     else allow
+    b"\x00\x45\x1c\x1d\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM) else allow
     # socket (4): no_escape.yml:135, 142, 143, 150
-    b"\x00\x45\x07\x1f\xff\xff\xff\xfe"  # jset 0xfffffffe              -> errno(EAFNOSUPPORT) else allow
-    # from bind:
-    b"\x00\x35\x07\x00\x00\x00\x01\x68"  # jge  360 open_by_handle_at   -> from open_by_handle_at
-    b"\x00\x15\x00\x1d\x00\x00\x01\x5b"  # jeq  347 socketpair          else allow
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x00\x03\x00\x00\x00\x01"  # jge  1                       else errno(EAFNOSUPPORT)    ; family >= AF_UNIX
-    b"\x00\x15\x1a\x00\x00\x00\x00\x0a"  # jeq  0xa                     -> allow                    ; family == AF_INET6
-    b"\x00\x45\x00\x19\xff\xff\xff\xef"  # jset 0xffffffef              else allow
-    b"\x00\x35\x00\x18\x00\x00\x00\x03"  # jge  3                       else allow                  ; family >= AF_AX25
+    b"\x00\x45\x03\x00\xff\xff\xff\xef"  # jset 0xffffffef              -> socket (5)
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x15\x1a\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
+    b"\x00\x06\x00\x00\x00\x05\x00\x5d"  # ret  errno(EPROTONOSUPPORT)
+    # socket (5): no_escape.yml:135, 142, 143, 150
+    b"\x00\x45\x00\x18\xff\xff\xff\xfe"  # jset 0xfffffffe              else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x61"  # ret  errno(EAFNOSUPPORT)
     # from open_by_handle_at:
     b"\x00\x35\x17\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)

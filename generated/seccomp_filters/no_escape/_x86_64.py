@@ -9,8 +9,8 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x61\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x1d\x00\x2a\x00\x00\x00"  # jge  42 connect              -> from connect
-    b"\x35\x00\x09\x00\x29\x00\x00\x00"  # jge  41 socket               -> socket (1)
+    b"\x35\x00\x1d\x00\x35\x00\x00\x00"  # jge  53 socketpair           -> from socketpair
+    b"\x15\x00\x09\x00\x29\x00\x00\x00"  # jeq  41 socket               -> socket (1)
     b"\x15\x00\x04\x00\x10\x00\x00\x00"  # jeq  16 ioctl                -> ioctl
     b"\x15\x00\x00\x59\x1c\x00\x00\x00"  # jeq  28 madvise              else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
@@ -45,8 +45,8 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x5d\x00\x05\x00"  # ret  errno(EPROTONOSUPPORT)
     # socket (5): no_escape.yml:135, 142, 143, 150
     b"\x45\x00\x0e\x3f\xfe\xff\xff\xff"  # jset 0xfffffffe              -> errno(EAFNOSUPPORT) else allow
-    # from connect:
-    b"\x35\x00\x1e\x00\xf8\x00\x00\x00"  # jge  248 add_key             -> from add_key (1)
+    # from socketpair:
+    b"\x35\x00\x1e\x00\xf8\x00\x00\x00"  # jge  248 add_key             -> from add_key
     b"\x35\x00\x0d\x00\x87\x00\x00\x00"  # jge  135 personality         -> from personality
     b"\x15\x00\x06\x00\x35\x00\x00\x00"  # jeq  53 socketpair           -> socketpair
     b"\x15\x00\x03\x00\x38\x00\x00\x00"  # jeq  56 clone                -> clone
@@ -85,19 +85,19 @@ PROGRAM = (
     b"\x15\x00\x26\x00\xd4\x00\x00\x00"  # jeq  212 lookup_dcookie      -> errno(ENOSYS)
     b"\x15\x00\x20\x00\xe3\x00\x00\x00"  # jeq  227 clock_settime       -> errno(EPERM)
     b"\x15\x00\x1f\x20\xf6\x00\x00\x00"  # jeq  246 kexec_load          -> errno(EPERM) else allow
-    # from add_key (1):
+    # from add_key:
     b"\x35\x00\x07\x00\x17\x01\x00\x00"  # jge  279 move_pages          -> from move_pages
-    b"\x45\x00\x00\x07\xff\xfe\xff\xff"  # jset 0xfffffeff              else from add_key (3)
-    b"\x45\x00\x04\x00\xef\xfe\xff\xff"  # jset 0xfffffeef              -> from add_key (2)
+    b"\x15\x00\x02\x00\x10\x01\x00\x00"  # jeq  272 unshare             -> unshare
+    b"\x45\x00\x00\x06\xff\xfe\xff\xff"  # jset 0xfffffeff              else add_key and others
+    b"\x35\x00\x1c\x20\xfb\x00\x00\x00"  # jge  251 ioprio_set          -> allow else errno(ENOSYS)
+    # unshare: no_escape.yml:80
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x1a\x00\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM)
+    b"\x45\x00\x19\x00\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x19\x18\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from add_key (2):
-    b"\x35\x00\x18\x1c\xfb\x00\x00\x00"  # jge  251 ioprio_set          -> allow else errno(ENOSYS)
+    b"\x15\x00\x18\x17\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from move_pages:
     b"\x35\x00\x02\x00\x18\x01\x00\x00"  # jge  280 utimensat           -> from utimensat
-    # from add_key (3):
+    # add_key and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x15\x14\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from utimensat:

@@ -11,8 +11,8 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x1d\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> from setsockopt
-    b"\x35\x00\x09\x00\x60\x00\x00\x00"  # jge  96 socket               -> socket (1)
+    b"\x35\x00\x1d\x00\x70\x00\x00\x00"  # jge  112 socketpair          -> from socketpair
+    b"\x15\x00\x09\x00\x60\x00\x00\x00"  # jeq  96 socket               -> socket (1)
     b"\x15\x00\x04\x00\x42\x00\x00\x00"  # jeq  66 ioctl                -> ioctl
     b"\x15\x00\x00\x5e\x5b\x00\x00\x00"  # jeq  91 madvise              else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
@@ -47,7 +47,7 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x5d\x00\x05\x00"  # ret  errno(EPROTONOSUPPORT)
     # socket (5): no_escape.yml:135, 142, 143, 150
     b"\x45\x00\x10\x44\xfe\xff\xff\xff"  # jset 0xfffffffe              -> errno(EAFNOSUPPORT) else allow
-    # from setsockopt:
+    # from socketpair:
     b"\x35\x00\x10\x00\xab\x00\x00\x00"  # jge  171 umount2             -> from umount2
     b"\x15\x00\x09\x00\x70\x00\x00\x00"  # jeq  112 socketpair          -> socketpair
     b"\x15\x00\x06\x00\x74\x00\x00\x00"  # jeq  116 clone               -> clone

@@ -11,16 +11,16 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x05\x00\xde\x00\x00\x00"  # jge  222 available222        -> from available222
-    b"\x15\x00\x02\x00\x60\x00\x00\x00"  # jeq  96 socket               -> socket, socketpair
-    b"\x15\x00\x01\x00\x70\x00\x00\x00"  # jeq  112 socketpair          -> socket, socketpair
-    b"\x35\x00\x11\x0f\xdc\x00\x00\x00"  # jge  220                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x04\x00\xdc\x00\x00\x00"  # jge  220                     -> from available222
+    b"\x15\x00\x01\x00\x60\x00\x00\x00"  # jeq  96 socket               -> socket, socketpair
+    b"\x15\x00\x00\x10\x70\x00\x00\x00"  # jeq  112 socketpair          else allow
     # socket, socketpair: no_network.yml:45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0d\x05\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
+    b"\x15\x00\x0e\x06\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
     # from available222:
-    b"\x35\x00\x05\x00\x61\x01\x00\x00"  # jge  353                     -> from clock_gettime64
-    b"\x15\x00\x01\x00\x01\x01\x00\x00"  # jeq  257 request_key         -> request_key
+    b"\x35\x00\x06\x00\x61\x01\x00\x00"  # jge  353                     -> from clock_gettime64
+    b"\x15\x00\x02\x00\x01\x01\x00\x00"  # jeq  257 request_key         -> request_key
+    b"\x45\x00\x00\x0d\x22\xff\xff\xff"  # jset 0xffffff22              else errno(ENOSYS)
     b"\x15\x00\x0c\x0a\x31\x01\x00\x00"  # jeq  305                     -> errno(ENOSYS) else allow
     # request_key: no_network.yml:45, 65
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo

@@ -4,7 +4,7 @@
 #   policy  no_listen.yml  sha256:5a77431057fd55c315376ee95528355db4b77dc136612d55e8e018fb93afc50e
 #   policy  sandboxed_code.yml  sha256:fd9c91d9e2109a33c4acf39343f7f34128c67ac115a0f20d003ea89751eaa570
 #   tables  Linux v7.3.4  sha256:e1b978fa4153a0cc6a4471f94a6e8c37e67e57236c4cb1b7faeb8c5c78e5c071
-#   proved  programs  sha256:c78016ca4b26b1059063acd449345751ee2515c4cf3d859fee4e321a93932f9d
+#   proved  programs  sha256:0fff626527c31bbd685ec578d298cb7c2832532406904114e828be2a448bf49a
 #   redo    seccompgen build sandboxed_code.yml -o DIR
 """Sandboxed code: this process and all that it starts connect, and do with files what their user may,
 but take no connections, and reach neither other processes, nor local servers by their sockets, nor

@@ -187,9 +187,9 @@ PROGRAM = (
     # from kexec_file_load:
     b"\x35\x00\x0a\x00\xbc\x01\x00\x00"  # jge  444 landlock_create_ruleset -> from landlock_create_ruleset
     b"\x35\x00\x03\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> from io_uring_setup
-    b"\x45\x00\x00\x10\x6d\xfe\xff\xff"  # jset 0xfffffe6d              else errno(ENOSYS)
-    b"\x15\x00\x0f\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
-    b"\x45\x00\x0d\x0a\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    b"\x45\x00\x00\x0c\x6a\xfe\xff\xff"  # jset 0xfffffe6a              else errno(EPERM)
+    b"\x45\x00\x00\x0f\x6d\xfe\xff\xff"  # jset 0xfffffe6d              else errno(ENOSYS)
+    b"\x15\x00\x0e\x0d\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
     # from io_uring_setup:
     b"\x35\x00\x01\x00\xb2\x01\x00\x00"  # jge  434 pidfd_open          -> from pidfd_open
     b"\x35\x00\x08\x0c\xac\x01\x00\x00"  # jge  428 open_tree           -> errno(EPERM) else errno(ENOSYS)

@@ -37,8 +37,8 @@ PROGRAM = (
     b"\x35\x00\x01\x00\x6e\x00\x00\x00"  # jge  110 iopl                -> from iopl
     b"\x35\x00\x68\x67\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from iopl:
-    b"\x15\x00\x68\x00\x71\x00\x00\x00"  # jeq  113 vm86old             -> errno(ENOSYS)
-    b"\x45\x00\x65\x66\x8d\xff\xff\xff"  # jset 0xffffff8d              -> errno(EPERM) else allow
+    b"\x45\x00\x00\x67\x8d\xff\xff\xff"  # jset 0xffffff8d              else allow
+    b"\x45\x00\x65\x67\x8e\xff\xff\xff"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
     # sysinfo and others:
     b"\x35\x00\x64\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> errno(EPERM)
     b"\x45\x00\x00\x63\x06\xff\xff\xff"  # jset 0xffffff06              else errno(EPERM)

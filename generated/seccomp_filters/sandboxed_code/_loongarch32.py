@@ -118,11 +118,11 @@ PROGRAM = (
     b"\x15\x00\x28\x29\xca\x00\x00\x00"  # jeq  202 accept              -> errno(EPERM) else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
     # from clone:
-    b"\x35\x00\x02\x00\xdd\x00\x00\x00"  # jge  221 execve              -> from execve
+    b"\x15\x00\x04\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> madvise
+    b"\x45\x00\x02\x00\x23\xff\xff\xff"  # jset 0xffffff23              -> clone and others
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x24\x25\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # from execve:
-    b"\x15\x00\x01\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> madvise
+    b"\x45\x00\x23\x24\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow
+    # clone and others:
     b"\x45\x00\x23\x22\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
     # madvise: no_escape.yml:99
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo

@@ -157,9 +157,9 @@ PROGRAM = (
     b"\x00\x35\x16\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x35\x09\x00\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> from io_uring_setup
     b"\x00\x35\x04\x00\x00\x00\x01\x81"  # jge  385                     -> from semget
-    b"\x00\x15\x02\x00\x00\x00\x01\x68"  # jeq  360 listen              -> errno(EACCES)
-    b"\x00\x15\x10\x00\x00\x00\x01\x69"  # jeq  361 accept4             -> errno(EPERM)
-    b"\x00\x15\x0f\x10\x00\x00\x01\x75"  # jeq  373 userfaultfd         -> errno(EPERM) else allow
+    b"\x00\x15\x11\x00\x00\x00\x01\x75"  # jeq  373 userfaultfd         -> errno(EPERM)
+    b"\x00\x45\x11\x00\xff\xff\xfe\x96"  # jset 0xfffffe96              -> allow
+    b"\x00\x35\x0f\x00\x00\x00\x01\x69"  # jge  361 accept4             -> errno(EPERM)
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
     # from semget:
     b"\x00\x35\x02\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> from clock_getres_time64

@@ -37,8 +37,8 @@ PROGRAM = (
     b"\x00\x35\x01\x00\x00\x00\x10\x0e"  # jge  4110 iopl               -> from iopl
     b"\x00\x35\x6a\x69\x00\x00\x10\x08"  # jge  4104 setitimer          -> allow else errno(EPERM)
     # from iopl:
-    b"\x00\x15\x6e\x00\x00\x00\x10\x11"  # jeq  4113 vm86               -> errno(ENOSYS)
-    b"\x00\x45\x67\x68\xff\xff\xef\xed"  # jset 0xffffefed              -> errno(EPERM) else allow
+    b"\x00\x45\x00\x69\xff\xff\xef\xed"  # jset 0xffffefed              else allow
+    b"\x00\x15\x6d\x67\x00\x00\x10\x11"  # jeq  4113 vm86               -> errno(ENOSYS) else errno(EPERM)
     # sysinfo and others:
     b"\x00\x35\x66\x00\x00\x00\x10\x23"  # jge  4131 quotactl           -> errno(EPERM)
     b"\x00\x45\x00\x65\xff\xff\xef\xc6"  # jset 0xffffefc6              else errno(EPERM)

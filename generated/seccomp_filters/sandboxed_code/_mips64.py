@@ -9,76 +9,75 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x6b\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x33\x00\x00\x00\x13\xc0"  # jge  5056 fork               -> from fork
-    b"\x00\x35\x0c\x00\x00\x00\x13\xb0"  # jge  5040 socket             -> from socket
+    b"\x00\x35\x33\x00\x00\x00\x13\xeb"  # jge  5099 ptrace             -> from ptrace
+    b"\x00\x35\x20\x00\x00\x00\x13\xb1"  # jge  5041 connect            -> from connect
+    b"\x00\x35\x0c\x00\x00\x00\x13\xb0"  # jge  5040 socket             -> socket (1)
     b"\x00\x15\x07\x00\x00\x00\x13\x97"  # jeq  5015 ioctl              -> ioctl
     b"\x00\x15\x03\x00\x00\x00\x13\xa3"  # jeq  5027 madvise            -> madvise
-    b"\x00\x35\x62\x00\x00\x00\x13\x88"  # jge  5000 read               -> allow
-    b"\x00\x35\x00\x65\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
-    b"\x00\x35\x64\x63\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    b"\x00\x35\x61\x00\x00\x00\x13\x88"  # jge  5000 read               -> allow
+    b"\x00\x35\x00\x64\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
+    b"\x00\x35\x63\x62\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
     # madvise: no_escape.yml:99
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x5e\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x5d\x5e\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\x5d\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x5c\x5d\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # ioctl: no_escape.yml:123
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x5c\x00\x00\x00\x54\x72"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x00\x15\x5b\x00\x00\x00\x54\x83"  # jeq  0x5483                  -> errno(EPERM)             ; cmd == TIOCLINUX
-    b"\x00\x15\x5a\x59\x00\x00\x74\x01"  # jeq  0x7401                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
-    # from socket:
-    b"\x00\x15\x10\x00\x00\x00\x13\xb0"  # jeq  5040 socket             -> socket (1)
-    b"\x00\x15\x05\x00\x00\x00\x13\xbc"  # jeq  5052 socketpair         -> socketpair (1)
-    b"\x00\x15\x02\x00\x00\x00\x13\xbf"  # jeq  5055 clone              -> clone
-    b"\x00\x15\x56\x00\x00\x00\x13\xb2"  # jeq  5042 accept             -> errno(EPERM)
-    b"\x00\x15\x1b\x54\x00\x00\x13\xb9"  # jeq  5049 listen             -> errno(EACCES) else allow
-    # clone: no_escape.yml:76
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x53\x52\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # socketpair (1): no_escape.yml:135; no_path_sockets.yml:58
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x00\x1c\x00\x00\x00\x13"  # jset 0x13                    else errno(EAFNOSUPPORT)
-    b"\x00\x45\x05\x00\xff\xff\xff\xfe"  # jset 0xfffffffe              -> socketpair (3)
-    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x14\x00\x00\x00\x03"  # jset 3                       else errno(EACCES)
-    b"\x00\x45\x01\x00\x00\x00\x00\x04"  # jset 4                       -> socketpair (2)
-    b"\x00\x45\x12\x4b\x00\x00\x00\x0d"  # jset 0xd                     -> errno(EACCES) else allow
-    # socketpair (2): no_path_sockets.yml:58
-    b"\x00\x45\x11\x4a\x00\x00\x00\x0a"  # jset 0xa                     -> errno(EACCES) else allow
-    # socketpair (3): no_escape.yml:135; no_path_sockets.yml:58
-    b"\x00\x45\x00\x49\xff\xff\xff\xf5"  # jset 0xfffffff5              else allow
-    b"\x00\x45\x14\x48\xff\xff\xff\xef"  # jset 0xffffffef              -> errno(EAFNOSUPPORT) else allow
+    b"\x00\x15\x5b\x00\x00\x00\x54\x72"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x00\x15\x5a\x00\x00\x00\x54\x83"  # jeq  0x5483                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x00\x15\x59\x58\x00\x00\x74\x01"  # jeq  0x7401                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # socket (1): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x00\x12\x00\x00\x00\x13"  # jset 0x13                    else errno(EAFNOSUPPORT)
+    b"\x00\x45\x00\x22\x00\x00\x00\x13"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x00\x45\x0b\x00\xff\xff\xff\xf5"  # jset 0xfffffff5              -> socket (4)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socket (2)
     b"\x00\x45\x00\x04\xff\xff\xff\xfe"  # jset 0xfffffffe              else socket (3)
-    b"\x00\x15\x03\x0c\x00\x00\x00\x06"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
+    b"\x00\x15\x03\x0b\x00\x00\x00\x06"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
     # socket (2): no_escape.yml:143
     b"\x00\x15\x02\x00\x00\x00\x00\x11"  # jeq  0x11                    -> socket (3)
     b"\x00\x15\x01\x00\x00\x00\x00\x3a"  # jeq  0x3a                    -> socket (3)
-    b"\x00\x15\x00\x09\x00\x00\x01\x06"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
+    b"\x00\x15\x00\x08\x00\x00\x01\x06"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
     # socket (3): no_escape.yml:150
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x3d\x00\x00\x00\x03"  # jset 3                       else errno(EPERM)
-    b"\x00\x45\x00\x3b\x00\x00\x00\x0d"  # jset 0xd                     else allow
-    b"\x00\x45\x3b\x3a\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (4): no_escape.yml:135, 142, 143, 150; no_listen.yml:37; no_path_sockets.yml:57, 58
-    b"\x00\x45\x01\x00\xff\xff\xff\xfe"  # jset 0xfffffffe              -> socket (5)
-    b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # socket (5): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
-    b"\x00\x45\x03\x00\xff\xff\xff\xef"  # jset 0xffffffef              -> errno(EAFNOSUPPORT)
+    b"\x00\x45\x00\x4d\x00\x00\x00\x03"  # jset 3                       else errno(EPERM)
+    b"\x00\x45\x00\x4b\x00\x00\x00\x0d"  # jset 0xd                     else allow
+    b"\x00\x45\x4b\x4a\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM) else allow
+    # socket (4): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
+    b"\x00\x45\x00\x12\xff\xff\xff\xfe"  # jset 0xfffffffe              else errno(EACCES)
+    b"\x00\x45\x14\x00\xff\xff\xff\xef"  # jset 0xffffffef              -> errno(EAFNOSUPPORT)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x35\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
+    b"\x00\x15\x46\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x78"  # ret  errno(EPROTONOSUPPORT)
+    # from connect:
+    b"\x00\x15\x05\x00\x00\x00\x13\xbc"  # jeq  5052 socketpair         -> socketpair (1)
+    b"\x00\x15\x02\x00\x00\x00\x13\xbf"  # jeq  5055 clone              -> clone
+    b"\x00\x15\x43\x00\x00\x00\x13\xb2"  # jeq  5042 accept             -> errno(EPERM)
+    b"\x00\x15\x0a\x41\x00\x00\x13\xb9"  # jeq  5049 listen             -> errno(EACCES) else allow
+    # clone: no_escape.yml:76
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x45\x40\x3f\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    # socketpair (1): no_escape.yml:135; no_path_sockets.yml:58
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x45\x00\x09\x00\x00\x00\x13"  # jset 0x13                    else errno(EAFNOSUPPORT)
+    b"\x00\x45\x06\x00\xff\xff\xff\xfe"  # jset 0xfffffffe              -> socketpair (3)
+    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
+    b"\x00\x45\x00\x03\x00\x00\x00\x03"  # jset 3                       else errno(EACCES)
+    b"\x00\x45\x01\x00\x00\x00\x00\x04"  # jset 4                       -> socketpair (2)
+    b"\x00\x45\x01\x38\x00\x00\x00\x0d"  # jset 0xd                     -> errno(EACCES) else allow
+    # socketpair (2): no_listen.yml:37; no_path_sockets.yml:57, 58
+    b"\x00\x45\x00\x37\x00\x00\x00\x0a"  # jset 0xa                     else allow
+    b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
+    # socketpair (3): no_escape.yml:135; no_path_sockets.yml:58
+    b"\x00\x45\x00\x35\xff\xff\xff\xf5"  # jset 0xfffffff5              else allow
+    b"\x00\x45\x00\x34\xff\xff\xff\xef"  # jset 0xffffffef              else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x7c"  # ret  errno(EAFNOSUPPORT)
-    # from fork:
+    # from ptrace:
     b"\x00\x35\x13\x00\x00\x00\x14\x7f"  # jge  5247 openat             -> from openat
     b"\x00\x35\x06\x00\x00\x00\x14\x1e"  # jge  5150 vhangup            -> from vhangup
     b"\x00\x15\x02\x00\x00\x00\x14\x0c"  # jeq  5132 personality        -> personality
-    b"\x00\x15\x30\x00\x00\x00\x13\xeb"  # jeq  5099 ptrace             -> errno(EPERM)
-    b"\x00\x15\x2f\x2e\x00\x00\x13\xed"  # jeq  5101 syslog             -> errno(EPERM) else allow
+    b"\x00\x45\x00\x2f\x00\x00\x00\x01"  # jset 1                       else allow
+    b"\x00\x35\x2e\x2f\x00\x00\x13\xee"  # jge  5102 getgid             -> allow else errno(EPERM)
     # personality: no_escape.yml:116
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x00\x2c\xff\xff\xff\xf7"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32

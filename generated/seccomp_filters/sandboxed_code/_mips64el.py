@@ -9,76 +9,75 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x6b\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x33\x00\xc0\x13\x00\x00"  # jge  5056 fork               -> from fork
-    b"\x35\x00\x0c\x00\xb0\x13\x00\x00"  # jge  5040 socket             -> from socket
+    b"\x35\x00\x33\x00\xeb\x13\x00\x00"  # jge  5099 ptrace             -> from ptrace
+    b"\x35\x00\x20\x00\xb1\x13\x00\x00"  # jge  5041 connect            -> from connect
+    b"\x35\x00\x0c\x00\xb0\x13\x00\x00"  # jge  5040 socket             -> socket (1)
     b"\x15\x00\x07\x00\x97\x13\x00\x00"  # jeq  5015 ioctl              -> ioctl
     b"\x15\x00\x03\x00\xa3\x13\x00\x00"  # jeq  5027 madvise            -> madvise
-    b"\x35\x00\x62\x00\x88\x13\x00\x00"  # jge  5000 read               -> allow
-    b"\x35\x00\x00\x65\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
-    b"\x35\x00\x64\x63\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    b"\x35\x00\x61\x00\x88\x13\x00\x00"  # jge  5000 read               -> allow
+    b"\x35\x00\x00\x64\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
+    b"\x35\x00\x63\x62\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
     # madvise: no_escape.yml:99
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x5e\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x5d\x5e\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x5d\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x5c\x5d\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # ioctl: no_escape.yml:123
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x5c\x00\x72\x54\x00\x00"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x15\x00\x5b\x00\x83\x54\x00\x00"  # jeq  0x5483                  -> errno(EPERM)             ; cmd == TIOCLINUX
-    b"\x15\x00\x5a\x59\x01\x74\x00\x00"  # jeq  0x7401                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
-    # from socket:
-    b"\x15\x00\x10\x00\xb0\x13\x00\x00"  # jeq  5040 socket             -> socket (1)
-    b"\x15\x00\x05\x00\xbc\x13\x00\x00"  # jeq  5052 socketpair         -> socketpair (1)
-    b"\x15\x00\x02\x00\xbf\x13\x00\x00"  # jeq  5055 clone              -> clone
-    b"\x15\x00\x56\x00\xb2\x13\x00\x00"  # jeq  5042 accept             -> errno(EPERM)
-    b"\x15\x00\x1b\x54\xb9\x13\x00\x00"  # jeq  5049 listen             -> errno(EACCES) else allow
-    # clone: no_escape.yml:76
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x53\x52\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # socketpair (1): no_escape.yml:135; no_path_sockets.yml:58
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x00\x1c\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
-    b"\x45\x00\x05\x00\xfe\xff\xff\xff"  # jset 0xfffffffe              -> socketpair (3)
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x14\x03\x00\x00\x00"  # jset 3                       else errno(EACCES)
-    b"\x45\x00\x01\x00\x04\x00\x00\x00"  # jset 4                       -> socketpair (2)
-    b"\x45\x00\x12\x4b\x0d\x00\x00\x00"  # jset 0xd                     -> errno(EACCES) else allow
-    # socketpair (2): no_path_sockets.yml:58
-    b"\x45\x00\x11\x4a\x0a\x00\x00\x00"  # jset 0xa                     -> errno(EACCES) else allow
-    # socketpair (3): no_escape.yml:135; no_path_sockets.yml:58
-    b"\x45\x00\x00\x49\xf5\xff\xff\xff"  # jset 0xfffffff5              else allow
-    b"\x45\x00\x14\x48\xef\xff\xff\xff"  # jset 0xffffffef              -> errno(EAFNOSUPPORT) else allow
+    b"\x15\x00\x5b\x00\x72\x54\x00\x00"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x15\x00\x5a\x00\x83\x54\x00\x00"  # jeq  0x5483                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x59\x58\x01\x74\x00\x00"  # jeq  0x7401                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # socket (1): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x00\x12\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
+    b"\x45\x00\x00\x22\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x45\x00\x0b\x00\xf5\xff\xff\xff"  # jset 0xfffffff5              -> socket (4)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socket (2)
     b"\x45\x00\x00\x04\xfe\xff\xff\xff"  # jset 0xfffffffe              else socket (3)
-    b"\x15\x00\x03\x0c\x06\x00\x00\x00"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
+    b"\x15\x00\x03\x0b\x06\x00\x00\x00"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
     # socket (2): no_escape.yml:143
     b"\x15\x00\x02\x00\x11\x00\x00\x00"  # jeq  0x11                    -> socket (3)
     b"\x15\x00\x01\x00\x3a\x00\x00\x00"  # jeq  0x3a                    -> socket (3)
-    b"\x15\x00\x00\x09\x06\x01\x00\x00"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
+    b"\x15\x00\x00\x08\x06\x01\x00\x00"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
     # socket (3): no_escape.yml:150
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x3d\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
-    b"\x45\x00\x00\x3b\x0d\x00\x00\x00"  # jset 0xd                     else allow
-    b"\x45\x00\x3b\x3a\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (4): no_escape.yml:135, 142, 143, 150; no_listen.yml:37; no_path_sockets.yml:57, 58
-    b"\x45\x00\x01\x00\xfe\xff\xff\xff"  # jset 0xfffffffe              -> socket (5)
-    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # socket (5): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
-    b"\x45\x00\x03\x00\xef\xff\xff\xff"  # jset 0xffffffef              -> errno(EAFNOSUPPORT)
+    b"\x45\x00\x00\x4d\x03\x00\x00\x00"  # jset 3                       else errno(EPERM)
+    b"\x45\x00\x00\x4b\x0d\x00\x00\x00"  # jset 0xd                     else allow
+    b"\x45\x00\x4b\x4a\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM) else allow
+    # socket (4): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
+    b"\x45\x00\x00\x12\xfe\xff\xff\xff"  # jset 0xfffffffe              else errno(EACCES)
+    b"\x45\x00\x14\x00\xef\xff\xff\xff"  # jset 0xffffffef              -> errno(EAFNOSUPPORT)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x35\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
+    b"\x15\x00\x46\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x06\x00\x00\x00\x78\x00\x05\x00"  # ret  errno(EPROTONOSUPPORT)
+    # from connect:
+    b"\x15\x00\x05\x00\xbc\x13\x00\x00"  # jeq  5052 socketpair         -> socketpair (1)
+    b"\x15\x00\x02\x00\xbf\x13\x00\x00"  # jeq  5055 clone              -> clone
+    b"\x15\x00\x43\x00\xb2\x13\x00\x00"  # jeq  5042 accept             -> errno(EPERM)
+    b"\x15\x00\x0a\x41\xb9\x13\x00\x00"  # jeq  5049 listen             -> errno(EACCES) else allow
+    # clone: no_escape.yml:76
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x45\x00\x40\x3f\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    # socketpair (1): no_escape.yml:135; no_path_sockets.yml:58
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x45\x00\x00\x09\x13\x00\x00\x00"  # jset 0x13                    else errno(EAFNOSUPPORT)
+    b"\x45\x00\x06\x00\xfe\xff\xff\xff"  # jset 0xfffffffe              -> socketpair (3)
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x45\x00\x00\x03\x03\x00\x00\x00"  # jset 3                       else errno(EACCES)
+    b"\x45\x00\x01\x00\x04\x00\x00\x00"  # jset 4                       -> socketpair (2)
+    b"\x45\x00\x01\x38\x0d\x00\x00\x00"  # jset 0xd                     -> errno(EACCES) else allow
+    # socketpair (2): no_listen.yml:37; no_path_sockets.yml:57, 58
+    b"\x45\x00\x00\x37\x0a\x00\x00\x00"  # jset 0xa                     else allow
+    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
+    # socketpair (3): no_escape.yml:135; no_path_sockets.yml:58
+    b"\x45\x00\x00\x35\xf5\xff\xff\xff"  # jset 0xfffffff5              else allow
+    b"\x45\x00\x00\x34\xef\xff\xff\xff"  # jset 0xffffffef              else allow
     b"\x06\x00\x00\x00\x7c\x00\x05\x00"  # ret  errno(EAFNOSUPPORT)
-    # from fork:
+    # from ptrace:
     b"\x35\x00\x13\x00\x7f\x14\x00\x00"  # jge  5247 openat             -> from openat
     b"\x35\x00\x06\x00\x1e\x14\x00\x00"  # jge  5150 vhangup            -> from vhangup
     b"\x15\x00\x02\x00\x0c\x14\x00\x00"  # jeq  5132 personality        -> personality
-    b"\x15\x00\x30\x00\xeb\x13\x00\x00"  # jeq  5099 ptrace             -> errno(EPERM)
-    b"\x15\x00\x2f\x2e\xed\x13\x00\x00"  # jeq  5101 syslog             -> errno(EPERM) else allow
+    b"\x45\x00\x00\x2f\x01\x00\x00\x00"  # jset 1                       else allow
+    b"\x35\x00\x2e\x2f\xee\x13\x00\x00"  # jge  5102 getgid             -> allow else errno(EPERM)
     # personality: no_escape.yml:116
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x00\x2c\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32

@@ -7,82 +7,81 @@ NR_SECCOMP = 6316
 # Answers calls of mips64n32.
 PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x0a\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
+    b"\x00\x15\x00\x0b\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x36\x00\x00\x00\x17\xa8"  # jge  6056 fork               -> from fork
-    b"\x00\x35\x0f\x00\x00\x00\x17\x98"  # jge  6040 socket             -> from socket
+    b"\x00\x35\x36\x00\x00\x00\x17\xd3"  # jge  6099 ptrace             -> from ptrace
+    b"\x00\x35\x23\x00\x00\x00\x17\x99"  # jge  6041 connect            -> from connect
+    b"\x00\x35\x0f\x00\x00\x00\x17\x98"  # jge  6040 socket             -> socket (1)
     b"\x00\x15\x0a\x00\x00\x00\x17\x7f"  # jeq  6015 ioctl              -> ioctl
     b"\x00\x15\x06\x00\x00\x00\x17\x8b"  # jeq  6027 madvise            -> madvise
-    b"\x00\x35\x66\x00\x00\x00\x17\x70"  # jge  6000 read               -> allow
+    b"\x00\x35\x65\x00\x00\x00\x17\x70"  # jge  6000 read               -> allow
     b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> from 0x1179
-    b"\x00\x35\x02\x65\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
+    b"\x00\x35\x02\x64\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
     # from 0x1179:
-    b"\x00\x35\x00\x64\x00\x00\x13\x88"  # jge  5000                    else errno(ENOSYS)
-    b"\x00\x35\x63\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
+    b"\x00\x35\x00\x63\x00\x00\x13\x88"  # jge  5000                    else errno(ENOSYS)
+    b"\x00\x35\x62\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # madvise: no_escape.yml:99
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x5f\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x5e\x5d\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\x5e\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x5d\x5c\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # ioctl: no_escape.yml:123
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x5b\x00\x00\x00\x54\x72"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x00\x15\x5a\x00\x00\x00\x54\x83"  # jeq  0x5483                  -> errno(EPERM)             ; cmd == TIOCLINUX
-    b"\x00\x15\x59\x5a\x00\x00\x74\x01"  # jeq  0x7401                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
-    # from socket:
-    b"\x00\x15\x10\x00\x00\x00\x17\x98"  # jeq  6040 socket             -> socket (1)
-    b"\x00\x15\x05\x00\x00\x00\x17\xa4"  # jeq  6052 socketpair         -> socketpair (1)
-    b"\x00\x15\x02\x00\x00\x00\x17\xa7"  # jeq  6055 clone              -> clone
-    b"\x00\x15\x55\x00\x00\x00\x17\x9a"  # jeq  6042 accept             -> errno(EPERM)
-    b"\x00\x15\x1b\x55\x00\x00\x17\xa1"  # jeq  6049 listen             -> errno(EACCES) else allow
-    # clone: no_escape.yml:76
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x52\x53\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # socketpair (1): no_escape.yml:135; no_path_sockets.yml:58
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x00\x1c\x00\x00\x00\x13"  # jset 0x13                    else errno(EAFNOSUPPORT)
-    b"\x00\x45\x05\x00\xff\xff\xff\xfe"  # jset 0xfffffffe              -> socketpair (3)
-    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x14\x00\x00\x00\x03"  # jset 3                       else errno(EACCES)
-    b"\x00\x45\x01\x00\x00\x00\x00\x04"  # jset 4                       -> socketpair (2)
-    b"\x00\x45\x12\x4c\x00\x00\x00\x0d"  # jset 0xd                     -> errno(EACCES) else allow
-    # socketpair (2): no_path_sockets.yml:58
-    b"\x00\x45\x11\x4b\x00\x00\x00\x0a"  # jset 0xa                     -> errno(EACCES) else allow
-    # socketpair (3): no_escape.yml:135; no_path_sockets.yml:58
-    b"\x00\x45\x00\x4a\xff\xff\xff\xf5"  # jset 0xfffffff5              else allow
-    b"\x00\x45\x14\x49\xff\xff\xff\xef"  # jset 0xffffffef              -> errno(EAFNOSUPPORT) else allow
+    b"\x00\x15\x5a\x00\x00\x00\x54\x72"  # jeq  0x5472                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x00\x15\x59\x00\x00\x00\x54\x83"  # jeq  0x5483                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x00\x15\x58\x59\x00\x00\x74\x01"  # jeq  0x7401                  -> errno(EPERM) else allow  ; cmd == TIOCSETD
     # socket (1): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x00\x12\x00\x00\x00\x13"  # jset 0x13                    else errno(EAFNOSUPPORT)
+    b"\x00\x45\x00\x22\x00\x00\x00\x13"  # jset 0x13                    else errno(EAFNOSUPPORT)
     b"\x00\x45\x0b\x00\xff\xff\xff\xf5"  # jset 0xfffffff5              -> socket (4)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socket (2)
     b"\x00\x45\x00\x04\xff\xff\xff\xfe"  # jset 0xfffffffe              else socket (3)
-    b"\x00\x15\x03\x0c\x00\x00\x00\x06"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
+    b"\x00\x15\x03\x0b\x00\x00\x00\x06"  # jeq  6                       -> socket (3) else errno(EPROTONOSUPPORT)
     # socket (2): no_escape.yml:143
     b"\x00\x15\x02\x00\x00\x00\x00\x11"  # jeq  0x11                    -> socket (3)
     b"\x00\x15\x01\x00\x00\x00\x00\x3a"  # jeq  0x3a                    -> socket (3)
-    b"\x00\x15\x00\x09\x00\x00\x01\x06"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
+    b"\x00\x15\x00\x08\x00\x00\x01\x06"  # jeq  0x106                   else errno(EPROTONOSUPPORT)
     # socket (3): no_escape.yml:150
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x00\x3c\x00\x00\x00\x03"  # jset 3                       else errno(EPERM)
-    b"\x00\x45\x00\x3c\x00\x00\x00\x0d"  # jset 0xd                     else allow
-    b"\x00\x45\x3a\x3b\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM) else allow
-    # socket (4): no_escape.yml:135, 142, 143, 150; no_listen.yml:37; no_path_sockets.yml:57, 58
-    b"\x00\x45\x01\x00\xff\xff\xff\xfe"  # jset 0xfffffffe              -> socket (5)
-    b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # socket (5): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
-    b"\x00\x45\x03\x00\xff\xff\xff\xef"  # jset 0xffffffef              -> errno(EAFNOSUPPORT)
+    b"\x00\x45\x00\x4c\x00\x00\x00\x03"  # jset 3                       else errno(EPERM)
+    b"\x00\x45\x00\x4c\x00\x00\x00\x0d"  # jset 0xd                     else allow
+    b"\x00\x45\x4a\x4b\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM) else allow
+    # socket (4): no_escape.yml:135, 142, 143, 150; no_path_sockets.yml:57
+    b"\x00\x45\x00\x12\xff\xff\xff\xfe"  # jset 0xfffffffe              else errno(EACCES)
+    b"\x00\x45\x14\x00\xff\xff\xff\xef"  # jset 0xffffffef              -> errno(EAFNOSUPPORT)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x36\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
+    b"\x00\x15\x47\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x78"  # ret  errno(EPROTONOSUPPORT)
+    # from connect:
+    b"\x00\x15\x05\x00\x00\x00\x17\xa4"  # jeq  6052 socketpair         -> socketpair (1)
+    b"\x00\x15\x02\x00\x00\x00\x17\xa7"  # jeq  6055 clone              -> clone
+    b"\x00\x15\x42\x00\x00\x00\x17\x9a"  # jeq  6042 accept             -> errno(EPERM)
+    b"\x00\x15\x0a\x42\x00\x00\x17\xa1"  # jeq  6049 listen             -> errno(EACCES) else allow
+    # clone: no_escape.yml:76
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x45\x3f\x40\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    # socketpair (1): no_escape.yml:135; no_path_sockets.yml:58
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x45\x00\x09\x00\x00\x00\x13"  # jset 0x13                    else errno(EAFNOSUPPORT)
+    b"\x00\x45\x06\x00\xff\xff\xff\xfe"  # jset 0xfffffffe              -> socketpair (3)
+    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
+    b"\x00\x45\x00\x03\x00\x00\x00\x03"  # jset 3                       else errno(EACCES)
+    b"\x00\x45\x01\x00\x00\x00\x00\x04"  # jset 4                       -> socketpair (2)
+    b"\x00\x45\x01\x39\x00\x00\x00\x0d"  # jset 0xd                     -> errno(EACCES) else allow
+    # socketpair (2): no_listen.yml:37; no_path_sockets.yml:57, 58
+    b"\x00\x45\x00\x38\x00\x00\x00\x0a"  # jset 0xa                     else allow
+    b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
+    # socketpair (3): no_escape.yml:135; no_path_sockets.yml:58
+    b"\x00\x45\x00\x36\xff\xff\xff\xf5"  # jset 0xfffffff5              else allow
+    b"\x00\x45\x00\x35\xff\xff\xff\xef"  # jset 0xffffffef              else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x7c"  # ret  errno(EAFNOSUPPORT)
-    # from fork:
+    # from ptrace:
     b"\x00\x35\x12\x00\x00\x00\x18\x6b"  # jge  6251 openat             -> from openat
     b"\x00\x35\x06\x00\x00\x00\x18\x06"  # jge  6150 vhangup            -> from vhangup
     b"\x00\x15\x02\x00\x00\x00\x17\xf4"  # jeq  6132 personality        -> personality
-    b"\x00\x15\x2f\x00\x00\x00\x17\xd3"  # jeq  6099 ptrace             -> errno(EPERM)
-    b"\x00\x15\x2e\x2f\x00\x00\x17\xd5"  # jeq  6101 syslog             -> errno(EPERM) else allow
+    b"\x00\x45\x00\x30\x00\x00\x00\x01"  # jset 1                       else allow
+    b"\x00\x35\x2f\x2e\x00\x00\x17\xd6"  # jge  6102 getgid             -> allow else errno(EPERM)
     # personality: no_escape.yml:116
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x00\x2d\xff\xff\xff\xf7"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32

@@ -37,8 +37,8 @@ PROGRAM = (
     b"\x35\x00\x01\x00\x0e\x10\x00\x00"  # jge  4110 iopl               -> from iopl
     b"\x35\x00\x6a\x69\x08\x10\x00\x00"  # jge  4104 setitimer          -> allow else errno(EPERM)
     # from iopl:
-    b"\x15\x00\x6e\x00\x11\x10\x00\x00"  # jeq  4113 vm86               -> errno(ENOSYS)
-    b"\x45\x00\x67\x68\xed\xef\xff\xff"  # jset 0xffffefed              -> errno(EPERM) else allow
+    b"\x45\x00\x00\x69\xed\xef\xff\xff"  # jset 0xffffefed              else allow
+    b"\x15\x00\x6d\x67\x11\x10\x00\x00"  # jeq  4113 vm86               -> errno(ENOSYS) else errno(EPERM)
     # sysinfo and others:
     b"\x35\x00\x66\x00\x23\x10\x00\x00"  # jge  4131 quotactl           -> errno(EPERM)
     b"\x45\x00\x00\x65\xc6\xef\xff\xff"  # jset 0xffffefc6              else errno(EPERM)

@@ -37,8 +37,8 @@ PROGRAM = (
     b"\x00\x35\x01\x00\x00\x00\x00\x6e"  # jge  110 iopl                -> from iopl
     b"\x00\x35\x6f\x6e\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from iopl:
-    b"\x00\x15\x6f\x00\x00\x00\x00\x71"  # jeq  113 vm86                -> errno(ENOSYS)
-    b"\x00\x45\x6c\x6d\xff\xff\xff\x8d"  # jset 0xffffff8d              -> errno(EPERM) else allow
+    b"\x00\x45\x00\x6e\xff\xff\xff\x8d"  # jset 0xffffff8d              else allow
+    b"\x00\x45\x6c\x6e\xff\xff\xff\x8e"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
     # sysinfo and others:
     b"\x00\x35\x03\x00\x00\x00\x00\x82"  # jge  130 get_kernel_syms     -> from get_kernel_syms
     b"\x00\x45\x00\x6a\xff\xff\xff\x06"  # jset 0xffffff06              else errno(EPERM)

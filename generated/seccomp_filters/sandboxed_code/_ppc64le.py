@@ -11,34 +11,33 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # ppc64le calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x3d\x00\x02\x01\x00\x00"  # jge  258 migrate_pages       -> from migrate_pages
-    b"\x35\x00\x26\x00\x88\x00\x00\x00"  # jge  136 personality         -> from personality
-    b"\x15\x00\x21\x00\x36\x00\x00\x00"  # jeq  54 ioctl                -> ioctl
-    b"\x15\x00\x1a\x00\x66\x00\x00\x00"  # jeq  102 socketcall          -> socketcall
-    b"\x15\x00\x17\x00\x78\x00\x00\x00"  # jeq  120 clone               -> clone
+    b"\x35\x00\x3c\x00\x02\x01\x00\x00"  # jge  258 migrate_pages       -> from migrate_pages
+    b"\x35\x00\x25\x00\x88\x00\x00\x00"  # jge  136 personality         -> from personality
+    b"\x15\x00\x20\x00\x36\x00\x00\x00"  # jeq  54 ioctl                -> ioctl
+    b"\x15\x00\x19\x00\x66\x00\x00\x00"  # jeq  102 socketcall          -> socketcall
+    b"\x15\x00\x16\x00\x78\x00\x00\x00"  # jeq  120 clone               -> clone
     b"\x35\x00\x05\x00\x35\x00\x00\x00"  # jge  53 lock                 -> lock and others
     b"\x35\x00\x03\x00\x1b\x00\x00\x00"  # jge  27 alarm                -> from alarm
-    b"\x35\x00\x00\x7f\x15\x00\x00\x00"  # jge  21 mount                else allow
-    b"\x35\x00\x00\x7d\x17\x00\x00\x00"  # jge  23 setuid               else errno(EPERM)
-    b"\x35\x00\x7c\x7d\x19\x00\x00\x00"  # jge  25 stime                -> errno(EPERM) else allow
+    b"\x35\x00\x00\x7e\x15\x00\x00\x00"  # jge  21 mount                else allow
+    b"\x35\x00\x00\x7c\x17\x00\x00\x00"  # jge  23 setuid               else errno(EPERM)
+    b"\x35\x00\x7b\x7c\x19\x00\x00\x00"  # jge  25 stime                -> errno(EPERM) else allow
     # from alarm:
-    b"\x35\x00\x7b\x7c\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM) else allow
+    b"\x35\x00\x7a\x7b\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM) else allow
     # lock and others:
     b"\x35\x00\x03\x00\x56\x00\x00\x00"  # jge  86 uselib               -> uselib and others
-    b"\x15\x00\x79\x00\x3d\x00\x00\x00"  # jeq  61 chroot               -> errno(EPERM)
-    b"\x15\x00\x78\x00\x4a\x00\x00\x00"  # jeq  74 sethostname          -> errno(EPERM)
-    b"\x15\x00\x77\x78\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
+    b"\x15\x00\x78\x00\x3d\x00\x00\x00"  # jeq  61 chroot               -> errno(EPERM)
+    b"\x15\x00\x77\x00\x4a\x00\x00\x00"  # jeq  74 sethostname          -> errno(EPERM)
+    b"\x15\x00\x76\x77\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
     # uselib and others:
-    b"\x35\x00\x07\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> sysinfo and others
+    b"\x35\x00\x06\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> sysinfo and others
     b"\x35\x00\x02\x00\x65\x00\x00\x00"  # jge  101 ioperm              -> ioperm and others
-    b"\x35\x00\x75\x00\x59\x00\x00\x00"  # jge  89 readdir              -> allow
-    b"\x15\x00\x75\x73\x56\x00\x00\x00"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x74\x00\x59\x00\x00\x00"  # jge  89 readdir              -> allow
+    b"\x15\x00\x74\x72\x56\x00\x00\x00"  # jeq  86 uselib               -> errno(ENOSYS) else errno(EPERM)
     # ioperm and others:
     b"\x35\x00\x01\x00\x6e\x00\x00\x00"  # jge  110 iopl                -> from iopl
-    b"\x35\x00\x72\x71\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x35\x00\x71\x70\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from iopl:
-    b"\x15\x00\x72\x00\x71\x00\x00\x00"  # jeq  113 vm86                -> errno(ENOSYS)
-    b"\x45\x00\x6f\x70\x8d\xff\xff\xff"  # jset 0xffffff8d              -> errno(EPERM) else allow
+    b"\x45\x00\x1c\x70\x8d\xff\xff\xff"  # jset 0xffffff8d              -> iopl and others else allow
     # sysinfo and others:
     b"\x35\x00\x03\x00\x82\x00\x00\x00"  # jge  130 get_kernel_syms     -> from get_kernel_syms
     b"\x45\x00\x00\x6d\x06\xff\xff\xff"  # jset 0xffffff06              else errno(EPERM)
@@ -76,7 +75,8 @@ PROGRAM = (
     b"\x35\x00\x54\x56\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> errno(EPERM) else errno(ENOSYS)
     # from multiplexer:
     b"\x35\x00\x00\x54\xcb\x00\x00\x00"  # jge  203 pivot_root          else allow
-    b"\x15\x00\x54\x52\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
+    # iopl and others:
+    b"\x45\x00\x52\x54\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else errno(ENOSYS)
     # from madvise:
     b"\x35\x00\x03\x00\xce\x00\x00\x00"  # jge  206 mincore             -> from mincore
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo

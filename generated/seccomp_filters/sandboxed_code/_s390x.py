@@ -65,9 +65,9 @@ PROGRAM = (
     # lookup_dcookie and others:
     b"\x00\x35\x07\x00\x00\x00\x00\x82"  # jge  130 get_kernel_syms     -> from get_kernel_syms
     b"\x00\x35\x03\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> sysinfo and others
-    b"\x00\x35\x00\x77\x00\x00\x00\x6f"  # jge  111 vhangup             else errno(ENOSYS)
-    b"\x00\x45\x00\x75\x00\x00\x00\x01"  # jset 1 exit                  else allow
-    b"\x00\x15\x75\x73\x00\x00\x00\x71"  # jeq  113                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x45\x00\x76\xff\xff\xff\x8d"  # jset 0xffffff8d              else allow
+    b"\x00\x45\x00\x76\x00\x00\x00\x02"  # jset 2 fork                  else errno(ENOSYS)
+    b"\x00\x35\x73\x75\x00\x00\x00\x6f"  # jge  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
     # sysinfo and others:
     b"\x00\x45\x00\x72\xff\xff\xff\x06"  # jset 0xffffff06              else errno(EPERM)
     b"\x00\x15\x71\x00\x00\x00\x00\x7c"  # jeq  124 adjtimex            -> errno(EPERM)
@@ -193,9 +193,9 @@ PROGRAM = (
     b"\x00\x45\x00\x0b\x00\x00\x00\x01"  # jset 1                       else errno(EACCES)
     b"\x00\x45\x0a\x17\x00\x00\x00\x0a"  # jset 0xa                     -> errno(EACCES) else allow
     # socketpair: no_escape.yml:135; no_path_sockets.yml:58
-    b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> errno(EAFNOSUPPORT)      ; family >= AF_PACKET
-    b"\x00\x45\x00\x15\xff\xff\xff\xed"  # jset 0xffffffed              else allow
-    b"\x00\x15\x14\x00\x00\x00\x00\x0a"  # jeq  0xa                     -> allow                    ; family == AF_INET6
+    b"\x00\x15\x16\x00\x00\x00\x00\x0a"  # jeq  0xa                     -> allow                    ; family == AF_INET6
+    b"\x00\x45\x01\x00\xff\xff\xff\xed"  # jset 0xffffffed              -> errno(EAFNOSUPPORT)
+    b"\x00\x35\x00\x14\x00\x00\x00\x11"  # jge  0x11                    else allow                  ; family >= AF_PACKET
     b"\x00\x06\x00\x00\x00\x05\x00\x61"  # ret  errno(EAFNOSUPPORT)
     # from bind:
     b"\x00\x35\x13\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)

@@ -98,8 +98,8 @@ PROGRAM = (
     b"\x45\x00\x3f\x44\x01\x00\x00\x00"  # jset 1 x86_64 write          -> errno(EPERM) else errno(ENOSYS)
     # from adjtimex:
     b"\x35\x00\x02\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> from quotactl
-    b"\x15\x00\x42\x00\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS)
-    b"\x45\x00\x3c\x3e\x5d\xff\xff\xbf"  # jset 0xbfffff5d              -> errno(EPERM) else allow
+    b"\x45\x00\x00\x3f\x5d\xff\xff\xbf"  # jset 0xbfffff5d              else allow
+    b"\x15\x00\x41\x3c\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else errno(EPERM)
     # from quotactl:
     b"\x15\x00\x3b\x40\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> errno(EPERM) else errno(ENOSYS)
     # from getpmsg:

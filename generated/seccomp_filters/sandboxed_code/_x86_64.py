@@ -9,8 +9,8 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x68\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x1d\x00\x2a\x00\x00\x00"  # jge  42 connect              -> from connect
-    b"\x35\x00\x09\x00\x29\x00\x00\x00"  # jge  41 socket               -> socket (1)
+    b"\x35\x00\x1d\x00\x2b\x00\x00\x00"  # jge  43 accept               -> from accept
+    b"\x15\x00\x09\x00\x29\x00\x00\x00"  # jeq  41 socket               -> socket (1)
     b"\x15\x00\x04\x00\x10\x00\x00\x00"  # jeq  16 ioctl                -> ioctl
     b"\x15\x00\x00\x60\x1c\x00\x00\x00"  # jeq  28 madvise              else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
@@ -44,8 +44,8 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x47\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x06\x00\x00\x00\x5d\x00\x05\x00"  # ret  errno(EPROTONOSUPPORT)
-    # from connect:
-    b"\x35\x00\x24\x00\xf8\x00\x00\x00"  # jge  248 add_key             -> from add_key (1)
+    # from accept:
+    b"\x35\x00\x24\x00\xf8\x00\x00\x00"  # jge  248 add_key             -> from add_key
     b"\x35\x00\x10\x00\x65\x00\x00\x00"  # jge  101 ptrace              -> from ptrace
     b"\x15\x00\x05\x00\x35\x00\x00\x00"  # jeq  53 socketpair           -> socketpair (1)
     b"\x15\x00\x02\x00\x38\x00\x00\x00"  # jeq  56 clone                -> clone
@@ -92,19 +92,19 @@ PROGRAM = (
     b"\x15\x00\x27\x00\xd4\x00\x00\x00"  # jeq  212 lookup_dcookie      -> errno(ENOSYS)
     b"\x15\x00\x21\x00\xe3\x00\x00\x00"  # jeq  227 clock_settime       -> errno(EPERM)
     b"\x15\x00\x20\x21\xf6\x00\x00\x00"  # jeq  246 kexec_load          -> errno(EPERM) else allow
-    # from add_key (1):
+    # from add_key:
     b"\x35\x00\x07\x00\x17\x01\x00\x00"  # jge  279 move_pages          -> from move_pages
-    b"\x45\x00\x00\x07\xff\xfe\xff\xff"  # jset 0xfffffeff              else from add_key (3)
-    b"\x45\x00\x04\x00\xef\xfe\xff\xff"  # jset 0xfffffeef              -> from add_key (2)
+    b"\x15\x00\x02\x00\x10\x01\x00\x00"  # jeq  272 unshare             -> unshare
+    b"\x45\x00\x00\x06\xff\xfe\xff\xff"  # jset 0xfffffeff              else add_key and others
+    b"\x35\x00\x1d\x21\xfb\x00\x00\x00"  # jge  251 ioprio_set          -> allow else errno(ENOSYS)
+    # unshare: no_escape.yml:80
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x1b\x00\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM)
+    b"\x45\x00\x1a\x00\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x1a\x19\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from add_key (2):
-    b"\x35\x00\x19\x1d\xfb\x00\x00\x00"  # jge  251 ioprio_set          -> allow else errno(ENOSYS)
+    b"\x15\x00\x19\x18\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from move_pages:
     b"\x35\x00\x02\x00\x18\x01\x00\x00"  # jge  280 utimensat           -> from utimensat
-    # from add_key (3):
+    # add_key and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from utimensat:

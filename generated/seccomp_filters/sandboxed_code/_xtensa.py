@@ -11,8 +11,8 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x1d\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> from setsockopt
-    b"\x35\x00\x09\x00\x60\x00\x00\x00"  # jge  96 socket               -> socket (1)
+    b"\x35\x00\x1d\x00\x66\x00\x00\x00"  # jge  102 listen              -> from listen
+    b"\x15\x00\x09\x00\x60\x00\x00\x00"  # jeq  96 socket               -> socket (1)
     b"\x15\x00\x04\x00\x42\x00\x00\x00"  # jeq  66 ioctl                -> ioctl
     b"\x15\x00\x00\x65\x5b\x00\x00\x00"  # jeq  91 madvise              else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
@@ -46,7 +46,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x4c\x00\x00\x00\x00\x00"  # jeq  0                       -> allow
     b"\x06\x00\x00\x00\x5d\x00\x05\x00"  # ret  errno(EPROTONOSUPPORT)
-    # from setsockopt:
+    # from listen:
     b"\x35\x00\x24\x00\xfe\x00\x00\x00"  # jge  254 lookup_dcookie      -> from lookup_dcookie
     b"\x35\x00\x10\x00\x83\x00\x00\x00"  # jge  131 personality         -> from personality
     b"\x15\x00\x05\x00\x70\x00\x00\x00"  # jeq  112 socketpair          -> socketpair (1)

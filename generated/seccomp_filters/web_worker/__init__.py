@@ -2,7 +2,7 @@
 #   policy  compute_only.yml  sha256:36b6ff69f40a03efe722efc96cf0705f8bd44566b78029011bbe196d762702d3
 #   policy  web_worker.yml  sha256:b0b179abb982df42ed7fcb21759d1dffb8932c6b861812ea290159c057b66a3f
 #   tables  Linux v7.3.4  sha256:e1b978fa4153a0cc6a4471f94a6e8c37e67e57236c4cb1b7faeb8c5c78e5c071
-#   proved  programs  sha256:2fb3648662bf0894016ff0cebdf78967498ab6e9afbff872a9a96c808ab7b067
+#   proved  programs  sha256:a92568c8f0a1e5252731588790834855f7529dee0e34c2f6740c8dde9ce0c890
 #   redo    seccompgen build web_worker.yml -o DIR
 """Web worker: serves HTTP on a listening socket that it inherited. An allowlist.
 

@@ -11,66 +11,64 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # i386 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x6a\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> from fadvise64
-    b"\x35\x00\x37\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x35\x00\x68\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> from fadvise64
+    b"\x35\x00\x36\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> from sigprocmask
     b"\x35\x00\x19\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> from mpx
     b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
-    b"\x15\x00\xd4\xd5\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x15\x00\xd3\xd4\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open: web_worker.yml:117
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xd2\xd3\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\xd1\xd2\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
     b"\x35\x00\x07\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
     b"\x35\x00\x02\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
-    b"\x35\x00\xd0\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
-    b"\x15\x00\xcf\xce\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x35\x00\xcf\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\xce\xcd\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
     # from mount:
-    b"\x15\x00\xce\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x15\x00\xcd\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
-    b"\x15\x00\xcc\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
-    b"\x15\x00\xcb\xca\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
+    b"\x15\x00\xcd\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\xcc\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
+    b"\x15\x00\xcb\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
+    b"\x15\x00\xca\xc9\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
     # from dup:
-    b"\x35\x00\xc9\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
-    b"\x45\x00\xc9\x3f\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup and others
+    b"\x35\x00\xc8\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
+    b"\x45\x00\xc8\x6f\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup and others
     # from ioctl:
     b"\x35\x00\x03\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl (1)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xc6\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\xc5\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x00\xc3\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x35\x00\x00\xc2\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x35\x00\x01\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x15\x00\xc0\x46\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
+    b"\x15\x00\xbf\x44\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
     # fcntl (2): compute_only.yml:63; web_worker.yml:146
-    b"\x45\x00\x49\xc0\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
+    b"\x45\x00\x47\xbf\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from mpx:
-    b"\x35\x00\x15\x00\x75\x00\x00\x00"  # jge  117 ipc                 -> from ipc (1)
-    b"\x35\x00\x09\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> from socketcall
+    b"\x35\x00\x14\x00\x75\x00\x00\x00"  # jge  117 ipc                 -> from ipc (1)
+    b"\x35\x00\x08\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> from socketcall
     b"\x35\x00\x04\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
     b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
-    b"\x35\x00\x00\xba\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
-    b"\x15\x00\xb9\xba\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x35\x00\x00\xb9\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
+    b"\x15\x00\xb8\xb9\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x35\x00\xb9\xa4\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x35\x00\xb8\xb4\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
     b"\x35\x00\x01\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> from mmap
-    b"\x15\x00\xb7\x4f\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else settimeofday and others
+    b"\x15\x00\xb6\x4d\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else settimeofday and others
     # from mmap:
-    b"\x35\x00\xb5\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM)
-    b"\x15\x00\xb4\xb5\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
+    b"\x35\x00\xb4\xa0\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM) else mmap and others
     # from socketcall:
     b"\x35\x00\x07\x00\x67\x00\x00\x00"  # jge  103 syslog              -> from syslog
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
-    b"\x45\x00\xb1\xb0\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1): web_worker.yml:67
-    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
-    b"\x45\x00\x00\xaf\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
-    b"\x35\x00\xad\xae\x0b\x00\x00\x00"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
-    # socketcall (2): web_worker.yml:67
+    b"\x35\x00\x03\x00\x0e\x00\x00\x00"  # jge  0xe                     -> socketcall               ; call >= SYS_SETSOCKOPT
+    b"\x45\x00\xb1\x00\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow
+    b"\x15\x00\xaf\x00\x0b\x00\x00\x00"  # jeq  0xb                     -> errno(EPERM)             ; call == SYS_SENDTO
+    b"\x35\x00\xaf\xae\x09\x00\x00\x00"  # jge  9                       -> allow else errno(EPERM)  ; call >= SYS_SEND
+    # socketcall: web_worker.yml:67
+    b"\x35\x00\x00\xad\x11\x00\x00\x00"  # jge  0x11                    else errno(EPERM)           ; call >= SYS_RECVMSG
     b"\x35\x00\xac\xad\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
@@ -87,7 +85,7 @@ PROGRAM = (
     b"\x45\x00\x00\xa3\x02\x00\x00\x00"  # jset 2 fork                  else errno(EPERM)
     b"\x35\x00\xa2\xa3\x7b\x00\x00\x00"  # jge  123 modify_ldt          -> errno(EPERM) else allow
     # from sigprocmask:
-    b"\x35\x00\x1d\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> from madvise
+    b"\x35\x00\x1c\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> from madvise
     b"\x35\x00\x0c\x00\xab\x00\x00\x00"  # jge  171 getresgid           -> from getresgid
     b"\x35\x00\x04\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
     b"\x35\x00\x01\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> from _llseek
@@ -115,104 +113,105 @@ PROGRAM = (
     # prctl (2): compute_only.yml:181
     b"\x15\x00\x8e\x8d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from chown:
-    b"\x35\x00\x06\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
-    b"\x35\x00\x03\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> from ugetrlimit
-    b"\x35\x00\x01\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> dup and others
+    b"\x35\x00\x05\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
+    b"\x35\x00\x02\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> from ugetrlimit
+    b"\x35\x00\x32\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> dup and others
     b"\x15\x00\x8a\x89\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
-    # dup and others:
-    b"\x45\x00\x88\x89\x04\x00\x00\x00"  # jset 4 write                 -> errno(EPERM) else allow
     # from ugetrlimit:
-    b"\x15\x00\x87\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x15\x00\x86\x87\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
+    b"\x15\x00\x88\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x15\x00\x87\x88\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
     # from setreuid32:
-    b"\x15\x00\x86\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
-    b"\x45\x00\x84\x81\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM) else setreuid32 and others
+    b"\x15\x00\x87\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
+    b"\x45\x00\x85\x27\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM) else setreuid32 and others
     # from madvise:
     b"\x35\x00\x0e\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> from readahead
     b"\x35\x00\x03\x00\xdc\x00\x00\x00"  # jge  220 getdents64          -> from getdents64
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x81\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x80\x7f\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x82\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x81\x80\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from getdents64:
-    b"\x15\x00\x00\x78\xdd\x00\x00\x00"  # jeq  221 fcntl64             else getdents64 and others
+    b"\x15\x00\x00\x79\xdd\x00\x00\x00"  # jeq  221 fcntl64             else getdents64 and others
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64                  ; cmd >= F_SETOWN
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
-    b"\x15\x00\x7a\x7b\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
+    b"\x15\x00\x7b\x7c\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
     # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x78\x79\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    b"\x45\x00\x79\x7a\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
     # fcntl64: web_worker.yml:147
     b"\x35\x00\x01\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (2)       ; cmd >= F_SETOWN_EX
-    b"\x35\x00\x77\x76\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    b"\x35\x00\x78\x77\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
     # fcntl, fcntl64 (2): compute_only.yml:63
-    b"\x15\x00\x76\x75\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x15\x00\x77\x76\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
     b"\x35\x00\x02\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> from sched_getaffinity
-    b"\x15\x00\x61\x00\xf0\x00\x00\x00"  # jeq  240 futex               -> futex, futex_time64 (1)
-    b"\x15\x00\x73\x72\xef\x00\x00\x00"  # jeq  239 sendfile64          -> allow else errno(EPERM)
+    b"\x15\x00\x62\x00\xf0\x00\x00\x00"  # jeq  240 futex               -> futex, futex_time64 (1)
+    b"\x15\x00\x74\x73\xef\x00\x00\x00"  # jeq  239 sendfile64          -> allow else errno(EPERM)
     # from sched_getaffinity:
-    b"\x35\x00\x00\x22\xf3\x00\x00\x00"  # jge  243 set_thread_area     else sched_getaffinity, prlimit64
-    b"\x35\x00\x70\x71\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else allow
+    b"\x35\x00\x00\x1f\xf3\x00\x00\x00"  # jge  243 set_thread_area     else sched_getaffinity, prlimit64
+    b"\x35\x00\x71\x72\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else allow
     # from fadvise64:
-    b"\x35\x00\x3b\x00\x6f\x01\x00\x00"  # jge  367 getsockname         -> from getsockname
-    b"\x35\x00\x21\x00\x68\x01\x00\x00"  # jge  360 socketpair          -> from socketpair
+    b"\x35\x00\x3c\x00\x6f\x01\x00\x00"  # jge  367 getsockname         -> from getsockname
+    b"\x35\x00\x1e\x00\x55\x01\x00\x00"  # jge  341 name_to_handle_at   -> from name_to_handle_at
     b"\x35\x00\x0d\x00\x31\x01\x00\x00"  # jge  305 readlinkat          -> from readlinkat
     b"\x35\x00\x06\x00\x0c\x01\x00\x00"  # jge  268 statfs64            -> from statfs64
-    b"\x35\x00\x4b\x00\x0b\x01\x00\x00"  # jge  267 clock_nanosleep     -> clock_nanosleep, clock_nanosleep_time64
+    b"\x35\x00\x4c\x00\x0b\x01\x00\x00"  # jge  267 clock_nanosleep     -> clock_nanosleep, clock_nanosleep_time64
     b"\x35\x00\x02\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> from remap_file_pages
-    b"\x15\x00\x69\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
-    b"\x15\x00\x6a\x69\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x6a\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
+    b"\x15\x00\x6b\x6a\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
     # from remap_file_pages:
-    b"\x35\x00\x68\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> allow
+    b"\x35\x00\x69\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> allow
     # settimeofday and others:
-    b"\x45\x00\x66\x67\x0d\x00\x00\x00"  # jset 13 time                 -> errno(EPERM) else allow
+    b"\x45\x00\x67\x68\x0d\x00\x00\x00"  # jset 13 time                 -> errno(EPERM) else allow
     # from statfs64:
     b"\x15\x00\x03\x00\x27\x01\x00\x00"  # jeq  295 openat              -> openat
-    b"\x15\x00\x65\x00\x10\x01\x00\x00"  # jeq  272 fadvise64_64        -> allow
-    b"\x15\x00\x64\x00\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow
-    b"\x15\x00\x64\x62\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x66\x00\x10\x01\x00\x00"  # jeq  272 fadvise64_64        -> allow
+    b"\x15\x00\x65\x00\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow
+    b"\x15\x00\x65\x63\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
     # openat: web_worker.yml:117
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x60\x61\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\x61\x62\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from readlinkat:
-    b"\x35\x00\x08\x00\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
-    b"\x35\x00\x03\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> from utimensat
-    b"\x35\x00\x00\x5a\x36\x01\x00\x00"  # jge  310 unshare             else setreuid32 and others
+    b"\x35\x00\x05\x00\x41\x01\x00\x00"  # jge  321 signalfd            -> from signalfd
+    b"\x35\x00\x46\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> utimensat, utimensat_time64
+    b"\x35\x00\x01\x00\x36\x01\x00\x00"  # jge  310 unshare             -> from unshare
+    # setreuid32 and others:
+    b"\x45\x00\x5e\x5d\x05\x00\x00\x00"  # jset 5 open                  -> allow else errno(EPERM)
+    # from unshare:
     b"\x35\x00\x5d\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow
     b"\x15\x00\x5c\x5b\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
-    # from utimensat:
-    b"\x35\x00\x00\x41\x41\x01\x00\x00"  # jge  321 signalfd            else utimensat, utimensat_time64
-    b"\x35\x00\x01\x00\x48\x01\x00\x00"  # jge  328 eventfd2            -> from eventfd2
-    b"\x15\x00\x59\x58\x43\x01\x00\x00"  # jeq  323 eventfd             -> allow else errno(EPERM)
-    # from eventfd2:
-    b"\x15\x00\x57\x58\x4c\x01\x00\x00"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
-    # from rt_tgsigqueueinfo:
-    b"\x15\x00\x05\x00\x54\x01\x00\x00"  # jeq  340 prlimit64           -> prlimit64
-    b"\x15\x00\x02\x00\x59\x01\x00\x00"  # jeq  345 sendmmsg            -> sendmmsg
-    b"\x15\x00\x55\x00\x51\x01\x00\x00"  # jeq  337 recvmmsg            -> allow
-    b"\x15\x00\x54\x53\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:80
-    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x51\x52\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # from signalfd:
+    b"\x35\x00\x05\x00\x54\x01\x00\x00"  # jge  340 prlimit64           -> prlimit64
+    b"\x35\x00\x02\x00\x4d\x01\x00\x00"  # jge  333 preadv              -> from preadv
+    b"\x35\x00\x00\x58\x43\x01\x00\x00"  # jge  323 eventfd             else errno(EPERM)
+    # dup and others:
+    b"\x45\x00\x57\x58\x04\x00\x00\x00"  # jset 4 write                 -> errno(EPERM) else allow
+    # from preadv:
+    b"\x35\x00\x00\x57\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   else allow
+    b"\x15\x00\x56\x55\x51\x01\x00\x00"  # jeq  337 recvmmsg            -> allow else errno(EPERM)
     # prlimit64: compute_only.yml:179
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x4f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x53\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x4e\x4d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from socketpair:
-    b"\x35\x00\x0b\x00\x6e\x01\x00\x00"  # jge  366 setsockopt          -> setsockopt (1)
-    b"\x35\x00\x05\x00\x69\x01\x00\x00"  # jge  361 bind                -> from bind
+    b"\x15\x00\x52\x51\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # from name_to_handle_at:
+    b"\x35\x00\x0f\x00\x6e\x01\x00\x00"  # jge  366 setsockopt          -> setsockopt (1)
+    b"\x35\x00\x0a\x00\x6b\x01\x00\x00"  # jge  363 listen              -> from listen
+    b"\x15\x00\x04\x00\x68\x01\x00\x00"  # jeq  360 socketpair          -> socketpair
+    b"\x15\x00\x01\x00\x59\x01\x00\x00"  # jeq  345 sendmmsg            -> sendmmsg
+    b"\x15\x00\x4d\x4c\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
+    # sendmmsg: web_worker.yml:80
+    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
+    b"\x45\x00\x4a\x4b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # socketpair: web_worker.yml:107
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x49\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x15\x00\x00\x48\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x47\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x47\x46\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # from bind:
-    b"\x35\x00\x01\x00\x6d\x01\x00\x00"  # jge  365 getsockopt          -> getsockopt
-    b"\x35\x00\x45\x44\x6b\x01\x00\x00"  # jge  363 listen              -> allow else errno(EPERM)
-    # getsockopt: web_worker.yml:97
+    b"\x45\x00\x46\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x46\x45\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    # from listen:
+    b"\x35\x00\x00\x45\x6d\x01\x00\x00"  # jge  365 getsockopt          else allow
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x43\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
     b"\x15\x00\x42\x41\x06\x00\x00\x00"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
@@ -277,9 +276,9 @@ PROGRAM = (
     b"\x35\x00\x01\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x35\x00\x17\x16\x9f\x01\x00\x00"  # jge  415                     -> errno(ENOSYS) else allow
     # from io_pgetevents_time64:
-    b"\x45\x00\x00\x14\x01\x00\x00\x00"  # jset 1 exit                  else errno(EPERM)
-    # setreuid and others:
-    b"\x45\x00\x13\x14\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
+    b"\x45\x00\x14\x00\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM)
+    # mmap and others:
+    b"\x45\x00\x14\x13\x03\x00\x00\x00"  # jset 3 read                  -> allow else errno(EPERM)
     # from futex_time64:
     b"\x35\x00\x07\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     # futex, futex_time64 (1): compute_only.yml:121
@@ -300,10 +299,10 @@ PROGRAM = (
     # getdents64 and others:
     b"\x45\x00\x07\x06\x03\x00\x00\x00"  # jset 3 read                  -> errno(ENOSYS) else allow
     # from pidfd_getfd:
-    b"\x15\x00\x05\x00\xb7\x01\x00\x00"  # jeq  439 faccessat2          -> allow
-    b"\x45\x00\x03\x00\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM)
-    # setreuid32 and others:
-    b"\x45\x00\x03\x02\x05\x00\x00\x00"  # jset 5 open                  -> allow else errno(EPERM)
+    b"\x45\x00\x00\x04\x01\x00\x00\x00"  # jset 1 exit                  else errno(EPERM)
+    b"\x35\x00\x00\x04\xbb\x01\x00\x00"  # jge  443 quotactl_fd         else allow
+    # setreuid and others:
+    b"\x45\x00\x02\x03\x36\x00\x00\x00"  # jset 54 ioctl                -> errno(EPERM) else allow
     # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow

@@ -83,8 +83,8 @@ PROGRAM = (
     # from syslog:
     b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
     b"\x15\x00\x4d\x00\x7b\x00\x00\x00"  # jeq  123 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x15\x00\x68\x00\x7c\x00\x00\x00"  # jeq  124 sched_yield         -> allow
-    b"\x15\x00\x67\x66\x80\x00\x00\x00"  # jeq  128 restart_syscall     -> allow else errno(EPERM)
+    b"\x45\x00\x67\x00\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM)
+    b"\x35\x00\x67\x66\x7c\x00\x00\x00"  # jge  124 sched_yield         -> allow else errno(EPERM)
     # from sigaltstack:
     b"\x35\x00\x02\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
     b"\x35\x00\x00\x65\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     else allow
@@ -156,14 +156,14 @@ PROGRAM = (
     b"\x15\x00\x32\x31\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # from mremap:
     b"\x35\x00\x07\x00\xde\x00\x00\x00"  # jge  222 mmap                -> from mmap
-    b"\x15\x00\x04\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
-    b"\x15\x00\x00\x2e\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x2c\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x45\x00\x2c\x2b\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
-    # mremap: web_worker.yml:157
+    b"\x15\x00\x03\x00\xdc\x00\x00\x00"  # jeq  220 clone               -> clone
+    b"\x35\x00\x2e\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> errno(EPERM)
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x29\x2a\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\x2c\x2d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    # clone: web_worker.yml:169
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x45\x00\x2a\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\x2a\x29\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from mmap:
     b"\x15\x00\x17\x1e\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect else mmap and others
     # from mlockall:

@@ -11,219 +11,217 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # m68k calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x77\x00\x00\x00\x00\xf8"  # jge  248 lookup_dcookie      -> from lookup_dcookie
-    b"\x00\x35\x3e\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
-    b"\x00\x35\x1e\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
-    b"\x00\x35\x14\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
+    b"\x00\x35\x76\x00\x00\x00\x00\xf8"  # jge  248 lookup_dcookie      -> from lookup_dcookie
+    b"\x00\x35\x3d\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
+    b"\x00\x35\x1d\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
+    b"\x00\x35\x13\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xe2\xe3\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\xe0\xe1\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xe0\xe1\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\xde\xdf\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
-    b"\x00\x35\x0a\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
-    b"\x00\x35\x03\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
-    b"\x00\x35\xde\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\xdd\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
-    b"\x00\x15\xdd\xdb\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
-    # from mount:
-    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> from access
-    b"\x00\x45\x00\x42\x00\x00\x00\x01"  # jset 1 exit                  else mount and others
-    b"\x00\x35\xd9\xd8\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
-    # from access:
-    b"\x00\x35\xd7\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
+    b"\x00\x35\x04\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
+    b"\x00\x35\x02\x00\x00\x00\x00\x13"  # jge  19 lseek                -> from lseek
+    b"\x00\x15\xdc\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
+    b"\x00\x15\xdc\xda\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    # from lseek:
+    b"\x00\x35\x43\xda\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
+    # from alarm:
+    b"\x00\x35\x04\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
+    b"\x00\x35\x02\x00\x00\x00\x00\x22"  # jge  34 nice                 -> from nice
     b"\x00\x15\xd7\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
-    b"\x00\x15\xd5\xd7\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xd7\x52\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else alarm and others
+    # from nice:
+    b"\x00\x15\xd6\xd4\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
     # from dup:
     b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
-    b"\x00\x15\xd3\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
-    b"\x00\x15\xd4\xd3\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x00\x15\xd2\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
+    b"\x00\x15\xd3\xd2\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
     # from acct:
-    b"\x00\x35\xd3\xd1\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xd2\xd0\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
     # from ioctl:
     b"\x00\x35\x03\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xcf\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\xce\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x00\xcc\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x00\xcb\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x00\x15\xc9\x52\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
+    b"\x00\x15\xc8\x52\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1) ; cmd == F_GETLK
     # fcntl (2): compute_only.yml:63; web_worker.yml:146
-    b"\x00\x45\x55\xc9\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
+    b"\x00\x45\x55\xc8\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from setpgid:
     b"\x00\x35\x15\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
     b"\x00\x35\x0d\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall (1)
     b"\x00\x35\x06\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
     b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
     b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> from dup2
-    b"\x00\x35\xc2\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
-    b"\x00\x15\xc1\xc3\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xc1\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
+    b"\x00\x15\xc0\xc2\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # from dup2:
-    b"\x00\x15\xc0\xc1\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x15\xbf\xc0\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # from setreuid:
-    b"\x00\x35\xc0\xaa\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    b"\x00\x35\xbf\xa9\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
     # from settimeofday:
     b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
-    b"\x00\x45\x00\xbe\xff\xff\xff\xad"  # jset 0xffffffad              else allow
-    b"\x00\x15\xbd\xbc\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
+    b"\x00\x45\x00\xbd\xff\xff\xff\xad"  # jset 0xffffffad              else allow
+    b"\x00\x15\xbc\xbb\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
     # from mmap:
     b"\x00\x35\x00\x51\x00\x00\x00\x5e"  # jge  94 fchmod               else mmap and others
-    b"\x00\x35\xbc\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
-    b"\x00\x15\xbb\xb9\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xbb\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
+    b"\x00\x15\xba\xb8\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
     # socketcall (1): web_worker.yml:67
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (2)           ; call >= SYS_SEND
-    b"\x00\x45\xb7\xb6\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall (2)           ; call >= SYS_SETSOCKOPT
+    b"\x00\x45\xb6\x00\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow
+    b"\x00\x15\xb4\x00\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM)             ; call == SYS_SENDTO
+    b"\x00\x35\xb4\xb3\x00\x00\x00\x09"  # jge  9                       -> allow else errno(EPERM)  ; call >= SYS_SEND
     # socketcall (2): web_worker.yml:67
-    b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
-    b"\x00\x45\x00\xb5\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
-    b"\x00\x35\xb3\xb4\x00\x00\x00\x0b"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
-    # socketcall (3): web_worker.yml:67
-    b"\x00\x35\xb2\xb3\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x00\x35\x00\xb2\x00\x00\x00\x11"  # jge  0x11                    else errno(EPERM)           ; call >= SYS_RECVMSG
+    b"\x00\x35\xb1\xb2\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x05\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109                     -> from vhangup
-    b"\x00\x35\xb0\xaf\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x00\x35\xaf\xae\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from vhangup:
     b"\x00\x35\x01\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> from sysinfo
-    b"\x00\x35\x0b\xaf\x00\x00\x00\x6f"  # jge  111 vhangup             -> vhangup and others else errno(ENOSYS)
+    b"\x00\x35\x0b\xae\x00\x00\x00\x6f"  # jge  111 vhangup             -> vhangup and others else errno(ENOSYS)
     # from sysinfo:
-    b"\x00\x15\xac\xad\x00\x00\x00\x75"  # jeq  117 ipc                 -> errno(EPERM) else allow
+    b"\x00\x15\xab\xac\x00\x00\x00\x75"  # jeq  117 ipc                 -> errno(EPERM) else allow
     # clone: web_worker.yml:169
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\xaa\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x00\x45\xaa\xa9\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x00\x45\xa9\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x00\x45\xa9\xa8\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from setdomainname:
     b"\x00\x35\x16\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x35\x0a\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> from mremap
     b"\x00\x35\x02\x00\x00\x00\x00\x89"  # jge  137                     -> from setfsuid
-    b"\x00\x15\x7d\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x35\xa4\x48\x00\x00\x00\x7f"  # jge  127 create_module       -> errno(EPERM) else setdomainname and others
+    b"\x00\x15\x7c\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x35\xa3\x48\x00\x00\x00\x7f"  # jge  127 create_module       -> errno(EPERM) else setdomainname and others
     # from setfsuid:
     b"\x00\x35\x04\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
     # vhangup and others:
-    b"\x00\x45\xa1\xa3\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x45\xa0\xa2\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else errno(ENOSYS)
     # from _llseek:
-    b"\x00\x15\xa0\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x9f\xa0\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x9f\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x9e\x9f\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x00\x35\x9f\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
-    b"\x00\x15\x9e\x9d\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x00\x35\x9e\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
+    b"\x00\x15\x9d\x9c\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # from mremap:
     b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> from setresuid
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x9a\x9b\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x00\x45\x99\x9a\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from setresuid:
     b"\x00\x35\x03\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
     b"\x00\x35\x00\x2e\x00\x00\x00\xa7"  # jge  167 query_module        else mmap and others
-    b"\x00\x35\x98\x00\x00\x00\x00\xab"  # jge  171 getresgid           -> allow
+    b"\x00\x35\x97\x00\x00\x00\x00\xab"  # jge  171 getresgid           -> allow
     # mount and others:
-    b"\x00\x45\x96\x97\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
+    b"\x00\x45\x95\x96\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
     # prctl (1): compute_only.yml:181
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x94\x93\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    b"\x00\x35\x93\x92\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl (2): compute_only.yml:181
-    b"\x00\x15\x93\x92\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x15\x92\x91\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x11\x00\x00\x00\x00\xee"  # jge  238 madvise             -> from madvise
     b"\x00\x35\x0e\x00\x00\x00\x00\xde"  # jge  222 tkill               -> from tkill
     b"\x00\x35\x05\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> from ugetrlimit
     b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 lchown              -> from lchown
-    b"\x00\x15\x8d\x8e\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x15\x8c\x8d\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from lchown:
     b"\x00\x35\x01\x00\x00\x00\x00\xba"  # jge  186 sigaltstack         -> from sigaltstack
-    b"\x00\x15\x8c\x8b\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    b"\x00\x15\x8b\x8a\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
     # from sigaltstack:
-    b"\x00\x35\x8a\x8b\x00\x00\x00\xbc"  # jge  188 getpmsg             -> errno(EPERM) else allow
+    b"\x00\x35\x89\x8a\x00\x00\x00\xbc"  # jge  188 getpmsg             -> errno(EPERM) else allow
     # from ugetrlimit:
     b"\x00\x35\x02\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> from setreuid32
-    b"\x00\x15\x88\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x00\x15\x87\x88\x00\x00\x00\xc6"  # jeq  198 chown32             -> errno(EPERM) else allow
+    b"\x00\x15\x87\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x00\x15\x86\x87\x00\x00\x00\xc6"  # jeq  198 chown32             -> errno(EPERM) else allow
     # from setreuid32:
     b"\x00\x35\x03\x00\x00\x00\x00\xda"  # jge  218                     -> from getdents64
-    b"\x00\x15\x86\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
-    b"\x00\x15\x85\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
-    b"\x00\x15\x84\x83\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
+    b"\x00\x15\x85\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
+    b"\x00\x45\x83\x00\x00\x00\x00\x0c"  # jset 12 chdir                -> errno(EPERM)
+    # alarm and others:
+    b"\x00\x45\x83\x82\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
     # from getdents64:
-    b"\x00\x35\x83\x84\x00\x00\x00\xdc"  # jge  220 getdents64          -> allow else errno(ENOSYS)
+    b"\x00\x35\x82\x83\x00\x00\x00\xdc"  # jge  220 getdents64          -> allow else errno(ENOSYS)
     # from tkill:
-    b"\x00\x15\x6e\x00\x00\x00\x00\xeb"  # jeq  235 futex               -> futex, futex_time64 (1)
-    b"\x00\x15\x81\x80\x00\x00\x00\xec"  # jeq  236 sendfile64          -> allow else errno(EPERM)
+    b"\x00\x15\x6d\x00\x00\x00\x00\xeb"  # jeq  235 futex               -> futex, futex_time64 (1)
+    b"\x00\x15\x80\x7f\x00\x00\x00\xec"  # jeq  236 sendfile64          -> allow else errno(EPERM)
     # from madvise:
     b"\x00\x35\x03\x00\x00\x00\x00\xef"  # jge  239 fcntl64             -> from fcntl64
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x7e\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x7d\x7c\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\x7d\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x7c\x7b\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from fcntl64:
     b"\x00\x35\x09\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> from readahead
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64                  ; cmd >= F_SETOWN
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (1)       ; cmd == F_SETFL
-    b"\x00\x15\x77\x78\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
+    b"\x00\x15\x76\x77\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
     # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x75\x76\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    b"\x00\x45\x74\x75\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow
     # fcntl64: web_worker.yml:147
     b"\x00\x35\x01\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (2)       ; cmd >= F_SETOWN_EX
-    b"\x00\x35\x74\x73\x00\x00\x00\x0d"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    b"\x00\x35\x73\x72\x00\x00\x00\x0d"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
     # fcntl, fcntl64 (2): compute_only.yml:63
-    b"\x00\x15\x73\x72\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x15\x72\x71\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
-    b"\x00\x35\x72\x71\x00\x00\x00\xf6"  # jge  246 fadvise64           -> allow else errno(EPERM)
+    b"\x00\x35\x71\x70\x00\x00\x00\xf6"  # jge  246 fadvise64           -> allow else errno(EPERM)
     # from lookup_dcookie:
-    b"\x00\x35\x39\x00\x00\x00\x01\x6e"  # jge  366 sendto              -> from sendto
-    b"\x00\x35\x26\x00\x00\x00\x01\x68"  # jge  360 listen              -> from listen
+    b"\x00\x35\x38\x00\x00\x00\x01\x6e"  # jge  366 sendto              -> from sendto
+    b"\x00\x35\x25\x00\x00\x00\x01\x68"  # jge  360 listen              -> from listen
     b"\x00\x35\x0f\x00\x00\x00\x01\x39"  # jge  313 kexec_load          -> from kexec_load
     b"\x00\x35\x04\x00\x00\x00\x01\x07"  # jge  263 statfs64            -> from statfs64
-    b"\x00\x35\x4c\x00\x00\x00\x01\x06"  # jge  262 clock_nanosleep     -> clock_nanosleep, clock_nanosleep_time64
-    b"\x00\x35\x6c\x00\x00\x00\x01\x04"  # jge  260 clock_gettime       -> allow
-    b"\x00\x35\x6a\x00\x00\x00\x00\xfe"  # jge  254 timer_create        -> errno(EPERM)
+    b"\x00\x35\x4b\x00\x00\x00\x01\x06"  # jge  262 clock_nanosleep     -> clock_nanosleep, clock_nanosleep_time64
+    b"\x00\x35\x6b\x00\x00\x00\x01\x04"  # jge  260 clock_gettime       -> allow
+    b"\x00\x35\x69\x00\x00\x00\x00\xfe"  # jge  254 timer_create        -> errno(EPERM)
     # mmap and others:
-    b"\x00\x45\x6a\x69\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
+    b"\x00\x45\x69\x68\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
     # from statfs64:
     b"\x00\x35\x06\x00\x00\x00\x01\x2a"  # jge  298 readlinkat          -> from readlinkat
     b"\x00\x15\x03\x00\x00\x00\x01\x20"  # jeq  288 openat              -> openat
-    b"\x00\x15\x67\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
-    b"\x00\x15\x66\x00\x00\x00\x01\x25"  # jeq  293 fstatat64           -> allow
-    b"\x00\x15\x66\x64\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x66\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
+    b"\x00\x15\x65\x00\x00\x00\x01\x25"  # jeq  293 fstatat64           -> allow
+    b"\x00\x15\x65\x63\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
     # openat: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x62\x63\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\x61\x62\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from readlinkat:
-    b"\x00\x35\x0f\x00\x00\x00\x01\x38"  # jge  312 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x35\x11\x00\x00\x00\x01\x2f"  # jge  303 unshare             -> unshare and others
-    b"\x00\x15\x5f\x60\x00\x00\x01\x2b"  # jeq  299 fchmodat            -> errno(EPERM) else allow
+    b"\x00\x35\x10\x00\x00\x00\x01\x38"  # jge  312 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x00\x35\x0c\x00\x00\x00\x01\x2f"  # jge  303 unshare             -> unshare and others
+    b"\x00\x15\x5e\x5f\x00\x00\x01\x2b"  # jeq  299 fchmodat            -> errno(EPERM) else allow
     # from kexec_load:
-    b"\x00\x35\x0e\x00\x00\x00\x01\x54"  # jge  340 name_to_handle_at   -> from name_to_handle_at
+    b"\x00\x35\x08\x00\x00\x00\x01\x51"  # jge  337 fanotify_init       -> from fanotify_init
     b"\x00\x35\x02\x00\x00\x00\x01\x3d"  # jge  317 signalfd            -> from signalfd
-    b"\x00\x35\x42\x00\x00\x00\x01\x3c"  # jge  316 utimensat           -> utimensat, utimensat_time64
+    b"\x00\x35\x41\x00\x00\x00\x01\x3c"  # jge  316 utimensat           -> utimensat, utimensat_time64
     # setdomainname and others:
-    b"\x00\x45\x5c\x5b\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
+    b"\x00\x45\x5b\x5a\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # from signalfd:
-    b"\x00\x35\x06\x00\x00\x00\x01\x53"  # jge  339 prlimit64           -> prlimit64
     b"\x00\x35\x02\x00\x00\x00\x01\x49"  # jge  329 preadv              -> from preadv
     b"\x00\x45\x00\x58\x00\x00\x00\x04"  # jset 4 write                 else errno(EPERM)
     b"\x00\x35\x58\x57\x00\x00\x01\x3f"  # jge  319 eventfd             -> allow else errno(EPERM)
     # from preadv:
-    b"\x00\x35\x01\x00\x00\x00\x01\x4d"  # jge  333 get_thread_area     -> from get_thread_area
+    b"\x00\x35\x57\x00\x00\x00\x01\x4d"  # jge  333 get_thread_area     -> allow
     b"\x00\x35\x55\x56\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # from get_thread_area:
-    b"\x00\x35\x54\x55\x00\x00\x01\x51"  # jge  337 fanotify_init       -> errno(EPERM) else allow
+    # from fanotify_init:
+    b"\x00\x15\x06\x00\x00\x00\x01\x65"  # jeq  357 socketpair          -> socketpair
+    b"\x00\x15\x01\x00\x00\x00\x01\x53"  # jeq  339 prlimit64           -> prlimit64
+    # unshare and others:
+    b"\x00\x45\x52\x53\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
     # prlimit64: compute_only.yml:179
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x52\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x50\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x51\x50\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from name_to_handle_at:
-    b"\x00\x15\x01\x00\x00\x00\x01\x65"  # jeq  357 socketpair          -> socketpair
-    # unshare and others:
-    b"\x00\x45\x4e\x4f\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
+    b"\x00\x15\x4f\x4e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # socketpair: web_worker.yml:107
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x4c\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX

@@ -7,16 +7,17 @@ NR_SECCOMP = 4352
 # Answers calls of mips.
 PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\xe3\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
+    b"\x00\x15\x00\xe4\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x7b\x00\x00\x00\x10\x7b"  # jge  4219 getdents64         -> from getdents64
-    b"\x00\x35\x38\x00\x00\x00\x10\x1e"  # jge  4126 sigprocmask        -> from sigprocmask
+    b"\x00\x35\x7c\x00\x00\x00\x10\x7b"  # jge  4219 getdents64         -> from getdents64
+    b"\x00\x35\x39\x00\x00\x00\x10\x1e"  # jge  4126 sigprocmask        -> from sigprocmask
     b"\x00\x35\x1c\x00\x00\x00\x0f\xd8"  # jge  4056 mpx                -> from mpx
     b"\x00\x35\x12\x00\x00\x00\x0f\xd6"  # jge  4054 ioctl              -> from ioctl
-    b"\x00\x35\x05\x00\x00\x00\x0f\xa6"  # jge  4006 close              -> from close
-    b"\x00\x35\x02\x00\x00\x00\x0f\xa5"  # jge  4005 open               -> open
-    b"\x00\x35\xd7\x00\x00\x00\x0f\xa3"  # jge  4003 read               -> allow
-    b"\x00\x35\x0d\xdb\x00\x00\x0f\xa0"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
+    b"\x00\x35\x06\x00\x00\x00\x0f\xa6"  # jge  4006 close              -> from close
+    b"\x00\x35\x03\x00\x00\x00\x0f\xa5"  # jge  4005 open               -> open
+    b"\x00\x35\xd8\x00\x00\x00\x0f\xa3"  # jge  4003 read               -> allow
+    b"\x00\x35\x00\xdc\x00\x00\x0f\xa0"  # jge  4000 syscall            else errno(ENOSYS)
+    b"\x00\x15\xd6\xd5\x00\x00\x0f\xa1"  # jeq  4001 exit               -> allow else errno(EPERM)
     # open: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xd3\xd4\x00\x00\x13\x03"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
@@ -32,50 +33,49 @@ PROGRAM = (
     b"\x00\x15\xcc\x00\x00\x00\x0f\xbd"  # jeq  4029 pause              -> allow
     b"\x00\x15\xcb\xca\x00\x00\x0f\xc1"  # jeq  4033 access             -> allow else errno(EPERM)
     # from dup:
-    b"\x00\x35\x00\xca\x00\x00\x0f\xcc"  # jge  4044 prof               else allow
-    b"\x00\x35\xc8\x00\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM)
-    # syscall and others:
-    b"\x00\x45\xc8\xc7\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
+    b"\x00\x35\xc9\x00\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM)
+    b"\x00\x45\xc9\x2d\xff\xff\xf0\x31"  # jset 0xfffff031              -> allow else dup and others
     # from ioctl:
     b"\x00\x35\x03\x00\x00\x00\x0f\xd7"  # jge  4055 fcntl              -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xc5\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\xc6\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x00\xc2\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x00\x35\x00\xc3\x00\x00\x00\x04"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x00\x35\x01\x00\x00\x00\x00\x06"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x00\x15\xbf\x66\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
+    b"\x00\x15\xc0\x67\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
     # fcntl (2): compute_only.yml:63; web_worker.yml:146
-    b"\x00\x45\x69\xbf\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
+    b"\x00\x45\x6a\xc0\xff\xff\xff\xf8"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from mpx:
-    b"\x00\x35\x14\x00\x00\x00\x10\x15"  # jge  4117 ipc                -> from ipc (1)
+    b"\x00\x35\x15\x00\x00\x00\x10\x15"  # jge  4117 ipc                -> from ipc (1)
     b"\x00\x35\x09\x00\x00\x00\x10\x06"  # jge  4102 socketcall         -> from socketcall
     b"\x00\x35\x04\x00\x00\x00\x0f\xef"  # jge  4079 settimeofday       -> from settimeofday
     b"\x00\x35\x02\x00\x00\x00\x0f\xe6"  # jge  4070 setreuid           -> from setreuid
-    b"\x00\x35\x00\xb9\x00\x00\x0f\xdf"  # jge  4063 dup2               else errno(EPERM)
-    b"\x00\x15\xb8\xb9\x00\x00\x0f\xe2"  # jeq  4066 setsid             -> errno(EPERM) else allow
+    b"\x00\x35\x00\xba\x00\x00\x0f\xdf"  # jge  4063 dup2               else errno(EPERM)
+    b"\x00\x15\xb9\xba\x00\x00\x0f\xe2"  # jeq  4066 setsid             -> errno(EPERM) else allow
     # from setreuid:
-    b"\x00\x35\xb8\xa1\x00\x00\x0f\xec"  # jge  4076 getrlimit          -> allow else setreuid and others
+    b"\x00\x35\xb9\xa2\x00\x00\x0f\xec"  # jge  4076 getrlimit          -> allow else setreuid and others
     # from settimeofday:
     b"\x00\x35\x02\x00\x00\x00\x0f\xfa"  # jge  4090 mmap               -> from mmap
-    b"\x00\x15\xb6\x00\x00\x00\x0f\xf0"  # jeq  4080 getgroups          -> allow
-    b"\x00\x15\xb5\xb4\x00\x00\x0f\xf5"  # jeq  4085 readlink           -> allow else errno(EPERM)
+    b"\x00\x15\xb7\x00\x00\x00\x0f\xf0"  # jeq  4080 getgroups          -> allow
+    b"\x00\x15\xb6\xb5\x00\x00\x0f\xf5"  # jeq  4085 readlink           -> allow else errno(EPERM)
     # from mmap:
-    b"\x00\x35\xb3\x85\x00\x00\x0f\xfe"  # jge  4094 fchmod             -> errno(EPERM) else mmap and others
+    b"\x00\x35\xb4\x86\x00\x00\x0f\xfe"  # jge  4094 fchmod             -> errno(EPERM) else mmap and others
     # from socketcall:
     b"\x00\x35\x07\x00\x00\x00\x10\x07"  # jge  4103 syslog             -> from syslog
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
-    b"\x00\x45\xb0\xaf\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1): web_worker.yml:67
-    b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
-    b"\x00\x45\x00\xae\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
-    b"\x00\x35\xac\xad\x00\x00\x00\x0b"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
-    # socketcall (2): web_worker.yml:67
-    b"\x00\x35\xab\xac\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall               ; call >= SYS_SETSOCKOPT
+    b"\x00\x45\xb1\x00\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow
+    b"\x00\x15\xaf\x00\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM)             ; call == SYS_SENDTO
+    b"\x00\x35\xaf\xae\x00\x00\x00\x09"  # jge  9                       -> allow else errno(EPERM)  ; call >= SYS_SEND
+    # socketcall: web_worker.yml:67
+    b"\x00\x35\x00\xad\x00\x00\x00\x11"  # jge  0x11                    else errno(EPERM)           ; call >= SYS_RECVMSG
+    b"\x00\x35\xac\xad\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
-    b"\x00\x35\x00\x0f\x00\x00\x10\x0d"  # jge  4109 unused109          else syslog and others
+    b"\x00\x35\x01\x00\x00\x00\x10\x0d"  # jge  4109 unused109          -> from unused109
+    b"\x00\x35\xab\xaa\x00\x00\x10\x08"  # jge  4104 setitimer          -> allow else errno(EPERM)
+    # from unused109:
     b"\x00\x35\xaa\xa9\x00\x00\x10\x14"  # jge  4116 sysinfo            -> allow else errno(EPERM)
     # from ipc (1):
     b"\x00\x35\x7c\x00\x00\x00\x10\x1d"  # jge  4125 mprotect           -> mprotect, pkey_mprotect
@@ -94,9 +94,9 @@ PROGRAM = (
     b"\x00\x35\x9d\x9e\x00\x00\x10\x1f"  # jge  4127 create_module      -> errno(EPERM) else allow
     # from _llseek:
     b"\x00\x35\x00\x9d\x00\x00\x10\x34"  # jge  4148 cachectl           else allow
-    b"\x00\x15\x9b\x00\x00\x00\x10\x39"  # jeq  4153 _sysctl            -> errno(EPERM)
-    # syslog and others:
-    b"\x00\x45\x9b\x9a\x00\x00\x00\x08"  # jset 8                       -> allow else errno(EPERM)
+    b"\x00\x35\x9c\x00\x00\x00\x10\x3a"  # jge  4154 mlock              -> allow
+    # dup and others:
+    b"\x00\x45\x9a\x9b\x00\x00\x00\x05"  # jset 5                       -> errno(EPERM) else allow
     # from mlockall:
     b"\x00\x15\x03\x00\x00\x00\x10\x47"  # jeq  4167 mremap             -> mremap
     b"\x00\x15\x99\x00\x00\x00\x10\x42"  # jeq  4162 sched_yield        -> allow

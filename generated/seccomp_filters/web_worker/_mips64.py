@@ -47,7 +47,7 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
     b"\x00\x15\x91\x90\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from recvfrom:
-    b"\x00\x35\x03\x00\x00\x00\x13\xbc"  # jge  5052 socketpair         -> socketpair
+    b"\x00\x15\x03\x00\x00\x00\x13\xbc"  # jeq  5052 socketpair         -> socketpair
     b"\x00\x15\x00\x7b\x00\x00\x13\xb5"  # jeq  5045 sendmsg            else recvfrom and others
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x8c\x8d\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN

@@ -47,7 +47,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x15\x00\x91\x90\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from recvfrom:
-    b"\x35\x00\x03\x00\xbc\x13\x00\x00"  # jge  5052 socketpair         -> socketpair
+    b"\x15\x00\x03\x00\xbc\x13\x00\x00"  # jeq  5052 socketpair         -> socketpair
     b"\x15\x00\x00\x7b\xb5\x13\x00\x00"  # jeq  5045 sendmsg            else recvfrom and others
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x8c\x8d\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN

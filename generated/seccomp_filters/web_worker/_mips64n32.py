@@ -125,8 +125,8 @@ PROGRAM = (
     b"\x00\x45\x6c\x6d\xff\xff\xe8\x0e"  # jset 0xffffe80e              -> errno(EPERM) else allow
     # from mlockall:
     b"\x00\x35\x36\x00\x00\x00\x18\x34"  # jge  6196 sched_getaffinity  -> sched_getaffinity, prlimit64
-    b"\x00\x15\x02\x00\x00\x00\x18\x09"  # jeq  6153 prctl              -> prctl (1)
-    b"\x00\x15\x56\x00\x00\x00\x18\x32"  # jeq  6194 futex              -> futex, futex_time64 (1)
+    b"\x00\x15\x57\x00\x00\x00\x18\x32"  # jeq  6194 futex              -> futex, futex_time64 (1)
+    b"\x00\x15\x01\x00\x00\x00\x18\x09"  # jeq  6153 prctl              -> prctl (1)
     b"\x00\x15\x69\x68\x00\x00\x18\x22"  # jeq  6178 gettid             -> allow else errno(EPERM)
     # prctl (1): compute_only.yml:181
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo

@@ -125,8 +125,8 @@ PROGRAM = (
     b"\x45\x00\x6c\x6d\x0e\xe8\xff\xff"  # jset 0xffffe80e              -> errno(EPERM) else allow
     # from mlockall:
     b"\x35\x00\x36\x00\x34\x18\x00\x00"  # jge  6196 sched_getaffinity  -> sched_getaffinity, prlimit64
-    b"\x15\x00\x02\x00\x09\x18\x00\x00"  # jeq  6153 prctl              -> prctl (1)
-    b"\x15\x00\x56\x00\x32\x18\x00\x00"  # jeq  6194 futex              -> futex, futex_time64 (1)
+    b"\x15\x00\x57\x00\x32\x18\x00\x00"  # jeq  6194 futex              -> futex, futex_time64 (1)
+    b"\x15\x00\x01\x00\x09\x18\x00\x00"  # jeq  6153 prctl              -> prctl (1)
     b"\x15\x00\x69\x68\x22\x18\x00\x00"  # jeq  6178 gettid             -> allow else errno(EPERM)
     # prctl (1): compute_only.yml:181
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo

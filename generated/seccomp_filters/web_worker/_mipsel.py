@@ -7,16 +7,17 @@ NR_SECCOMP = 4352
 # Answers calls of mipsel.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\xe3\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
+    b"\x15\x00\x00\xe4\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x7b\x00\x7b\x10\x00\x00"  # jge  4219 getdents64         -> from getdents64
-    b"\x35\x00\x38\x00\x1e\x10\x00\x00"  # jge  4126 sigprocmask        -> from sigprocmask
+    b"\x35\x00\x7c\x00\x7b\x10\x00\x00"  # jge  4219 getdents64         -> from getdents64
+    b"\x35\x00\x39\x00\x1e\x10\x00\x00"  # jge  4126 sigprocmask        -> from sigprocmask
     b"\x35\x00\x1c\x00\xd8\x0f\x00\x00"  # jge  4056 mpx                -> from mpx
     b"\x35\x00\x12\x00\xd6\x0f\x00\x00"  # jge  4054 ioctl              -> from ioctl
-    b"\x35\x00\x05\x00\xa6\x0f\x00\x00"  # jge  4006 close              -> from close
-    b"\x35\x00\x02\x00\xa5\x0f\x00\x00"  # jge  4005 open               -> open
-    b"\x35\x00\xd7\x00\xa3\x0f\x00\x00"  # jge  4003 read               -> allow
-    b"\x35\x00\x0d\xdb\xa0\x0f\x00\x00"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
+    b"\x35\x00\x06\x00\xa6\x0f\x00\x00"  # jge  4006 close              -> from close
+    b"\x35\x00\x03\x00\xa5\x0f\x00\x00"  # jge  4005 open               -> open
+    b"\x35\x00\xd8\x00\xa3\x0f\x00\x00"  # jge  4003 read               -> allow
+    b"\x35\x00\x00\xdc\xa0\x0f\x00\x00"  # jge  4000 syscall            else errno(ENOSYS)
+    b"\x15\x00\xd6\xd5\xa1\x0f\x00\x00"  # jeq  4001 exit               -> allow else errno(EPERM)
     # open: web_worker.yml:117
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xd3\xd4\x03\x13\x00\x00"  # jset 0x1303                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
@@ -32,50 +33,49 @@ PROGRAM = (
     b"\x15\x00\xcc\x00\xbd\x0f\x00\x00"  # jeq  4029 pause              -> allow
     b"\x15\x00\xcb\xca\xc1\x0f\x00\x00"  # jeq  4033 access             -> allow else errno(EPERM)
     # from dup:
-    b"\x35\x00\x00\xca\xcc\x0f\x00\x00"  # jge  4044 prof               else allow
-    b"\x35\x00\xc8\x00\xd3\x0f\x00\x00"  # jge  4051 acct               -> errno(EPERM)
-    # syscall and others:
-    b"\x45\x00\xc8\xc7\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
+    b"\x35\x00\xc9\x00\xd3\x0f\x00\x00"  # jge  4051 acct               -> errno(EPERM)
+    b"\x45\x00\xc9\x2d\x31\xf0\xff\xff"  # jset 0xfffff031              -> allow else dup and others
     # from ioctl:
     b"\x35\x00\x03\x00\xd7\x0f\x00\x00"  # jge  4055 fcntl              -> fcntl (1)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xc5\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\xc6\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl (1): compute_only.yml:63; web_worker.yml:146
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x00\xc2\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x35\x00\x00\xc3\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x35\x00\x01\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl (2)                ; cmd >= F_SETLK
-    b"\x15\x00\xbf\x66\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
+    b"\x15\x00\xc0\x67\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else fcntl, fcntl64 (1)
     # fcntl (2): compute_only.yml:63; web_worker.yml:146
-    b"\x45\x00\x69\xbf\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
+    b"\x45\x00\x6a\xc0\xf8\xff\xff\xff"  # jset 0xfffffff8              -> fcntl, fcntl64 (2) else allow
     # from mpx:
-    b"\x35\x00\x14\x00\x15\x10\x00\x00"  # jge  4117 ipc                -> from ipc (1)
+    b"\x35\x00\x15\x00\x15\x10\x00\x00"  # jge  4117 ipc                -> from ipc (1)
     b"\x35\x00\x09\x00\x06\x10\x00\x00"  # jge  4102 socketcall         -> from socketcall
     b"\x35\x00\x04\x00\xef\x0f\x00\x00"  # jge  4079 settimeofday       -> from settimeofday
     b"\x35\x00\x02\x00\xe6\x0f\x00\x00"  # jge  4070 setreuid           -> from setreuid
-    b"\x35\x00\x00\xb9\xdf\x0f\x00\x00"  # jge  4063 dup2               else errno(EPERM)
-    b"\x15\x00\xb8\xb9\xe2\x0f\x00\x00"  # jeq  4066 setsid             -> errno(EPERM) else allow
+    b"\x35\x00\x00\xba\xdf\x0f\x00\x00"  # jge  4063 dup2               else errno(EPERM)
+    b"\x15\x00\xb9\xba\xe2\x0f\x00\x00"  # jeq  4066 setsid             -> errno(EPERM) else allow
     # from setreuid:
-    b"\x35\x00\xb8\xa1\xec\x0f\x00\x00"  # jge  4076 getrlimit          -> allow else setreuid and others
+    b"\x35\x00\xb9\xa2\xec\x0f\x00\x00"  # jge  4076 getrlimit          -> allow else setreuid and others
     # from settimeofday:
     b"\x35\x00\x02\x00\xfa\x0f\x00\x00"  # jge  4090 mmap               -> from mmap
-    b"\x15\x00\xb6\x00\xf0\x0f\x00\x00"  # jeq  4080 getgroups          -> allow
-    b"\x15\x00\xb5\xb4\xf5\x0f\x00\x00"  # jeq  4085 readlink           -> allow else errno(EPERM)
+    b"\x15\x00\xb7\x00\xf0\x0f\x00\x00"  # jeq  4080 getgroups          -> allow
+    b"\x15\x00\xb6\xb5\xf5\x0f\x00\x00"  # jeq  4085 readlink           -> allow else errno(EPERM)
     # from mmap:
-    b"\x35\x00\xb3\x85\xfe\x0f\x00\x00"  # jge  4094 fchmod             -> errno(EPERM) else mmap and others
+    b"\x35\x00\xb4\x86\xfe\x0f\x00\x00"  # jge  4094 fchmod             -> errno(EPERM) else mmap and others
     # from socketcall:
     b"\x35\x00\x07\x00\x07\x10\x00\x00"  # jge  4103 syslog             -> from syslog
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
-    b"\x45\x00\xb0\xaf\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1): web_worker.yml:67
-    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
-    b"\x45\x00\x00\xae\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
-    b"\x35\x00\xac\xad\x0b\x00\x00\x00"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
-    # socketcall (2): web_worker.yml:67
-    b"\x35\x00\xab\xac\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x35\x00\x03\x00\x0e\x00\x00\x00"  # jge  0xe                     -> socketcall               ; call >= SYS_SETSOCKOPT
+    b"\x45\x00\xb1\x00\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow
+    b"\x15\x00\xaf\x00\x0b\x00\x00\x00"  # jeq  0xb                     -> errno(EPERM)             ; call == SYS_SENDTO
+    b"\x35\x00\xaf\xae\x09\x00\x00\x00"  # jge  9                       -> allow else errno(EPERM)  ; call >= SYS_SEND
+    # socketcall: web_worker.yml:67
+    b"\x35\x00\x00\xad\x11\x00\x00\x00"  # jge  0x11                    else errno(EPERM)           ; call >= SYS_RECVMSG
+    b"\x35\x00\xac\xad\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
-    b"\x35\x00\x00\x0f\x0d\x10\x00\x00"  # jge  4109 unused109          else syslog and others
+    b"\x35\x00\x01\x00\x0d\x10\x00\x00"  # jge  4109 unused109          -> from unused109
+    b"\x35\x00\xab\xaa\x08\x10\x00\x00"  # jge  4104 setitimer          -> allow else errno(EPERM)
+    # from unused109:
     b"\x35\x00\xaa\xa9\x14\x10\x00\x00"  # jge  4116 sysinfo            -> allow else errno(EPERM)
     # from ipc (1):
     b"\x35\x00\x7c\x00\x1d\x10\x00\x00"  # jge  4125 mprotect           -> mprotect, pkey_mprotect
@@ -94,9 +94,9 @@ PROGRAM = (
     b"\x35\x00\x9d\x9e\x1f\x10\x00\x00"  # jge  4127 create_module      -> errno(EPERM) else allow
     # from _llseek:
     b"\x35\x00\x00\x9d\x34\x10\x00\x00"  # jge  4148 cachectl           else allow
-    b"\x15\x00\x9b\x00\x39\x10\x00\x00"  # jeq  4153 _sysctl            -> errno(EPERM)
-    # syslog and others:
-    b"\x45\x00\x9b\x9a\x08\x00\x00\x00"  # jset 8                       -> allow else errno(EPERM)
+    b"\x35\x00\x9c\x00\x3a\x10\x00\x00"  # jge  4154 mlock              -> allow
+    # dup and others:
+    b"\x45\x00\x9a\x9b\x05\x00\x00\x00"  # jset 5                       -> errno(EPERM) else allow
     # from mlockall:
     b"\x15\x00\x03\x00\x47\x10\x00\x00"  # jeq  4167 mremap             -> mremap
     b"\x15\x00\x99\x00\x42\x10\x00\x00"  # jeq  4162 sched_yield        -> allow

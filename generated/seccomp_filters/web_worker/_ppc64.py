@@ -67,13 +67,12 @@ PROGRAM = (
     b"\x00\x35\xa6\x9a\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else mmap and others
     # socketcall (1): web_worker.yml:67
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (2)           ; call >= SYS_SEND
-    b"\x00\x45\xa4\xa3\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall (2)           ; call >= SYS_SETSOCKOPT
+    b"\x00\x45\xa4\x00\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow
+    b"\x00\x15\xa2\x00\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM)             ; call == SYS_SENDTO
+    b"\x00\x35\xa2\xa1\x00\x00\x00\x09"  # jge  9                       -> allow else errno(EPERM)  ; call >= SYS_SEND
     # socketcall (2): web_worker.yml:67
-    b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
-    b"\x00\x45\x00\xa2\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
-    b"\x00\x35\xa0\xa1\x00\x00\x00\x0b"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
-    # socketcall (3): web_worker.yml:67
+    b"\x00\x35\x00\xa0\x00\x00\x00\x11"  # jge  0x11                    else errno(EPERM)           ; call >= SYS_RECVMSG
     b"\x00\x35\x9f\xa0\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x04\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone

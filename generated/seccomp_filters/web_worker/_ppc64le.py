@@ -67,13 +67,12 @@ PROGRAM = (
     b"\x35\x00\xa6\x9a\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM) else mmap and others
     # socketcall (1): web_worker.yml:67
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (2)           ; call >= SYS_SEND
-    b"\x45\x00\xa4\xa3\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x35\x00\x03\x00\x0e\x00\x00\x00"  # jge  0xe                     -> socketcall (2)           ; call >= SYS_SETSOCKOPT
+    b"\x45\x00\xa4\x00\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow
+    b"\x15\x00\xa2\x00\x0b\x00\x00\x00"  # jeq  0xb                     -> errno(EPERM)             ; call == SYS_SENDTO
+    b"\x35\x00\xa2\xa1\x09\x00\x00\x00"  # jge  9                       -> allow else errno(EPERM)  ; call >= SYS_SEND
     # socketcall (2): web_worker.yml:67
-    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
-    b"\x45\x00\x00\xa2\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
-    b"\x35\x00\xa0\xa1\x0b\x00\x00\x00"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
-    # socketcall (3): web_worker.yml:67
+    b"\x35\x00\x00\xa0\x11\x00\x00\x00"  # jge  0x11                    else errno(EPERM)           ; call >= SYS_RECVMSG
     b"\x35\x00\x9f\xa0\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x35\x00\x04\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone

@@ -149,14 +149,14 @@ PROGRAM = (
     b"\x15\x00\x4d\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
     b"\x15\x00\x4c\x4b\x06\x00\x00\x00"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
     # from mremap:
-    b"\x15\x00\x04\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
-    b"\x15\x00\x00\x49\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x47\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x45\x00\x47\x46\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
-    # mremap: web_worker.yml:157
+    b"\x15\x00\x03\x00\xdc\x00\x00\x00"  # jeq  220 clone               -> clone
+    b"\x35\x00\x49\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> errno(EPERM)
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x44\x45\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\x47\x48\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    # clone: web_worker.yml:169
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x45\x00\x45\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\x45\x44\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from mmap2:
     b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
     b"\x15\x00\x18\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect

@@ -89,13 +89,12 @@ PROGRAM = (
     # from socketcall:
     b"\x00\x35\x07\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
-    b"\x00\x45\xab\xaa\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1): web_worker.yml:67
-    b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
-    b"\x00\x45\x00\xa9\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
-    b"\x00\x35\xa7\xa8\x00\x00\x00\x0b"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
-    # socketcall (2): web_worker.yml:67
+    b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall               ; call >= SYS_SETSOCKOPT
+    b"\x00\x45\xab\x00\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow
+    b"\x00\x15\xa9\x00\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM)             ; call == SYS_SENDTO
+    b"\x00\x35\xa9\xa8\x00\x00\x00\x09"  # jge  9                       -> allow else errno(EPERM)  ; call >= SYS_SEND
+    # socketcall: web_worker.yml:67
+    b"\x00\x35\x00\xa7\x00\x00\x00\x11"  # jge  0x11                    else errno(EPERM)           ; call >= SYS_RECVMSG
     b"\x00\x35\xa6\xa7\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109                     -> from lookup_dcookie

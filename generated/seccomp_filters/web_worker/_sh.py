@@ -11,10 +11,10 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # sh calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x78\x00\xf3\x00\x00\x00"  # jge  243                     -> from io_setup
-    b"\x35\x00\x40\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> from sigprocmask
-    b"\x35\x00\x1f\x00\x42\x00\x00\x00"  # jge  66 setsid               -> from setsid
-    b"\x35\x00\x14\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
+    b"\x35\x00\x77\x00\xf3\x00\x00\x00"  # jge  243                     -> from io_setup
+    b"\x35\x00\x3f\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x35\x00\x20\x00\x42\x00\x00\x00"  # jge  66 setsid               -> from setsid
+    b"\x35\x00\x15\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
     b"\x15\x00\xe5\xe6\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
@@ -22,254 +22,254 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xe3\xe4\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
-    b"\x35\x00\x0a\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
-    b"\x35\x00\x03\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
-    b"\x35\x00\xe1\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
-    b"\x15\x00\xe0\x00\x0d\x00\x00\x00"  # jeq  13 time                 -> allow
-    b"\x15\x00\xe0\xde\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
-    # from mount:
-    b"\x35\x00\x02\x00\x1f\x00\x00\x00"  # jge  31                      -> from access
-    b"\x45\x00\x00\x17\x01\x00\x00\x00"  # jset 1 exit                  else mount and others
-    b"\x35\x00\xdc\xdb\x1b\x00\x00\x00"  # jge  27 alarm                -> allow else errno(EPERM)
-    # from access:
-    b"\x35\x00\xda\x00\x24\x00\x00\x00"  # jge  36 sync                 -> errno(EPERM)
-    b"\x15\x00\xda\x00\x21\x00\x00\x00"  # jeq  33 access               -> allow
-    b"\x15\x00\xd8\xda\x22\x00\x00\x00"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x05\x00\x1b\x00\x00\x00"  # jge  27 alarm                -> from alarm
+    b"\x35\x00\x02\x00\x13\x00\x00\x00"  # jge  19 lseek                -> from lseek
+    b"\x15\x00\xe1\x00\x0d\x00\x00\x00"  # jeq  13 time                 -> allow
+    b"\x15\x00\xe1\xdf\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    # from lseek:
+    b"\x35\x00\x00\xdf\x15\x00\x00\x00"  # jge  21 mount                else allow
+    b"\x15\x00\xde\xdd\x18\x00\x00\x00"  # jeq  24 getuid               -> allow else errno(EPERM)
+    # from alarm:
+    b"\x35\x00\x05\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
+    b"\x35\x00\x03\x00\x22\x00\x00\x00"  # jge  34 nice                 -> from nice
+    b"\x15\x00\xdb\x00\x21\x00\x00\x00"  # jeq  33 access               -> allow
+    b"\x45\x00\x00\xd9\xe1\xff\xff\xff"  # jset 0xffffffe1              else errno(EPERM)
+    b"\x35\x00\xda\xd9\x1f\x00\x00\x00"  # jge  31                      -> errno(ENOSYS) else allow
+    # from nice:
+    b"\x15\x00\xd9\xd7\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
     # from dup:
     b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> from acct
-    b"\x15\x00\xd6\x00\x2e\x00\x00\x00"  # jeq  46 setgid               -> errno(EPERM)
-    b"\x15\x00\xd7\xd6\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x15\x00\xd5\x00\x2e\x00\x00\x00"  # jeq  46 setgid               -> errno(EPERM)
+    b"\x15\x00\xd6\xd5\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
     # from acct:
-    b"\x35\x00\xd6\xd4\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xd5\xd3\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
     # from ioctl:
     b"\x35\x00\x03\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> from fcntl
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xd2\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
+    b"\x15\x00\xd1\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from fcntl:
     b"\x35\x00\x02\x00\x38\x00\x00\x00"  # jge  56                      -> from setpgid
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x56\x50\x08\x00\x00\x00"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1) ; cmd >= F_SETOWN
+    b"\x35\x00\x54\x4e\x08\x00\x00\x00"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1) ; cmd >= F_SETOWN
     # from setpgid:
-    b"\x35\x00\xcd\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> allow
-    b"\x35\x00\xcb\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
-    b"\x15\x00\xca\xcc\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xcc\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> allow
+    b"\x35\x00\xca\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
+    b"\x15\x00\xc9\xcb\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # from setsid:
-    b"\x35\x00\x19\x00\x75\x00\x00\x00"  # jge  117 ipc                 -> from ipc (1)
-    b"\x35\x00\x0b\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> from socketcall
-    b"\x35\x00\x04\x00\x51\x00\x00\x00"  # jge  81 setgroups            -> from setgroups
-    b"\x35\x00\x02\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> from getrlimit
-    b"\x35\x00\x00\x67\x46\x00\x00\x00"  # jge  70 setreuid             else setsid and others
-    # mount and others:
-    b"\x45\x00\xc4\xc5\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM) else allow
-    # from getrlimit:
-    b"\x15\x00\xc3\xc4\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
-    # from setgroups:
+    b"\x35\x00\x17\x00\x75\x00\x00\x00"  # jge  117 ipc                 -> from ipc (1)
+    b"\x35\x00\x09\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> from socketcall
+    b"\x35\x00\x02\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
+    b"\x35\x00\x00\x66\x46\x00\x00\x00"  # jge  70 setreuid             else setsid and others
+    b"\x35\x00\xc5\xaf\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
+    # from settimeofday:
     b"\x35\x00\x02\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> from mmap
-    b"\x15\x00\xc2\x00\x55\x00\x00\x00"  # jeq  85 readlink             -> allow
-    b"\x15\x00\xc2\xc0\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\xc3\x00\x55\x00\x00\x00"  # jeq  85 readlink             -> allow
+    b"\x15\x00\xc3\x58\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else settimeofday and others
     # from mmap:
-    b"\x35\x00\x00\xaa\x5e\x00\x00\x00"  # jge  94 fchmod               else mmap and others
-    b"\x35\x00\xc0\x00\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS)
-    b"\x15\x00\xbf\xbd\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x95\x5e\x00\x00\x00"  # jge  94 fchmod               else mmap and others
+    b"\x35\x00\xc1\x00\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS)
+    b"\x15\x00\xc0\xbe\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
     # from socketcall:
     b"\x35\x00\x07\x00\x67\x00\x00\x00"  # jge  103 syslog              -> from syslog
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
-    b"\x45\x00\xba\xb9\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1): web_worker.yml:67
-    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
-    b"\x45\x00\x00\xb8\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
-    b"\x35\x00\xb6\xb7\x0b\x00\x00\x00"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
-    # socketcall (2): web_worker.yml:67
-    b"\x35\x00\xb5\xb6\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x35\x00\x03\x00\x0e\x00\x00\x00"  # jge  0xe                     -> socketcall               ; call >= SYS_SETSOCKOPT
+    b"\x45\x00\xbb\x00\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow
+    b"\x15\x00\xb9\x00\x0b\x00\x00\x00"  # jeq  0xb                     -> errno(EPERM)             ; call == SYS_SENDTO
+    b"\x35\x00\xb9\xb8\x09\x00\x00\x00"  # jge  9                       -> allow else errno(EPERM)  ; call >= SYS_SEND
+    # socketcall: web_worker.yml:67
+    b"\x35\x00\x00\xb7\x11\x00\x00\x00"  # jge  0x11                    else errno(EPERM)           ; call >= SYS_RECVMSG
+    b"\x35\x00\xb6\xb7\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
-    b"\x35\x00\xb4\xb3\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x35\x00\xb5\xb4\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from olduname:
-    b"\x35\x00\xb3\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> allow
-    b"\x45\x00\x00\xb3\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
-    b"\x45\x00\xb0\xb2\x8e\xff\xff\xff"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xb4\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> allow
+    b"\x45\x00\x00\xb4\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x45\x00\xb1\xb3\x8e\xff\xff\xff"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
     # from ipc (1):
-    b"\x35\x00\x86\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x35\x00\x87\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect, pkey_mprotect
     b"\x45\x00\x03\x00\x87\xff\xff\xff"  # jset 0xffffff87              -> from ipc (2)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\xac\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x45\x00\xac\xab\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\xad\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\xad\xac\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # from ipc (2):
-    b"\x45\x00\xab\xaa\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
+    b"\x45\x00\xac\xab\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
     # from sigprocmask:
     b"\x35\x00\x24\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> from madvise
     b"\x35\x00\x12\x00\xac\x00\x00\x00"  # jge  172 prctl               -> from prctl
     b"\x35\x00\x0a\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> from mremap
     b"\x35\x00\x04\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> from _llseek
     b"\x35\x00\x02\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> from quotactl
-    b"\x35\x00\x00\xa5\x7f\x00\x00\x00"  # jge  127                     else allow
-    b"\x45\x00\xa5\xa3\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\xa6\x7f\x00\x00\x00"  # jge  127                     else allow
+    b"\x45\x00\xa6\xa4\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
     # from quotactl:
-    b"\x15\x00\xa4\xa2\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\xa5\xa3\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # from _llseek:
     b"\x35\x00\x02\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
-    b"\x15\x00\xa0\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x15\x00\x9f\xa0\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x15\x00\xa1\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\xa0\xa1\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x35\x00\x9f\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
-    b"\x15\x00\x9e\x9d\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x35\x00\xa0\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
+    b"\x15\x00\x9f\x9e\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # from mremap:
     b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> from setresuid
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x9a\x9b\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\x9b\x9c\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from setresuid:
     b"\x35\x00\x02\x00\xa9\x00\x00\x00"  # jge  169 nfsservctl          -> from nfsservctl
-    b"\x35\x00\x00\x98\xa5\x00\x00\x00"  # jge  165 getresuid           else errno(EPERM)
-    b"\x45\x00\x99\x98\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(ENOSYS) else allow
+    b"\x35\x00\x00\x99\xa5\x00\x00\x00"  # jge  165 getresuid           else errno(EPERM)
+    b"\x45\x00\x9a\x99\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(ENOSYS) else allow
     # from nfsservctl:
-    b"\x35\x00\x97\x96\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
+    b"\x35\x00\x98\x97\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
     # from prctl:
     b"\x35\x00\x04\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x93\x92\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    b"\x35\x00\x94\x93\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl: compute_only.yml:181
-    b"\x15\x00\x92\x91\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x15\x00\x93\x92\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x35\x00\x06\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> from ugetrlimit
     b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
-    b"\x15\x00\x8e\x8f\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x15\x00\x8f\x90\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from chown:
     b"\x35\x00\x01\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> from sigaltstack
-    b"\x15\x00\x8d\x8c\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    b"\x15\x00\x8e\x8d\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
     # from sigaltstack:
-    b"\x35\x00\x00\x8c\xbc\x00\x00\x00"  # jge  188                     else allow
-    b"\x35\x00\x8a\x8c\xbe\x00\x00\x00"  # jge  190 vfork               -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x8d\xbc\x00\x00\x00"  # jge  188                     else allow
+    b"\x35\x00\x8b\x8d\xbe\x00\x00\x00"  # jge  190 vfork               -> errno(EPERM) else errno(ENOSYS)
     # from ugetrlimit:
     b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
-    b"\x15\x00\x88\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x15\x00\x87\x88\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
+    b"\x15\x00\x89\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x15\x00\x88\x89\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
     # from setreuid32:
-    b"\x15\x00\x87\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
-    b"\x45\x00\x85\x27\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM) else setsid and others
+    b"\x15\x00\x88\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
+    b"\x45\x00\x86\x27\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM) else setsid and others
     # from madvise:
     b"\x35\x00\x0e\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> from readahead
     b"\x35\x00\x03\x00\xdc\x00\x00\x00"  # jge  220 getdents64          -> from getdents64
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x82\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\x81\x80\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\x83\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\x82\x81\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from getdents64:
-    b"\x15\x00\x00\x77\xdd\x00\x00\x00"  # jeq  221 fcntl64             else getdents64 and others
+    b"\x15\x00\x00\x78\xdd\x00\x00\x00"  # jeq  221 fcntl64             else getdents64 and others
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64                  ; cmd >= F_SETOWN
     # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
-    b"\x15\x00\x7b\x7c\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
+    b"\x15\x00\x7c\x7d\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
     # fcntl, fcntl64 (2): compute_only.yml:63
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x79\x7a\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
+    b"\x45\x00\x7a\x7b\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # fcntl64: web_worker.yml:147
     b"\x35\x00\x01\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (3)       ; cmd >= F_SETOWN_EX
-    b"\x35\x00\x78\x77\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    b"\x35\x00\x79\x78\x0d\x00\x00\x00"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
     # fcntl, fcntl64 (3): compute_only.yml:63
-    b"\x15\x00\x77\x76\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x15\x00\x78\x77\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
     b"\x35\x00\x23\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x15\x00\x61\x00\xf0\x00\x00\x00"  # jeq  240 futex               -> futex, futex_time64 (1)
-    b"\x15\x00\x74\x73\xef\x00\x00\x00"  # jeq  239 sendfile64          -> allow else errno(EPERM)
+    b"\x15\x00\x62\x00\xf0\x00\x00\x00"  # jeq  240 futex               -> futex, futex_time64 (1)
+    b"\x15\x00\x75\x74\xef\x00\x00\x00"  # jeq  239 sendfile64          -> allow else errno(EPERM)
     # from io_setup:
     b"\x35\x00\x3c\x00\x63\x01\x00\x00"  # jge  355 sendmsg             -> from sendmsg
     b"\x35\x00\x2a\x00\x61\x01\x00\x00"  # jge  353 setsockopt          -> from setsockopt
     b"\x35\x00\x15\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> from utimensat
     b"\x35\x00\x08\x00\x0c\x01\x00\x00"  # jge  268 statfs64            -> from statfs64
-    b"\x35\x00\x4e\x00\x0b\x01\x00\x00"  # jge  267 clock_nanosleep     -> clock_nanosleep, clock_nanosleep_time64
+    b"\x35\x00\x4f\x00\x0b\x01\x00\x00"  # jge  267 clock_nanosleep     -> clock_nanosleep, clock_nanosleep_time64
     b"\x35\x00\x04\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> from remap_file_pages
     b"\x35\x00\x01\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> from fadvise64
-    b"\x35\x00\x6b\x6d\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x6c\x6e\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
     # from fadvise64:
-    b"\x15\x00\x6a\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
-    b"\x15\x00\x6b\x6a\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x6b\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
+    b"\x15\x00\x6c\x6b\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
     # from remap_file_pages:
-    b"\x35\x00\x69\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> allow
-    b"\x15\x00\x68\x67\x02\x01\x00\x00"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
+    b"\x35\x00\x6a\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> allow
+    # settimeofday and others:
+    b"\x45\x00\x68\x69\x0d\x00\x00\x00"  # jset 13 time                 -> errno(EPERM) else allow
     # from statfs64:
     b"\x35\x00\x07\x00\x31\x01\x00\x00"  # jge  305 readlinkat          -> from readlinkat
     b"\x15\x00\x04\x00\x27\x01\x00\x00"  # jeq  295 openat              -> openat
-    b"\x15\x00\x65\x00\x10\x01\x00\x00"  # jeq  272 fadvise64_64        -> allow
-    b"\x15\x00\x64\x00\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow
-    b"\x15\x00\x64\x00\x11\x01\x00\x00"  # jeq  273                     -> errno(ENOSYS)
-    b"\x15\x00\x63\x61\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x66\x00\x10\x01\x00\x00"  # jeq  272 fadvise64_64        -> allow
+    b"\x15\x00\x65\x00\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow
+    b"\x15\x00\x65\x00\x11\x01\x00\x00"  # jeq  273                     -> errno(ENOSYS)
+    b"\x15\x00\x64\x62\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
     # openat: web_worker.yml:117
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x5f\x60\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\x60\x61\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from readlinkat:
     b"\x35\x00\x01\x00\x36\x01\x00\x00"  # jge  310 unshare             -> from unshare
     # setsid and others:
-    b"\x45\x00\x5e\x5d\x05\x00\x00\x00"  # jset 5 open                  -> allow else errno(EPERM)
+    b"\x45\x00\x5f\x5e\x05\x00\x00\x00"  # jset 5 open                  -> allow else errno(EPERM)
     # from unshare:
-    b"\x35\x00\x5d\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow
-    b"\x15\x00\x5c\x5b\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
+    b"\x35\x00\x5e\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow
+    b"\x15\x00\x5d\x5c\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
     # from utimensat:
     b"\x35\x00\x0a\x00\x57\x01\x00\x00"  # jge  343 listen              -> from listen
     b"\x35\x00\x04\x00\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
-    b"\x35\x00\x00\x3e\x41\x01\x00\x00"  # jge  321 signalfd            else utimensat, utimensat_time64
+    b"\x35\x00\x00\x3f\x41\x01\x00\x00"  # jge  321 signalfd            else utimensat, utimensat_time64
     b"\x35\x00\x01\x00\x48\x01\x00\x00"  # jge  328 eventfd2            -> from eventfd2
-    b"\x15\x00\x57\x56\x43\x01\x00\x00"  # jeq  323 eventfd             -> allow else errno(EPERM)
+    b"\x15\x00\x58\x57\x43\x01\x00\x00"  # jeq  323 eventfd             -> allow else errno(EPERM)
     # from eventfd2:
-    b"\x15\x00\x55\x56\x4c\x01\x00\x00"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
+    b"\x15\x00\x56\x57\x4c\x01\x00\x00"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
     # from rt_tgsigqueueinfo:
-    b"\x15\x00\x00\x54\x53\x01\x00\x00"  # jeq  339 prlimit64           else errno(EPERM)
+    b"\x15\x00\x00\x55\x53\x01\x00\x00"  # jeq  339 prlimit64           else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x52\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x53\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x51\x50\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x52\x51\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from listen:
     b"\x15\x00\x03\x00\x5b\x01\x00\x00"  # jeq  347 socketpair          -> socketpair
-    b"\x15\x00\x00\x4f\x5d\x01\x00\x00"  # jeq  349 sendto              else allow
+    b"\x15\x00\x00\x50\x5d\x01\x00\x00"  # jeq  349 sendto              else allow
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x4d\x4c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x4e\x4d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # socketpair: web_worker.yml:107
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x4a\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x15\x00\x00\x4b\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x48\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x48\x47\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    b"\x45\x00\x49\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x49\x48\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # from setsockopt:
     b"\x35\x00\x0d\x00\x62\x01\x00\x00"  # jge  354 getsockopt          -> getsockopt
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x06\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (2)           ; level == IPPROTO_TCP
-    b"\x15\x00\x00\x43\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x15\x00\x00\x44\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
-    b"\x15\x00\x41\x40\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    b"\x15\x00\x42\x41\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
     # setsockopt (1): web_worker.yml:85
-    b"\x35\x00\x00\x40\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
-    b"\x15\x00\x3f\x3e\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    b"\x35\x00\x00\x41\x0a\x00\x00\x00"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x15\x00\x40\x3f\x0d\x00\x00\x00"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
     # setsockopt (2): web_worker.yml:89
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
-    b"\x45\x00\x3c\x3b\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x3d\x3c\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (3): web_worker.yml:89
-    b"\x15\x00\x3b\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x15\x00\x3a\x39\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    b"\x15\x00\x3c\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x15\x00\x3b\x3a\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # getsockopt: web_worker.yml:97
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x38\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
-    b"\x15\x00\x37\x36\x06\x00\x00\x00"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
+    b"\x15\x00\x39\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
+    b"\x15\x00\x38\x37\x06\x00\x00\x00"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
     # from sendmsg:
-    b"\x35\x00\x10\x00\x89\x01\x00\x00"  # jge  393 semget              -> from semget
+    b"\x35\x00\x11\x00\x89\x01\x00\x00"  # jge  393 semget              -> from semget
     b"\x35\x00\x07\x00\x6c\x01\x00\x00"  # jge  364 setns               -> from setns
     b"\x35\x00\x02\x00\x64\x01\x00\x00"  # jge  356 recvmsg             -> from recvmsg
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x31\x32\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x45\x00\x32\x33\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from recvmsg:
     b"\x35\x00\x01\x00\x6b\x01\x00\x00"  # jge  363 sendmmsg            -> sendmmsg
-    b"\x35\x00\x2f\x30\x67\x01\x00\x00"  # jge  359 name_to_handle_at   -> errno(EPERM) else allow
+    b"\x35\x00\x30\x31\x67\x01\x00\x00"  # jge  359 name_to_handle_at   -> errno(EPERM) else allow
     # sendmmsg: web_worker.yml:80
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x2d\x2e\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x45\x00\x2e\x2f\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from setns:
-    b"\x35\x00\x02\x00\x80\x01\x00\x00"  # jge  384 pkey_mprotect       -> from pkey_mprotect
-    b"\x35\x00\x16\x00\x7a\x01\x00\x00"  # jge  378 membarrier          -> mmap and others
-    b"\x15\x00\x2b\x2a\x75\x01\x00\x00"  # jeq  373 getrandom           -> allow else errno(EPERM)
+    b"\x35\x00\x03\x00\x80\x01\x00\x00"  # jge  384 pkey_mprotect       -> from pkey_mprotect
+    b"\x35\x00\x01\x00\x7a\x01\x00\x00"  # jge  378 membarrier          -> mmap and others
+    b"\x15\x00\x2c\x2b\x75\x01\x00\x00"  # jeq  373 getrandom           -> allow else errno(EPERM)
+    # mmap and others:
+    b"\x45\x00\x2b\x2a\x03\x00\x00\x00"  # jset 3 read                  -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x35\x00\x02\x00\x81\x01\x00\x00"  # jge  385 pkey_alloc          -> from pkey_alloc
     # mprotect, pkey_mprotect: compute_only.yml:95
@@ -299,9 +299,9 @@ PROGRAM = (
     b"\x35\x00\x01\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x35\x00\x18\x17\x9f\x01\x00\x00"  # jge  415                     -> errno(ENOSYS) else allow
     # from io_pgetevents_time64:
-    b"\x45\x00\x15\x00\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM)
-    # mmap and others:
-    b"\x45\x00\x15\x14\x03\x00\x00\x00"  # jset 3 read                  -> allow else errno(EPERM)
+    b"\x45\x00\x00\x15\x01\x00\x00\x00"  # jset 1 exit                  else errno(EPERM)
+    # setreuid and others:
+    b"\x45\x00\x14\x15\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
     # from futex_time64:
     b"\x35\x00\x07\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     # futex, futex_time64 (1): compute_only.yml:121

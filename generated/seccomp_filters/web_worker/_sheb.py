@@ -11,10 +11,10 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # sheb calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x78\x00\x00\x00\x00\xf3"  # jge  243                     -> from io_setup
-    b"\x00\x35\x40\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> from sigprocmask
-    b"\x00\x35\x1f\x00\x00\x00\x00\x42"  # jge  66 setsid               -> from setsid
-    b"\x00\x35\x14\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
+    b"\x00\x35\x77\x00\x00\x00\x00\xf3"  # jge  243                     -> from io_setup
+    b"\x00\x35\x3f\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x00\x35\x20\x00\x00\x00\x00\x42"  # jge  66 setsid               -> from setsid
+    b"\x00\x35\x15\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xe5\xe6\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
@@ -22,254 +22,254 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xe3\xe4\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from waitpid:
-    b"\x00\x35\x0a\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
-    b"\x00\x35\x03\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
-    b"\x00\x35\xe1\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\xe0\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
-    b"\x00\x15\xe0\xde\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
-    # from mount:
-    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> from access
-    b"\x00\x45\x00\x17\x00\x00\x00\x01"  # jset 1 exit                  else mount and others
-    b"\x00\x35\xdc\xdb\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
-    # from access:
-    b"\x00\x35\xda\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
-    b"\x00\x15\xda\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
-    b"\x00\x15\xd8\xda\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x05\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
+    b"\x00\x35\x02\x00\x00\x00\x00\x13"  # jge  19 lseek                -> from lseek
+    b"\x00\x15\xe1\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
+    b"\x00\x15\xe1\xdf\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    # from lseek:
+    b"\x00\x35\x00\xdf\x00\x00\x00\x15"  # jge  21 mount                else allow
+    b"\x00\x15\xde\xdd\x00\x00\x00\x18"  # jeq  24 getuid               -> allow else errno(EPERM)
+    # from alarm:
+    b"\x00\x35\x05\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
+    b"\x00\x35\x03\x00\x00\x00\x00\x22"  # jge  34 nice                 -> from nice
+    b"\x00\x15\xdb\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
+    b"\x00\x45\x00\xd9\xff\xff\xff\xe1"  # jset 0xffffffe1              else errno(EPERM)
+    b"\x00\x35\xda\xd9\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
+    # from nice:
+    b"\x00\x15\xd9\xd7\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
     # from dup:
     b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
-    b"\x00\x15\xd6\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
-    b"\x00\x15\xd7\xd6\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x00\x15\xd5\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
+    b"\x00\x15\xd6\xd5\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
     # from acct:
-    b"\x00\x35\xd6\xd4\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xd5\xd3\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
     # from ioctl:
     b"\x00\x35\x03\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> from fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xd2\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
+    b"\x00\x15\xd1\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # from fcntl:
     b"\x00\x35\x02\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x56\x50\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1) ; cmd >= F_SETOWN
+    b"\x00\x35\x54\x4e\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1) ; cmd >= F_SETOWN
     # from setpgid:
-    b"\x00\x35\xcd\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
-    b"\x00\x35\xcb\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
-    b"\x00\x15\xca\xcc\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xcc\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
+    b"\x00\x35\xca\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
+    b"\x00\x15\xc9\xcb\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # from setsid:
-    b"\x00\x35\x19\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> from ipc (1)
-    b"\x00\x35\x0b\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> from socketcall
-    b"\x00\x35\x04\x00\x00\x00\x00\x51"  # jge  81 setgroups            -> from setgroups
-    b"\x00\x35\x02\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> from getrlimit
-    b"\x00\x35\x00\x67\x00\x00\x00\x46"  # jge  70 setreuid             else setsid and others
-    # mount and others:
-    b"\x00\x45\xc4\xc5\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
-    # from getrlimit:
-    b"\x00\x15\xc3\xc4\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM) else allow
-    # from setgroups:
+    b"\x00\x35\x17\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> from ipc (1)
+    b"\x00\x35\x09\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> from socketcall
+    b"\x00\x35\x02\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
+    b"\x00\x35\x00\x66\x00\x00\x00\x46"  # jge  70 setreuid             else setsid and others
+    b"\x00\x35\xc5\xaf\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    # from settimeofday:
     b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
-    b"\x00\x15\xc2\x00\x00\x00\x00\x55"  # jeq  85 readlink             -> allow
-    b"\x00\x15\xc2\xc0\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\xc3\x00\x00\x00\x00\x55"  # jeq  85 readlink             -> allow
+    b"\x00\x15\xc3\x58\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else settimeofday and others
     # from mmap:
-    b"\x00\x35\x00\xaa\x00\x00\x00\x5e"  # jge  94 fchmod               else mmap and others
-    b"\x00\x35\xc0\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
-    b"\x00\x15\xbf\xbd\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x95\x00\x00\x00\x5e"  # jge  94 fchmod               else mmap and others
+    b"\x00\x35\xc1\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
+    b"\x00\x15\xc0\xbe\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
     # from socketcall:
     b"\x00\x35\x07\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
-    b"\x00\x45\xba\xb9\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1): web_worker.yml:67
-    b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
-    b"\x00\x45\x00\xb8\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
-    b"\x00\x35\xb6\xb7\x00\x00\x00\x0b"  # jge  0xb                     -> errno(EPERM) else allow  ; call >= SYS_SENDTO
-    # socketcall (2): web_worker.yml:67
-    b"\x00\x35\xb5\xb6\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
+    b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall               ; call >= SYS_SETSOCKOPT
+    b"\x00\x45\xbb\x00\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow
+    b"\x00\x15\xb9\x00\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM)             ; call == SYS_SENDTO
+    b"\x00\x35\xb9\xb8\x00\x00\x00\x09"  # jge  9                       -> allow else errno(EPERM)  ; call >= SYS_SEND
+    # socketcall: web_worker.yml:67
+    b"\x00\x35\x00\xb7\x00\x00\x00\x11"  # jge  0x11                    else errno(EPERM)           ; call >= SYS_RECVMSG
+    b"\x00\x35\xb6\xb7\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
-    b"\x00\x35\xb4\xb3\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x00\x35\xb5\xb4\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # from olduname:
-    b"\x00\x35\xb3\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
-    b"\x00\x45\x00\xb3\xff\xff\xff\x91"  # jset 0xffffff91              else errno(ENOSYS)
-    b"\x00\x45\xb0\xb2\xff\xff\xff\x8e"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xb4\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
+    b"\x00\x45\x00\xb4\xff\xff\xff\x91"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x00\x45\xb1\xb3\xff\xff\xff\x8e"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
     # from ipc (1):
-    b"\x00\x35\x86\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x35\x87\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect, pkey_mprotect
     b"\x00\x45\x03\x00\xff\xff\xff\x87"  # jset 0xffffff87              -> from ipc (2)
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\xac\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x00\x45\xac\xab\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x00\x45\xad\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x00\x45\xad\xac\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # from ipc (2):
-    b"\x00\x45\xab\xaa\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
+    b"\x00\x45\xac\xab\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # from sigprocmask:
     b"\x00\x35\x24\x00\x00\x00\x00\xdb"  # jge  219 madvise             -> from madvise
     b"\x00\x35\x12\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
     b"\x00\x35\x0a\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> from mremap
     b"\x00\x35\x04\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
     b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
-    b"\x00\x35\x00\xa5\x00\x00\x00\x7f"  # jge  127                     else allow
-    b"\x00\x45\xa5\xa3\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\xa6\x00\x00\x00\x7f"  # jge  127                     else allow
+    b"\x00\x45\xa6\xa4\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
     # from quotactl:
-    b"\x00\x15\xa4\xa2\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\xa5\xa3\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # from _llseek:
     b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
-    b"\x00\x15\xa0\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x9f\xa0\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\xa1\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\xa0\xa1\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # from mlockall:
-    b"\x00\x35\x9f\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
-    b"\x00\x15\x9e\x9d\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x00\x35\xa0\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
+    b"\x00\x15\x9f\x9e\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # from mremap:
     b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> from setresuid
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x9a\x9b\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x00\x45\x9b\x9c\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from setresuid:
     b"\x00\x35\x02\x00\x00\x00\x00\xa9"  # jge  169 nfsservctl          -> from nfsservctl
-    b"\x00\x35\x00\x98\x00\x00\x00\xa5"  # jge  165 getresuid           else errno(EPERM)
-    b"\x00\x45\x99\x98\xff\xff\xff\x52"  # jset 0xffffff52              -> errno(ENOSYS) else allow
+    b"\x00\x35\x00\x99\x00\x00\x00\xa5"  # jge  165 getresuid           else errno(EPERM)
+    b"\x00\x45\x9a\x99\xff\xff\xff\x52"  # jset 0xffffff52              -> errno(ENOSYS) else allow
     # from nfsservctl:
-    b"\x00\x35\x97\x96\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else errno(EPERM)
+    b"\x00\x35\x98\x97\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else errno(EPERM)
     # from prctl:
     b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
-    b"\x00\x35\x93\x92\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    b"\x00\x35\x94\x93\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl: compute_only.yml:181
-    b"\x00\x15\x92\x91\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x00\x15\x93\x92\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x06\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> from ugetrlimit
     b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 chown               -> from chown
-    b"\x00\x15\x8e\x8f\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x15\x8f\x90\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # from chown:
     b"\x00\x35\x01\x00\x00\x00\x00\xba"  # jge  186 sigaltstack         -> from sigaltstack
-    b"\x00\x15\x8d\x8c\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    b"\x00\x15\x8e\x8d\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
     # from sigaltstack:
-    b"\x00\x35\x00\x8c\x00\x00\x00\xbc"  # jge  188                     else allow
-    b"\x00\x35\x8a\x8c\x00\x00\x00\xbe"  # jge  190 vfork               -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x00\x8d\x00\x00\x00\xbc"  # jge  188                     else allow
+    b"\x00\x35\x8b\x8d\x00\x00\x00\xbe"  # jge  190 vfork               -> errno(EPERM) else errno(ENOSYS)
     # from ugetrlimit:
     b"\x00\x35\x02\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> from setreuid32
-    b"\x00\x15\x88\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x00\x15\x87\x88\x00\x00\x00\xc6"  # jeq  198 lchown32            -> errno(EPERM) else allow
+    b"\x00\x15\x89\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x00\x15\x88\x89\x00\x00\x00\xc6"  # jeq  198 lchown32            -> errno(EPERM) else allow
     # from setreuid32:
-    b"\x00\x15\x87\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
-    b"\x00\x45\x85\x27\x00\x00\x00\x0c"  # jset 12 chdir                -> errno(EPERM) else setsid and others
+    b"\x00\x15\x88\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
+    b"\x00\x45\x86\x27\x00\x00\x00\x0c"  # jset 12 chdir                -> errno(EPERM) else setsid and others
     # from madvise:
     b"\x00\x35\x0e\x00\x00\x00\x00\xe1"  # jge  225 readahead           -> from readahead
     b"\x00\x35\x03\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> from getdents64
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x00\x82\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x00\x35\x81\x80\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x00\x35\x00\x83\x00\x00\x00\x64"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x00\x35\x82\x81\x00\x00\x00\x66"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from getdents64:
-    b"\x00\x15\x00\x77\x00\x00\x00\xdd"  # jeq  221 fcntl64             else getdents64 and others
+    b"\x00\x15\x00\x78\x00\x00\x00\xdd"  # jeq  221 fcntl64             else getdents64 and others
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64                  ; cmd >= F_SETOWN
     # fcntl, fcntl64 (1): compute_only.yml:63
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
-    b"\x00\x15\x7b\x7c\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
+    b"\x00\x15\x7c\x7d\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_GETLK
     # fcntl, fcntl64 (2): compute_only.yml:63
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x79\x7a\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
+    b"\x00\x45\x7a\x7b\x00\x00\x20\x00"  # jset 0x2000                  -> errno(EPERM) else allow  ; arg & FASYNC
     # fcntl64: web_worker.yml:147
     b"\x00\x35\x01\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)       ; cmd >= F_SETOWN_EX
-    b"\x00\x35\x78\x77\x00\x00\x00\x0d"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
+    b"\x00\x35\x79\x78\x00\x00\x00\x0d"  # jge  0xd                     -> allow else errno(EPERM)  ; cmd >= F_SETLK64
     # fcntl, fcntl64 (3): compute_only.yml:63
-    b"\x00\x15\x77\x76\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x00\x15\x78\x77\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from readahead:
     b"\x00\x35\x23\x00\x00\x00\x00\xf2"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x15\x61\x00\x00\x00\x00\xf0"  # jeq  240 futex               -> futex, futex_time64 (1)
-    b"\x00\x15\x74\x73\x00\x00\x00\xef"  # jeq  239 sendfile64          -> allow else errno(EPERM)
+    b"\x00\x15\x62\x00\x00\x00\x00\xf0"  # jeq  240 futex               -> futex, futex_time64 (1)
+    b"\x00\x15\x75\x74\x00\x00\x00\xef"  # jeq  239 sendfile64          -> allow else errno(EPERM)
     # from io_setup:
     b"\x00\x35\x3c\x00\x00\x00\x01\x63"  # jge  355 sendmsg             -> from sendmsg
     b"\x00\x35\x2a\x00\x00\x00\x01\x61"  # jge  353 setsockopt          -> from setsockopt
     b"\x00\x35\x15\x00\x00\x00\x01\x40"  # jge  320 utimensat           -> from utimensat
     b"\x00\x35\x08\x00\x00\x00\x01\x0c"  # jge  268 statfs64            -> from statfs64
-    b"\x00\x35\x4e\x00\x00\x00\x01\x0b"  # jge  267 clock_nanosleep     -> clock_nanosleep, clock_nanosleep_time64
+    b"\x00\x35\x4f\x00\x00\x00\x01\x0b"  # jge  267 clock_nanosleep     -> clock_nanosleep, clock_nanosleep_time64
     b"\x00\x35\x04\x00\x00\x00\x01\x01"  # jge  257 remap_file_pages    -> from remap_file_pages
     b"\x00\x35\x01\x00\x00\x00\x00\xfa"  # jge  250 fadvise64           -> from fadvise64
-    b"\x00\x35\x6b\x6d\x00\x00\x00\xf5"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x6c\x6e\x00\x00\x00\xf5"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
     # from fadvise64:
-    b"\x00\x15\x6a\x00\x00\x00\x00\xfd"  # jeq  253 lookup_dcookie      -> errno(EPERM)
-    b"\x00\x15\x6b\x6a\x00\x00\x00\xfb"  # jeq  251                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x6b\x00\x00\x00\x00\xfd"  # jeq  253 lookup_dcookie      -> errno(EPERM)
+    b"\x00\x15\x6c\x6b\x00\x00\x00\xfb"  # jeq  251                     -> errno(ENOSYS) else allow
     # from remap_file_pages:
-    b"\x00\x35\x69\x00\x00\x00\x01\x09"  # jge  265 clock_gettime       -> allow
-    b"\x00\x15\x68\x67\x00\x00\x01\x02"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
+    b"\x00\x35\x6a\x00\x00\x00\x01\x09"  # jge  265 clock_gettime       -> allow
+    # settimeofday and others:
+    b"\x00\x45\x68\x69\x00\x00\x00\x0d"  # jset 13 time                 -> errno(EPERM) else allow
     # from statfs64:
     b"\x00\x35\x07\x00\x00\x00\x01\x31"  # jge  305 readlinkat          -> from readlinkat
     b"\x00\x15\x04\x00\x00\x00\x01\x27"  # jeq  295 openat              -> openat
-    b"\x00\x15\x65\x00\x00\x00\x01\x10"  # jeq  272 fadvise64_64        -> allow
-    b"\x00\x15\x64\x00\x00\x00\x01\x2c"  # jeq  300 fstatat64           -> allow
-    b"\x00\x15\x64\x00\x00\x00\x01\x11"  # jeq  273                     -> errno(ENOSYS)
-    b"\x00\x15\x63\x61\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x66\x00\x00\x00\x01\x10"  # jeq  272 fadvise64_64        -> allow
+    b"\x00\x15\x65\x00\x00\x00\x01\x2c"  # jeq  300 fstatat64           -> allow
+    b"\x00\x15\x65\x00\x00\x00\x01\x11"  # jeq  273                     -> errno(ENOSYS)
+    b"\x00\x15\x64\x62\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
     # openat: web_worker.yml:117
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x5f\x60\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x00\x45\x60\x61\x00\x00\x22\x43"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from readlinkat:
     b"\x00\x35\x01\x00\x00\x00\x01\x36"  # jge  310 unshare             -> from unshare
     # setsid and others:
-    b"\x00\x45\x5e\x5d\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
+    b"\x00\x45\x5f\x5e\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
     # from unshare:
-    b"\x00\x35\x5d\x00\x00\x00\x01\x3e"  # jge  318 getcpu              -> allow
-    b"\x00\x15\x5c\x5b\x00\x00\x01\x37"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
+    b"\x00\x35\x5e\x00\x00\x00\x01\x3e"  # jge  318 getcpu              -> allow
+    b"\x00\x15\x5d\x5c\x00\x00\x01\x37"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
     # from utimensat:
     b"\x00\x35\x0a\x00\x00\x00\x01\x57"  # jge  343 listen              -> from listen
     b"\x00\x35\x04\x00\x00\x00\x01\x4f"  # jge  335 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
-    b"\x00\x35\x00\x3e\x00\x00\x01\x41"  # jge  321 signalfd            else utimensat, utimensat_time64
+    b"\x00\x35\x00\x3f\x00\x00\x01\x41"  # jge  321 signalfd            else utimensat, utimensat_time64
     b"\x00\x35\x01\x00\x00\x00\x01\x48"  # jge  328 eventfd2            -> from eventfd2
-    b"\x00\x15\x57\x56\x00\x00\x01\x43"  # jeq  323 eventfd             -> allow else errno(EPERM)
+    b"\x00\x15\x58\x57\x00\x00\x01\x43"  # jeq  323 eventfd             -> allow else errno(EPERM)
     # from eventfd2:
-    b"\x00\x15\x55\x56\x00\x00\x01\x4c"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
+    b"\x00\x15\x56\x57\x00\x00\x01\x4c"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
     # from rt_tgsigqueueinfo:
-    b"\x00\x15\x00\x54\x00\x00\x01\x53"  # jeq  339 prlimit64           else errno(EPERM)
+    b"\x00\x15\x00\x55\x00\x00\x01\x53"  # jeq  339 prlimit64           else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x52\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x53\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64: compute_only.yml:179, 180
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x51\x50\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x52\x51\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from listen:
     b"\x00\x15\x03\x00\x00\x00\x01\x5b"  # jeq  347 socketpair          -> socketpair
-    b"\x00\x15\x00\x4f\x00\x00\x01\x5d"  # jeq  349 sendto              else allow
+    b"\x00\x15\x00\x50\x00\x00\x01\x5d"  # jeq  349 sendto              else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x4d\x4c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x4e\x4d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # socketpair: web_worker.yml:107
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x4a\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x00\x15\x00\x4b\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x48\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
-    b"\x00\x45\x48\x47\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
+    b"\x00\x45\x49\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\x49\x48\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # from setsockopt:
     b"\x00\x35\x0d\x00\x00\x00\x01\x62"  # jge  354 getsockopt          -> getsockopt
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x06\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (2)           ; level == IPPROTO_TCP
-    b"\x00\x15\x00\x43\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
+    b"\x00\x15\x00\x44\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)           ; level == SOL_SOCKET
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
-    b"\x00\x15\x41\x40\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
+    b"\x00\x15\x42\x41\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_REUSEADDR
     # setsockopt (1): web_worker.yml:85
-    b"\x00\x35\x00\x40\x00\x00\x00\x0a"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
-    b"\x00\x15\x3f\x3e\x00\x00\x00\x0d"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
+    b"\x00\x35\x00\x41\x00\x00\x00\x0a"  # jge  0xa                     else allow                  ; optname >= SO_OOBINLINE
+    b"\x00\x15\x40\x3f\x00\x00\x00\x0d"  # jeq  0xd                     -> allow else errno(EPERM)  ; optname == SO_LINGER
     # setsockopt (2): web_worker.yml:89
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (3)           ; optname >= TCP_SYNCNT
-    b"\x00\x45\x3c\x3b\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x00\x45\x3d\x3c\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (3): web_worker.yml:89
-    b"\x00\x15\x3b\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
-    b"\x00\x15\x3a\x39\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
+    b"\x00\x15\x3c\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow                    ; optname == TCP_QUICKACK
+    b"\x00\x15\x3b\x3a\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)  ; optname == TCP_USER_TIMEOUT
     # getsockopt: web_worker.yml:97
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x38\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
-    b"\x00\x15\x37\x36\x00\x00\x00\x06"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
+    b"\x00\x15\x39\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; level == SOL_SOCKET
+    b"\x00\x15\x38\x37\x00\x00\x00\x06"  # jeq  6                       -> allow else errno(EPERM)  ; level == IPPROTO_TCP
     # from sendmsg:
-    b"\x00\x35\x10\x00\x00\x00\x01\x89"  # jge  393 semget              -> from semget
+    b"\x00\x35\x11\x00\x00\x00\x01\x89"  # jge  393 semget              -> from semget
     b"\x00\x35\x07\x00\x00\x00\x01\x6c"  # jge  364 setns               -> from setns
     b"\x00\x35\x02\x00\x00\x00\x01\x64"  # jge  356 recvmsg             -> from recvmsg
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x31\x32\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x00\x45\x32\x33\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from recvmsg:
     b"\x00\x35\x01\x00\x00\x00\x01\x6b"  # jge  363 sendmmsg            -> sendmmsg
-    b"\x00\x35\x2f\x30\x00\x00\x01\x67"  # jge  359 name_to_handle_at   -> errno(EPERM) else allow
+    b"\x00\x35\x30\x31\x00\x00\x01\x67"  # jge  359 name_to_handle_at   -> errno(EPERM) else allow
     # sendmmsg: web_worker.yml:80
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x2d\x2e\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    b"\x00\x45\x2e\x2f\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from setns:
-    b"\x00\x35\x02\x00\x00\x00\x01\x80"  # jge  384 pkey_mprotect       -> from pkey_mprotect
-    b"\x00\x35\x16\x00\x00\x00\x01\x7a"  # jge  378 membarrier          -> mmap and others
-    b"\x00\x15\x2b\x2a\x00\x00\x01\x75"  # jeq  373 getrandom           -> allow else errno(EPERM)
+    b"\x00\x35\x03\x00\x00\x00\x01\x80"  # jge  384 pkey_mprotect       -> from pkey_mprotect
+    b"\x00\x35\x01\x00\x00\x00\x01\x7a"  # jge  378 membarrier          -> mmap and others
+    b"\x00\x15\x2c\x2b\x00\x00\x01\x75"  # jeq  373 getrandom           -> allow else errno(EPERM)
+    # mmap and others:
+    b"\x00\x45\x2b\x2a\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
     # from pkey_mprotect:
     b"\x00\x35\x02\x00\x00\x00\x01\x81"  # jge  385 pkey_alloc          -> from pkey_alloc
     # mprotect, pkey_mprotect: compute_only.yml:95
@@ -299,9 +299,9 @@ PROGRAM = (
     b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x00\x35\x18\x17\x00\x00\x01\x9f"  # jge  415                     -> errno(ENOSYS) else allow
     # from io_pgetevents_time64:
-    b"\x00\x45\x15\x00\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM)
-    # mmap and others:
-    b"\x00\x45\x15\x14\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
+    b"\x00\x45\x00\x15\x00\x00\x00\x01"  # jset 1 exit                  else errno(EPERM)
+    # setreuid and others:
+    b"\x00\x45\x14\x15\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else allow
     # from futex_time64:
     b"\x00\x35\x07\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
     # futex, futex_time64 (1): compute_only.yml:121

@@ -7,138 +7,136 @@ NR_SECCOMP = 1073742141
 # Answers calls of x32.
 PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\xda\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\xd9\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x64\x00\xdc\x00\x00\x40"  # jge  0x400000dc semtimedop   -> from semtimedop
+    b"\x35\x00\x63\x00\xdc\x00\x00\x40"  # jge  0x400000dc semtimedop   -> from semtimedop
     b"\x35\x00\x2d\x00\x48\x00\x00\x40"  # jge  0x40000048 fcntl        -> from fcntl
     b"\x35\x00\x0e\x00\x1b\x00\x00\x40"  # jge  0x4000001b mincore      -> from mincore
     b"\x35\x00\x04\x00\x0a\x00\x00\x40"  # jge  0x4000000a mprotect     -> from mprotect
-    b"\x35\x00\x00\xd4\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
-    b"\x15\x00\x00\xd1\x02\x00\x00\x40"  # jeq  0x40000002 open         else allow
+    b"\x35\x00\x00\xd3\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
+    b"\x15\x00\x00\xd0\x02\x00\x00\x40"  # jeq  0x40000002 open         else allow
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xcd\xcf\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
+    b"\x45\x00\xcc\xce\x43\x22\x00\x00"  # jset 0x2243                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC)
     # from mprotect:
     b"\x35\x00\x05\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> from access
-    b"\x35\x00\x00\x93\x0b\x00\x00\x40"  # jge  0x4000000b munmap       else mprotect, pkey_mprotect
+    b"\x35\x00\x00\x92\x0b\x00\x00\x40"  # jge  0x4000000b munmap       else mprotect, pkey_mprotect
     b"\x35\x00\x02\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> from pread64
-    b"\x35\x00\x00\xcb\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
-    b"\x15\x00\xca\xcd\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
+    b"\x35\x00\x00\xca\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
+    b"\x15\x00\xc9\xcc\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
     # from pread64:
-    b"\x35\x00\xcc\xc9\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
+    b"\x35\x00\xcb\xc8\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
     # from access:
-    b"\x15\x00\x00\xc8\x19\x00\x00\x40"  # jeq  0x40000019 mremap       else allow
+    b"\x15\x00\x00\xc7\x19\x00\x00\x40"  # jeq  0x40000019 mremap       else allow
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\xc4\xc6\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x45\x00\xc3\xc5\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from mincore:
     b"\x35\x00\x0c\x00\x2d\x00\x00\x40"  # jge  0x4000002d              -> from shutdown
     b"\x35\x00\x04\x00\x20\x00\x00\x40"  # jge  0x40000020 dup          -> from dup
-    b"\x15\x00\x00\xc1\x1c\x00\x00\x40"  # jeq  0x4000001c madvise      else errno(EPERM)
+    b"\x15\x00\x00\xc0\x1c\x00\x00\x40"  # jeq  0x4000001c madvise      else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\xc1\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
-    b"\x35\x00\xc0\xbe\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
+    b"\x35\x00\x00\xc0\x64\x00\x00\x00"  # jge  0x64                    else allow                  ; behavior >= MADV_HWPOISON
+    b"\x35\x00\xbf\xbd\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from dup:
     b"\x35\x00\x02\x00\x2c\x00\x00\x40"  # jge  0x4000002c sendto       -> sendto
-    b"\x35\x00\x00\xbe\x29\x00\x00\x40"  # jge  0x40000029 socket       else allow
-    b"\x35\x00\xbd\xbb\x2b\x00\x00\x40"  # jge  0x4000002b accept       -> allow else errno(EPERM)
+    b"\x35\x00\x00\xbd\x29\x00\x00\x40"  # jge  0x40000029 socket       else allow
+    b"\x35\x00\xbc\xba\x2b\x00\x00\x40"  # jge  0x4000002b accept       -> allow else errno(EPERM)
     # sendto: web_worker.yml:78
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\xb9\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\xb8\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\xb9\xb7\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\xb8\xb6\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from shutdown:
     b"\x35\x00\x08\x00\x36\x00\x00\x40"  # jge  0x40000036              -> from clone
     b"\x35\x00\x02\x00\x35\x00\x00\x40"  # jge  0x40000035 socketpair   -> socketpair
-    b"\x35\x00\x00\xb9\x30\x00\x00\x40"  # jge  0x40000030 shutdown     else errno(ENOSYS)
-    b"\x15\x00\xb3\xb5\x31\x00\x00\x40"  # jeq  0x40000031 bind         -> errno(EPERM) else allow
+    b"\x35\x00\x00\xb8\x30\x00\x00\x40"  # jge  0x40000030 shutdown     else errno(ENOSYS)
+    b"\x15\x00\xb2\xb4\x31\x00\x00\x40"  # jeq  0x40000031 bind         -> errno(EPERM) else allow
     # socketpair: web_worker.yml:107
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\xb1\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
+    b"\x15\x00\x00\xb0\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xaf\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\xb0\xae\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    b"\x45\x00\xae\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\xaf\xad\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # from clone:
     b"\x35\x00\x04\x00\x39\x00\x00\x40"  # jge  0x40000039 fork         -> from fork
-    b"\x35\x00\x00\xb1\x38\x00\x00\x40"  # jge  0x40000038 clone        else errno(ENOSYS)
+    b"\x35\x00\x00\xb0\x38\x00\x00\x40"  # jge  0x40000038 clone        else errno(ENOSYS)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\xaa\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    b"\x45\x00\xab\xa9\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
+    b"\x45\x00\xa9\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\xaa\xa8\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from fork:
-    b"\x15\x00\xaa\x00\x3c\x00\x00\x40"  # jeq  0x4000003c exit         -> allow
-    b"\x15\x00\xa9\x00\x3f\x00\x00\x40"  # jeq  0x4000003f uname        -> allow
-    b"\x15\x00\xab\xa6\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\xa9\x00\x3c\x00\x00\x40"  # jeq  0x4000003c exit         -> allow
+    b"\x15\x00\xa8\x00\x3f\x00\x00\x40"  # jeq  0x4000003f uname        -> allow
+    b"\x15\x00\xaa\xa5\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS) else errno(EPERM)
     # from fcntl:
     b"\x35\x00\x23\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> from getpmsg
     b"\x35\x00\x1a\x00\x9d\x00\x00\x40"  # jge  0x4000009d prctl        -> from prctl
     b"\x35\x00\x08\x00\x49\x00\x00\x40"  # jge  0x40000049 flock        -> from flock
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x00\xa3\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
+    b"\x35\x00\x00\xa2\x04\x00\x00\x00"  # jge  4                       else allow                  ; cmd >= F_SETFL
     b"\x35\x00\x03\x00\x06\x00\x00\x00"  # jge  6                       -> fcntl                    ; cmd >= F_SETLK
-    b"\x15\x00\x9f\x00\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
+    b"\x15\x00\x9e\x00\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM)             ; cmd == F_GETLK
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x9d\x9f\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
+    b"\x45\x00\x9c\x9e\x00\x20\x00\x00"  # jset 0x2000                  -> errno(EPERM) else allow
     # fcntl: compute_only.yml:63; web_worker.yml:146
-    b"\x45\x00\x00\x9e\xf8\xff\xff\xff"  # jset 0xfffffff8              else allow
-    b"\x15\x00\x9d\x9b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
+    b"\x45\x00\x00\x9d\xf8\xff\xff\xff"  # jset 0xfffffff8              else allow
+    b"\x15\x00\x9c\x9a\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from flock:
     b"\x35\x00\x02\x00\x65\x00\x00\x40"  # jge  0x40000065              -> from getuid
-    b"\x45\x00\x00\x28\x10\x00\x00\x00"  # jset 16 x86_64 ioctl         else flock and others
-    b"\x15\x00\x9a\x98\x59\x00\x00\x40"  # jeq  0x40000059 readlink     -> allow else errno(EPERM)
+    b"\x45\x00\x00\x7e\x10\x00\x00\x00"  # jset 16 x86_64 ioctl         else flock and others
+    b"\x15\x00\x99\x97\x59\x00\x00\x40"  # jeq  0x40000059 readlink     -> allow else errno(EPERM)
     # from getuid:
     b"\x35\x00\x07\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> from rt_sigsuspend
     b"\x35\x00\x03\x00\x70\x00\x00\x40"  # jge  0x40000070 setsid       -> from setsid
     b"\x35\x00\x01\x00\x6b\x00\x00\x40"  # jge  0x4000006b geteuid      -> from geteuid
-    b"\x35\x00\x48\x69\x67\x00\x00\x40"  # jge  0x40000067 syslog       -> syslog and others else getuid and others
+    b"\x35\x00\x47\x67\x67\x00\x00\x40"  # jge  0x40000067 syslog       -> syslog and others else getuid and others
     # from geteuid:
-    b"\x15\x00\x93\x95\x6d\x00\x00\x40"  # jeq  0x4000006d setpgid      -> errno(EPERM) else allow
+    b"\x15\x00\x92\x94\x6d\x00\x00\x40"  # jeq  0x4000006d setpgid      -> errno(EPERM) else allow
     # from setsid:
-    b"\x15\x00\x94\x00\x73\x00\x00\x40"  # jeq  0x40000073 getgroups    -> allow
-    b"\x15\x00\x93\x00\x76\x00\x00\x40"  # jeq  0x40000076 getresuid    -> allow
-    b"\x15\x00\x92\x90\x78\x00\x00\x40"  # jeq  0x40000078 getresgid    -> allow else errno(EPERM)
+    b"\x15\x00\x93\x00\x73\x00\x00\x40"  # jeq  0x40000073 getgroups    -> allow
+    b"\x15\x00\x92\x00\x76\x00\x00\x40"  # jeq  0x40000076 getresuid    -> allow
+    b"\x15\x00\x91\x8f\x78\x00\x00\x40"  # jeq  0x40000078 getresgid    -> allow else errno(EPERM)
     # from rt_sigsuspend:
     b"\x35\x00\x03\x00\x95\x00\x00\x40"  # jge  0x40000095 mlock        -> from mlock
     b"\x35\x00\x01\x00\x84\x00\x00\x40"  # jge  0x40000084 utime        -> from utime
-    b"\x15\x00\x8f\x92\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
+    b"\x15\x00\x8e\x91\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
     # from utime:
-    b"\x15\x00\x91\x8c\x86\x00\x00\x40"  # jeq  0x40000086              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x90\x8b\x86\x00\x00\x40"  # jeq  0x40000086              -> errno(ENOSYS) else errno(EPERM)
     # from mlock:
-    b"\x35\x00\x00\x8d\x97\x00\x00\x40"  # jge  0x40000097 mlockall     else allow
-    b"\x35\x00\x8f\x8a\x9c\x00\x00\x40"  # jge  0x4000009c              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x8c\x97\x00\x00\x40"  # jge  0x40000097 mlockall     else allow
+    b"\x35\x00\x8e\x89\x9c\x00\x00\x40"  # jge  0x4000009c              -> errno(ENOSYS) else errno(EPERM)
     # from prctl:
     b"\x35\x00\x04\x00\x9e\x00\x00\x40"  # jge  0x4000009e arch_prctl   -> from arch_prctl
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x88\x86\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
+    b"\x35\x00\x87\x85\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl: compute_only.yml:181
-    b"\x15\x00\x87\x85\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
+    b"\x15\x00\x86\x84\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from arch_prctl:
     b"\x35\x00\x01\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> from quotactl
-    b"\x15\x00\x88\x83\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x87\x82\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else errno(EPERM)
     # from quotactl:
-    b"\x15\x00\x82\x87\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x81\x86\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> errno(EPERM) else errno(ENOSYS)
     # from getpmsg:
     b"\x35\x00\x0a\x00\xcc\x00\x00\x40"  # jge  0x400000cc sched_getaffinity -> from sched_getaffinity
     b"\x15\x00\x02\x00\xca\x00\x00\x40"  # jeq  0x400000ca futex        -> futex (1)
-    b"\x15\x00\x81\x00\xba\x00\x00\x40"  # jeq  0x400000ba gettid       -> allow
-    b"\x15\x00\x80\x7e\xc9\x00\x00\x40"  # jeq  0x400000c9 time         -> allow else errno(EPERM)
+    b"\x15\x00\x80\x00\xba\x00\x00\x40"  # jeq  0x400000ba gettid       -> allow
+    b"\x15\x00\x7f\x7d\xc9\x00\x00\x40"  # jeq  0x400000c9 time         -> allow else errno(EPERM)
     # futex (1): compute_only.yml:121
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x00\x7e\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
+    b"\x45\x00\x00\x7d\x7a\xf8\xff\xff"  # jset 0xfffff87a              else allow
     b"\x45\x00\x02\x00\x01\x00\x00\x00"  # jset 1                       -> futex (2)
     b"\x54\x00\x00\x00\x7f\xf8\xff\xff"  # and  0xfffff87f
-    b"\x15\x00\x7b\x7e\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
+    b"\x15\x00\x7a\x7d\x0a\x00\x00\x00"  # jeq  0xa                     -> allow else errno(ENOSYS) ; op & FUTEX_CMD_MASK == FUTEX_WAKE_BITSET
     # futex (2): compute_only.yml:121
-    b"\x45\x00\x00\x7a\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
-    b"\x45\x00\x7c\x79\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
+    b"\x45\x00\x00\x79\x76\xf8\xff\xff"  # jset 0xfffff876              else allow
+    b"\x45\x00\x7b\x78\x7c\xf8\xff\xff"  # jset 0xfffff87c              -> errno(ENOSYS) else allow
     # from sched_getaffinity:
-    b"\x35\x00\x00\x32\xcd\x00\x00\x40"  # jge  0x400000cd              else sched_getaffinity, prlimit64
-    b"\x35\x00\x77\x00\xd9\x00\x00\x40"  # jge  0x400000d9 getdents64   -> allow
+    b"\x35\x00\x00\x31\xcd\x00\x00\x40"  # jge  0x400000cd              else sched_getaffinity, prlimit64
+    b"\x35\x00\x76\x00\xd9\x00\x00\x40"  # jge  0x400000d9 getdents64   -> allow
     b"\x35\x00\x02\x00\xd4\x00\x00\x40"  # jge  0x400000d4 lookup_dcookie -> from lookup_dcookie
-    b"\x35\x00\x3a\x00\xd1\x00\x00\x40"  # jge  0x400000d1              -> io_cancel and others
-    b"\x35\x00\x72\x77\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x39\x00\xd1\x00\x00\x40"  # jge  0x400000d1              -> io_cancel and others
+    b"\x35\x00\x71\x76\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> errno(EPERM) else errno(ENOSYS)
     # from lookup_dcookie:
-    b"\x45\x00\x76\x00\x02\x00\x00\x00"  # jset 2 x86_64 open           -> errno(ENOSYS)
-    # flock and others:
-    b"\x45\x00\x72\x70\x23\x00\x00\x00"  # jset 35 x86_64 nanosleep     -> allow else errno(EPERM)
+    b"\x45\x00\x75\x56\x02\x00\x00\x00"  # jset 2 x86_64 open           -> errno(ENOSYS) else flock and others
     # from semtimedop:
     b"\x35\x00\x39\x00\x4a\x01\x00\x40"  # jge  0x4000014a pkey_alloc   -> from pkey_alloc
     b"\x35\x00\x1e\x00\x19\x01\x00\x40"  # jge  0x40000119 epoll_pwait  -> from epoll_pwait
@@ -217,27 +215,27 @@ PROGRAM = (
     b"\x45\x00\x36\x38\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
     b"\x35\x00\x22\x00\x1d\x02\x00\x40"  # jge  0x4000021d setsockopt   -> from setsockopt
-    b"\x35\x00\x14\x00\x03\x02\x00\x40"  # jge  0x40000203 readv        -> from readv
-    b"\x35\x00\x10\x00\x02\x02\x00\x40"  # jge  0x40000202 ioctl        -> ioctl
-    b"\x35\x00\x0b\x00\xc6\x01\x00\x40"  # jge  0x400001c6 futex_wake   -> from futex_wake
+    b"\x35\x00\x14\x00\x06\x02\x00\x40"  # jge  0x40000206 sendmsg      -> from sendmsg
+    b"\x35\x00\x0d\x00\xd7\x01\x00\x40"  # jge  0x400001d7 rseq_slice_yield -> from rseq_slice_yield
     b"\x35\x00\x07\x00\xb6\x01\x00\x40"  # jge  0x400001b6 pidfd_getfd  -> from pidfd_getfd
     b"\x35\x00\x02\x00\x51\x01\x00\x40"  # jge  0x40000151              -> from pidfd_send_signal
-    b"\x15\x00\x31\x00\x4c\x01\x00\x40"  # jeq  0x4000014c statx        -> allow
-    b"\x15\x00\x30\x2e\x4e\x01\x00\x40"  # jeq  0x4000014e rseq         -> allow else errno(EPERM)
+    b"\x15\x00\x32\x00\x4c\x01\x00\x40"  # jeq  0x4000014c statx        -> allow
+    b"\x15\x00\x31\x2f\x4e\x01\x00\x40"  # jeq  0x4000014e rseq         -> allow else errno(EPERM)
     # from pidfd_send_signal:
     b"\x35\x00\x02\x00\xb3\x01\x00\x40"  # jge  0x400001b3 clone3       -> getuid and others
-    b"\x35\x00\x2c\x00\xaa\x01\x00\x40"  # jge  0x400001aa io_uring_enter -> errno(EPERM)
-    b"\x15\x00\x2b\x30\xa8\x01\x00\x40"  # jeq  0x400001a8 pidfd_send_signal -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x2d\x00\xaa\x01\x00\x40"  # jge  0x400001aa io_uring_enter -> errno(EPERM)
+    b"\x15\x00\x2c\x31\xa8\x01\x00\x40"  # jeq  0x400001a8 pidfd_send_signal -> errno(EPERM) else errno(ENOSYS)
     # getuid and others:
-    b"\x45\x00\x2f\x2c\x01\x00\x00\x00"  # jset 1 x86_64 write          -> errno(ENOSYS) else allow
+    b"\x45\x00\x30\x2d\x01\x00\x00\x00"  # jset 1 x86_64 write          -> errno(ENOSYS) else allow
     # from pidfd_getfd:
+    b"\x35\x00\x03\x00\xc6\x01\x00\x40"  # jge  0x400001c6 futex_wake   -> from futex_wake
     b"\x45\x00\x00\x29\x01\x00\x00\x00"  # jset 1 x86_64 write          else errno(EPERM)
     b"\x15\x00\x2a\x00\xc1\x01\x00\x40"  # jeq  0x400001c1 futex_waitv  -> allow
     b"\x35\x00\x27\x29\xba\x01\x00\x40"  # jge  0x400001ba mount_setattr -> errno(EPERM) else allow
     # from futex_wake:
-    b"\x35\x00\x01\x00\xd7\x01\x00\x40"  # jge  0x400001d7 rseq_slice_yield -> from rseq_slice_yield
-    b"\x35\x00\x25\x27\xc9\x01\x00\x40"  # jge  0x400001c9 statmount    -> errno(EPERM) else allow
+    b"\x35\x00\x26\x28\xc9\x01\x00\x40"  # jge  0x400001c9 statmount    -> errno(EPERM) else allow
     # from rseq_slice_yield:
+    b"\x15\x00\x02\x00\x02\x02\x00\x40"  # jeq  0x40000202 ioctl        -> ioctl
     b"\x45\x00\x00\x26\x28\xfc\xff\xbf"  # jset 0xbffffc28              else allow
     # unshare and others:
     b"\x45\x00\x28\x23\x27\x00\x00\x00"  # jset 39 x86_64 getpid        -> errno(ENOSYS) else errno(EPERM)
@@ -245,17 +243,18 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x23\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # from readv:
-    b"\x35\x00\x04\x00\x0c\x02\x00\x40"  # jge  0x4000020c rt_sigqueueinfo -> from rt_sigqueueinfo
-    b"\x15\x00\x01\x00\x06\x02\x00\x40"  # jeq  0x40000206 sendmsg      -> sendmsg
-    b"\x45\x00\x1f\x1d\xf6\xfd\xff\xbf"  # jset 0xbffffdf6              -> allow else errno(EPERM)
-    # sendmsg: web_worker.yml:79
+    # from sendmsg:
+    b"\x35\x00\x08\x00\x18\x02\x00\x40"  # jge  0x40000218 rt_tgsigqueueinfo -> from rt_tgsigqueueinfo
+    b"\x35\x00\x02\x00\x07\x02\x00\x40"  # jge  0x40000207 recvmsg      -> from recvmsg
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1b\x1d\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # from rt_sigqueueinfo:
-    b"\x35\x00\x03\x00\x18\x02\x00\x40"  # jge  0x40000218 rt_tgsigqueueinfo -> from rt_tgsigqueueinfo
-    b"\x35\x00\x1b\x00\x16\x02\x00\x40"  # jge  0x40000216 preadv       -> allow
-    b"\x15\x00\x1a\x00\x0d\x02\x00\x40"  # jeq  0x4000020d sigaltstack  -> allow
+    b"\x45\x00\x1c\x1e\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
+    # from recvmsg:
+    b"\x35\x00\x02\x00\x0e\x02\x00\x40"  # jge  0x4000020e timer_create -> from timer_create
+    b"\x15\x00\x1a\x00\x09\x02\x00\x40"  # jeq  0x40000209 ptrace       -> errno(EPERM)
+    # flock and others:
+    b"\x45\x00\x1b\x19\x23\x00\x00\x00"  # jset 35 x86_64 nanosleep     -> allow else errno(EPERM)
+    # from timer_create:
+    b"\x35\x00\x1a\x00\x16\x02\x00\x40"  # jge  0x40000216 preadv       -> allow
     b"\x15\x00\x19\x17\x12\x02\x00\x40"  # jeq  0x40000212 set_robust_list -> allow else errno(EPERM)
     # from rt_tgsigqueueinfo:
     b"\x15\x00\x01\x00\x1a\x02\x00\x40"  # jeq  0x4000021a sendmmsg     -> sendmmsg

@@ -64,16 +64,16 @@ PROGRAM = (
     # from setxattr:
     b"\x15\x00\x6a\x51\x52\x00\x00\x00"  # jeq  82 mprotect             -> mprotect, pkey_mprotect else setxattr and others
     # from mlockall:
-    b"\x15\x00\x05\x00\x58\x00\x00\x00"  # jeq  88 mremap               -> mremap
-    b"\x15\x00\x01\x00\x5b\x00\x00\x00"  # jeq  91 madvise              -> madvise
-    b"\x15\x00\x91\x90\x59\x00\x00\x00"  # jeq  89 msync                -> allow else errno(EPERM)
+    b"\x15\x00\x04\x00\x5b\x00\x00\x00"  # jeq  91 madvise              -> madvise
+    b"\x45\x00\x02\x00\xa7\xff\xff\xff"  # jset 0xffffffa7              -> mlockall and others
+    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
+    b"\x45\x00\x8f\x90\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # mlockall and others:
+    b"\x45\x00\x8e\x8f\xa6\xff\xff\xff"  # jset 0xffffffa6              -> errno(EPERM) else allow
     # madvise: compute_only.yml:91
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x00\x8f\x64\x00\x00\x00"  # jge  0x64                    else allow
-    b"\x35\x00\x8e\x8d\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
-    # mremap: web_worker.yml:157
-    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x8b\x8c\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
+    b"\x35\x00\x00\x8d\x64\x00\x00\x00"  # jge  0x64                    else allow
+    b"\x35\x00\x8c\x8b\x66\x00\x00\x00"  # jge  0x66                    -> allow else errno(EPERM)  ; behavior >= MADV_GUARD_INSTALL
     # from setsockopt:
     b"\x35\x00\x0d\x00\x62\x00\x00\x00"  # jge  98 getsockopt           -> from getsockopt
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo

@@ -123,8 +123,7 @@ class _Collector:
     If no small tree finishes a range, none finishes a longer one, since such a tree would do for
     each part of the range. So ranges of more items come later, and ``hopeless`` has for each end
     the greatest number of holes taken with which a range up to there has no small tree: it has none
-    with fewer taken either. (A mask in `shapes` that leaves a number behind without need is
-    the exception; no program of the corpus depends on it.)
+    with fewer taken either.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _MOST_TAKEN = 5
 """The most tests of a chain."""
-_MOST_KEPT = 4
+_MOST_KEPT = 16
 
 ItemSet: TypeAlias = int
 """A set of items, bit i for the i-th. Sets are united by ``|``, ``a & ~b`` is a without b."""
@@ -257,7 +257,7 @@ class Shapes:
             masks[bit] = sum(only(n) for n in group.places if self._some[n] & bit)
         masks[unused] = 0
         for place in () if alone else reversed(group.places):
-            masks[unused | self._some[place] & ~group.several] = only(place)
+            masks.setdefault(unused | self._some[place] & ~group.several, only(place))
         for mask, left in masks.items():
             if (tight and left) or left == group.items:
                 continue

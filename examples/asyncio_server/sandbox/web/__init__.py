@@ -3,7 +3,7 @@
 #   policy  web_worker.yml  sha256:b0b179abb982df42ed7fcb21759d1dffb8932c6b861812ea290159c057b66a3f
 #   policy  web.yml  sha256:a73741d81ea3eaf586a270a126fefdc8ed03ba236a83ad19139630852a5630b4
 #   tables  Linux v7.3.4  sha256:981432d9ebba2d9ddca4110c1b73bd9b193a507fb35d8ae5ae2e1789725eacd3
-#   proved  programs  sha256:6c3f149d56e4c052f3d200b7308123511f20b8022d992482190f76b55c793118
+#   proved  programs  sha256:c456793d64e01f3f3a3a4c25b1c276eb4d120e8ed9f67153a3ea9a01cc8e3545
 #   redo    seccompgen build web.yml -o DIR
 """Serves HTTP on a socket that is bound already; starts, writes, connects nothing.
 

@@ -2,7 +2,7 @@
 #   policy  compute_only.yml  sha256:36b6ff69f40a03efe722efc96cf0705f8bd44566b78029011bbe196d762702d3
 #   policy  parser.yml  sha256:0af5672c087c54501f26412646d60dfbb15aec2923fcc80759769f3e1e439cdc
 #   tables  Linux v7.3.4  sha256:981432d9ebba2d9ddca4110c1b73bd9b193a507fb35d8ae5ae2e1789725eacd3
-#   proved  programs  sha256:dffc34f2852f18d6567dadcea583949e47aff446cec26673206a75d682ad297d
+#   proved  programs  sha256:d377595a60980812fb6ba7b83343549f751db2160cb2de615bf4ac5ba5279ed1
 #   redo    seccompgen build parser.yml -o DIR
 """Parses an upload. It has standard input and output, memory and time; nothing else.
 

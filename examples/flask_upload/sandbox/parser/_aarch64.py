@@ -65,8 +65,8 @@ PROGRAM = (
     # from syslog:
     b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
     b"\x15\x00\x2a\x00\x7b\x00\x00\x00"  # jeq  123 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x15\x00\x3c\x00\x7c\x00\x00\x00"  # jeq  124 sched_yield         -> allow
-    b"\x15\x00\x3b\x3a\x80\x00\x00\x00"  # jeq  128 restart_syscall     -> allow else errno(EPERM)
+    b"\x45\x00\x3b\x00\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM)
+    b"\x35\x00\x3b\x3a\x7c\x00\x00\x00"  # jge  124 sched_yield         -> allow else errno(EPERM)
     # from sigaltstack:
     b"\x35\x00\x08\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl (1)
     b"\x35\x00\x02\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid

@@ -5,7 +5,7 @@
 #   policy  sandboxed_code.yml  sha256:fd9c91d9e2109a33c4acf39343f7f34128c67ac115a0f20d003ea89751eaa570
 #   policy  supervised.yml  sha256:3a86524b61da0b9b740f991ce551608ceb16c90a0734726d970e537924cee25f
 #   tables  Linux v7.3.4  sha256:981432d9ebba2d9ddca4110c1b73bd9b193a507fb35d8ae5ae2e1789725eacd3
-#   proved  programs  sha256:0a7e8f7869bd2b461eb26e6d1e87f43534a79bcd589fb93b4ea07c28f93c108d
+#   proved  programs  sha256:124005b5b507fea0716de51a35196eef42083af8fe0cfcaf2866333f0abb4be4
 #   redo    seccompgen build supervised.yml -o DIR
 """Code that nobody trusts, in the hands of a supervisor: without it no file is opened or changed, and
 nothing is connected. supervise.py decides, and makes the calls itself.

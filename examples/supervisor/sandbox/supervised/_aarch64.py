@@ -11,62 +11,60 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # aarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x5d\x00\xcf\x00\x00\x00"  # jge  207 recvfrom            -> from recvfrom (1)
-    b"\x35\x00\x30\x00\xc6\x00\x00\x00"  # jge  198 socket              -> from socket
+    b"\x35\x00\x5c\x00\xcf\x00\x00\x00"  # jge  207 recvfrom            -> from recvfrom (1)
+    b"\x35\x00\x2f\x00\xc6\x00\x00\x00"  # jge  198 socket              -> from socket
     b"\x35\x00\x1a\x00\x58\x00\x00\x00"  # jge  88 utimensat            -> from utimensat
     b"\x15\x00\x12\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x15\x00\x0e\x00\x21\x00\x00\x00"  # jeq  33 mknodat              -> mknodat
     b"\x35\x00\x05\x00\x22\x00\x00\x00"  # jge  34 mkdirat              -> from mkdirat
     b"\x35\x00\x03\x00\x11\x00\x00\x00"  # jge  17 getcwd               -> getcwd and others
     b"\x35\x00\x01\x00\x08\x00\x00\x00"  # jge  8 getxattr              -> from getxattr
-    b"\x35\x00\x92\x93\x05\x00\x00\x00"  # jge  5 setxattr              -> errno(EPERM) else allow
+    b"\x35\x00\x91\x92\x05\x00\x00\x00"  # jge  5 setxattr              -> errno(EPERM) else allow
     # from getxattr:
-    b"\x35\x00\x91\x92\x0e\x00\x00\x00"  # jge  14 removexattr          -> errno(EPERM) else allow
+    b"\x35\x00\x90\x91\x0e\x00\x00\x00"  # jge  14 removexattr          -> errno(EPERM) else allow
     # getcwd and others:
-    b"\x15\x00\x92\x91\x12\x00\x00\x00"  # jeq  18 lookup_dcookie       -> errno(ENOSYS) else allow
+    b"\x15\x00\x91\x90\x12\x00\x00\x00"  # jeq  18 lookup_dcookie       -> errno(ENOSYS) else allow
     # from mkdirat:
-    b"\x35\x00\x90\x00\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow
+    b"\x35\x00\x8f\x00\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow
     b"\x35\x00\x04\x00\x33\x00\x00\x00"  # jge  51 chroot               -> from chroot
     b"\x35\x00\x02\x00\x2b\x00\x00\x00"  # jge  43 statfs               -> from statfs
-    b"\x35\x00\x00\x88\x27\x00\x00\x00"  # jge  39 umount2              else user_notif
-    b"\x15\x00\x8d\x8b\x2a\x00\x00\x00"  # jeq  42 nfsservctl           -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x87\x27\x00\x00\x00"  # jge  39 umount2              else user_notif
+    b"\x15\x00\x8c\x8a\x2a\x00\x00\x00"  # jeq  42 nfsservctl           -> errno(ENOSYS) else errno(EPERM)
     # from statfs:
-    b"\x15\x00\x8a\x8b\x2d\x00\x00\x00"  # jeq  45 truncate             -> errno(EPERM) else allow
+    b"\x15\x00\x89\x8a\x2d\x00\x00\x00"  # jeq  45 truncate             -> errno(EPERM) else allow
     # from chroot:
-    b"\x35\x00\x82\x00\x39\x00\x00\x00"  # jge  57 close                -> close and others
-    b"\x45\x00\x88\x84\xc2\xff\xff\xff"  # jset 0xffffffc2              -> errno(EPERM) else user_notif
+    b"\x35\x00\x81\x00\x39\x00\x00\x00"  # jge  57 close                -> close and others
+    b"\x45\x00\x87\x83\xc2\xff\xff\xff"  # jset 0xffffffc2              -> errno(EPERM) else user_notif
     # mknodat: supervised.yml:18
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x00\x86\x00\x10\x00\x00"  # jset 0x1000                  else errno(EPERM)           ; mode & 0o10000
-    b"\x45\x00\x85\x81\x00\xe0\x00\x00"  # jset 0xe000                  -> errno(EPERM) else user_notif ; mode & 0o160000
+    b"\x45\x00\x00\x85\x00\x10\x00\x00"  # jset 0x1000                  else errno(EPERM)           ; mode & 0o10000
+    b"\x45\x00\x84\x80\x00\xe0\x00\x00"  # jset 0xe000                  -> errno(EPERM) else user_notif ; mode & 0o160000
     # ioctl: no_escape.yml:123; supervised.yml:26
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x83\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
-    b"\x15\x00\x82\x00\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM)             ; cmd == TIOCLINUX
-    b"\x15\x00\x81\x00\x23\x54\x00\x00"  # jeq  0x5423                  -> errno(EPERM)             ; cmd == TIOCSETD
+    b"\x15\x00\x82\x00\x12\x54\x00\x00"  # jeq  0x5412                  -> errno(EPERM)             ; cmd == TIOCSTI
+    b"\x15\x00\x81\x00\x1c\x54\x00\x00"  # jeq  0x541c                  -> errno(EPERM)             ; cmd == TIOCLINUX
+    b"\x15\x00\x80\x00\x23\x54\x00\x00"  # jeq  0x5423                  -> errno(EPERM)             ; cmd == TIOCSETD
     b"\x15\x00\x01\x00\x02\x66\x08\x40"  # jeq  0x40086602              -> errno(ENOTTY)            ; cmd == FS_IOC_SETFLAGS
-    b"\x15\x00\x00\x80\x20\x58\x1c\x40"  # jeq  0x401c5820              else allow                  ; cmd == FS_IOC_FSSETXATTR
+    b"\x15\x00\x00\x7f\x20\x58\x1c\x40"  # jeq  0x401c5820              else allow                  ; cmd == FS_IOC_FSSETXATTR
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from utimensat:
-    b"\x35\x00\x05\x00\x61\x00\x00\x00"  # jge  97 unshare              -> from unshare
+    b"\x35\x00\x0a\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> from kexec_load
+    b"\x15\x00\x05\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> unshare
     b"\x15\x00\x01\x00\x5c\x00\x00\x00"  # jeq  92 personality          -> personality
-    b"\x35\x00\x7c\x7b\x5a\x00\x00\x00"  # jge  90 capget               -> allow else errno(EPERM)
+    b"\x35\x00\x7a\x79\x5a\x00\x00\x00"  # jge  90 capget               -> allow else errno(EPERM)
     # personality: no_escape.yml:116
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x00\x7a\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
-    b"\x35\x00\x79\x78\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
-    # from unshare:
-    b"\x35\x00\x04\x00\x62\x00\x00\x00"  # jge  98 futex                -> from futex
+    b"\x45\x00\x00\x78\xf7\xff\xff\xff"  # jset 0xfffffff7              else allow                  ; personality & ~PER_LINUX32
+    b"\x35\x00\x77\x76\xff\xff\xff\xff"  # jge  0xffffffff              -> allow else errno(EPERM)
+    # unshare: no_escape.yml:80
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x75\x00\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
+    b"\x45\x00\x74\x00\xff\xf0\xfa\xff"  # jset 0xfffaf0ff              -> errno(EPERM)             ; unshare_flags & (CLONE_NEWTIME|CLONE_NEWNS|UNSHARE_EMPTY_MNTNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET|0x81e8f07f)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x74\x73\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # from futex:
-    b"\x35\x00\x06\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
-    b"\x35\x00\x04\x00\x76\x00\x00\x00"  # jge  118 sched_setparam      -> from sched_setparam
-    b"\x35\x00\x01\x00\x6b\x00\x00\x00"  # jge  107 timer_create        -> from timer_create
-    b"\x35\x00\x6f\x70\x68\x00\x00\x00"  # jge  104 kexec_load          -> errno(EPERM) else allow
-    # from timer_create:
+    b"\x15\x00\x73\x72\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # from kexec_load:
+    b"\x35\x00\x05\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
+    b"\x35\x00\x03\x00\x76\x00\x00\x00"  # jge  118 sched_setparam      -> from sched_setparam
+    b"\x35\x00\x00\x6f\x6b\x00\x00\x00"  # jge  107 timer_create        else errno(EPERM)
     b"\x35\x00\x6e\x00\x74\x00\x00\x00"  # jge  116 syslog              -> errno(EPERM)
     b"\x15\x00\x6d\x6e\x70\x00\x00\x00"  # jeq  112 clock_settime       -> errno(EPERM) else allow
     # from sched_setparam:
@@ -153,11 +151,11 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x16\x2e\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EOPNOTSUPP) else allow ; flags & MSG_FASTOPEN
     # from clone:
-    b"\x35\x00\x02\x00\xdd\x00\x00\x00"  # jge  221 execve              -> from execve
+    b"\x15\x00\x04\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> madvise
+    b"\x45\x00\x02\x00\x23\xff\xff\xff"  # jset 0xffffff23              -> clone and others
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x2a\x2b\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow  ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
-    # from execve:
-    b"\x15\x00\x01\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> madvise
+    b"\x45\x00\x29\x2a\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM) else allow
+    # clone and others:
     b"\x45\x00\x29\x28\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
     # madvise: no_escape.yml:99
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo

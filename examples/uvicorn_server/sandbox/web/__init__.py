@@ -3,7 +3,7 @@
 #   policy  web_worker.yml  sha256:b0b179abb982df42ed7fcb21759d1dffb8932c6b861812ea290159c057b66a3f
 #   policy  web.yml  sha256:8693cea03854e7377bcf7d8c6183f9a0c44f0dc8da0529870411960ae310b270
 #   tables  Linux v7.3.4  sha256:981432d9ebba2d9ddca4110c1b73bd9b193a507fb35d8ae5ae2e1789725eacd3
-#   proved  programs  sha256:e7f96ed283e5293deaf3d9d7abd041055e8c85f2fc00a9e2a7073f52a604221e
+#   proved  programs  sha256:c98b1e882b2af0b5e7dcbf897cd976cca7b751914afdc278cae0e772e03a1c58
 #   redo    seccompgen build web.yml -o DIR
 """Serves HTTP on a socket that is bound already; starts, writes, connects nothing.
 
