@@ -55,8 +55,8 @@ class RingRows:
     """All that a filter has for the rings of one ABI.
 
     ``numbers`` are those of the system calls that install() makes by number. The last of
-    ``operations`` is NOP, which every kernel has: it is registered with the flag that refuses all
-    others. ``other`` is empty if the policy says ``without: fail``.
+    ``operations`` is NOP, so that there is one. ``other`` is empty if the policy says ``without:
+    fail``.
     """
 
     numbers: tuple[tuple[str, int], ...]

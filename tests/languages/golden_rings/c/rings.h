@@ -180,9 +180,7 @@ static const struct sock_filter rings_on_READV_FIXED[] = {
 static const struct sock_filter rings_on_NOP[] = {
     {0x06, 0x00, 0x00, 0x00000001},  /* ret  permit */
 };
-/* Opcode, size of the fields that the program reads, length. The last one's registration refuses
- * all other operations.
- */
+/* Opcode, size of the fields that the program reads, length; all other operations are refused. */
 static const struct rings_ring_operation rings_operations[] = {
     {1, 0, 1, rings_on_READV},
     {4, 0, 1, rings_on_READ_FIXED},
@@ -295,9 +293,7 @@ static const struct sock_filter rings_on_READV_FIXED[] = {
 static const struct sock_filter rings_on_NOP[] = {
     {0x06, 0x00, 0x00, 0x00000001},  /* ret  permit */
 };
-/* Opcode, size of the fields that the program reads, length. The last one's registration refuses
- * all other operations.
- */
+/* Opcode, size of the fields that the program reads, length; all other operations are refused. */
 static const struct rings_ring_operation rings_operations[] = {
     {1, 0, 1, rings_on_READV},
     {4, 0, 1, rings_on_READ_FIXED},
@@ -565,42 +561,59 @@ static __inline__ int rings_kept_at_exec(void)
     return numbers[1] == 1 ? numbers[2] >= 8 : numbers[1] == 2 ? numbers[2] >= 6 : numbers[1] > 2;
 }
 
+/* Return what is registered for an operation: its program, or one that refuses. The refusal of the
+ * rest is for operations without a filter, and what is around this process may have filters.
+ */
+static __inline__ struct rings_ring_operation rings_operation(unsigned int opcode)
+{
+    static const struct sock_filter refuse = {0x06, 0x00, 0x00, 0x00000000};
+    struct rings_ring_operation none;
+    unsigned int i;
+
+    for (i = 0; i < sizeof(rings_operations) / sizeof(rings_operations[0]); i++)
+        if (rings_operations[i].opcode == opcode)
+            return rings_operations[i];
+    none.opcode = (unsigned char)opcode;
+    none.size = 0;
+    none.length = 1;
+    none.program = &refuse;
+    return none;
+}
+
 /* Put the filters on operations in force, and return 0; or an errno, if they cannot be relied on. */
 static __inline__ int rings_filter_operations(void)
 {
-    const unsigned int last = sizeof(rings_operations) / sizeof(rings_operations[0]) - 1;
-    const struct rings_ring_operation *one;
-    unsigned char known[sizeof(rings_operations) / sizeof(rings_operations[0])], size;
-    unsigned int i;
+    struct rings_ring_operation one = rings_operation(0);
+    unsigned char size;
+    unsigned int i, count;
     long child, got;
-    int status, failure = rings_ask(&rings_operations[last]);
+    int status, failure = rings_ask(&one);
 
     if (!failure || failure == EACCES) {
         prctl(38 /* PR_SET_NO_NEW_PRIVS */, 1UL, 0UL, 0UL, 0UL);
-        failure = rings_ask(&rings_operations[last]);
+        failure = rings_ask(&one);
     }
     if (failure)
         return failure == EINVAL ? EOPNOTSUPP : failure;
-    known[last] = 1;
-    for (i = 0; i < last; i++) {
-        /* An operation that is newer than the kernel is in no ring. */
-        failure = rings_ask(&rings_operations[i]);
-        known[i] = failure == 0;
-        if (failure && failure != EINVAL)
+    /* Up to what is newer than the kernel, and is in no ring. */
+    for (count = 1; count < 256; count++) {
+        one = rings_operation(count);
+        failure = rings_ask(&one);
+        if (failure == EINVAL)
+            break;
+        if (failure)
             return failure == EMSGSIZE ? EOPNOTSUPP : failure;
     }
 #ifdef rings_PERMITS_EXEC
     if (!rings_kept_at_exec())
         return EOPNOTSUPP;
 #endif
-    for (i = 0; i <= last; i++) {
-        one = &rings_operations[i];
-        size = one->size;
-        failure = 0;
-        if (known[i])
-            failure = rings_register(one->opcode,
-                (size ? 2U /* SZ_STRICT */ : 0U) | (i == last ? 1U /* DENY_REST */ : 0U), &size,
-                one->program, one->length);
+    for (i = 0; i < count; i++) {
+        one = rings_operation(i);
+        size = one.size;
+        failure = rings_register(i,
+            (size ? 2U /* SZ_STRICT */ : 0U) | (i == count - 1 ? 1U /* DENY_REST */ : 0U), &size,
+            one.program, one.length);
         if (failure)
             return failure;
     }
