@@ -18,6 +18,7 @@ from seccompgen.core.errors import InputError, OutsideError, SeccompgenError
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.scan.analysis import alone, analyse
 from seccompgen.scan.binary import read_binary
+from seccompgen.scan.code import forget_images
 from seccompgen.scan.elf import image_of
 from seccompgen.scan.kept import Kept, fingerprint
 from seccompgen.scan.libraries import System, load
@@ -182,7 +183,10 @@ def facts_of(terms: Terms, place: Path) -> Analysis | None:
         return None  # the row of each program that needs it will say so
     if kept.analysis(image):
         return None
-    (analysis,) = analyse((image,), alone, None)
+    try:
+        (analysis,) = analyse((image,), alone, None)
+    finally:
+        forget_images()
     return None if kept.add([(image.sha256, analysis)], None) else analysis
 
 

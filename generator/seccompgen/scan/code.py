@@ -31,6 +31,7 @@ from seccompgen.scan.ways import (
     Takes,
     Unclear,
     Way,
+    slots_between,
     ways_of,
 )
 
@@ -116,6 +117,12 @@ def _inside(address: int, spans: Sequence[tuple[int, int]]) -> bool:
 def code_of(image: Image) -> ImageCode:
     """Return the code of ``image``, cached."""
     return ImageCode(image)
+
+
+def forget_images() -> None:
+    """Drop the cached images, which a process that scans many programs would keep."""
+    code_of.cache_clear()
+    slots_between.cache_clear()
 
 
 class ImageCode:

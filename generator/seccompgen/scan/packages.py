@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias, cast
 from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position
 from seccompgen.io.reading import decode_text, read_input, read_start
 from seccompgen.scan.binary import read_binary
+from seccompgen.scan.code import forget_images
 from seccompgen.scan.inside import file_inside
 from seccompgen.scan.layers import UnpackBudget, unpack_package
 from seccompgen.scan.scanner import scan
@@ -203,6 +204,8 @@ def scanned(
         calls, unknown = found.names, len(found.unknown)
     except InputError as error:
         problem = "; ".join(str(one) for one in error.diagnostics)
+    finally:
+        forget_images()
     return ScannedProgram(
         *(program.package.name, program.package.version, program.name, build_id),
         *(calls, unknown, time.monotonic() - started, problem),

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _MAX_USES = 500
 """The most instructions that are searched for the uses of a register."""
+_MOST_KNOWN = 1 << 16
+"""The most functions whose frames are remembered."""
 
 
 def is_only_compared(machine: Machine, code: Sequence[Instruction], index: int) -> bool:
@@ -84,8 +86,10 @@ class Frames:
         )
 
     def _of(self, image: Image, code: Sequence[Instruction]) -> tuple[int, tuple[Slot, ...]]:
-        key = (image.path, code[0][0])
+        key = (image.sha256, code[0][0])
         if key not in self._known:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
             pointers = tuple(filter(None, map(self._pointer, code)))
             self._known[key] = (self._size(code) + self._above, pointers)
         return self._known[key]

@@ -130,7 +130,7 @@ def _reference(context: Context, kind: EffectKind, value: int) -> list[Way]:
         return [Harmless("thread-local data")]
     ways: list[Way] = []
     for table in tables:
-        ways += _slots_between(image, table.start, table.end)
+        ways += slots_between(image, table.start, table.end)
     return ways or _made(context, kind, value) + _by_distance(image, value)
 
 
@@ -152,13 +152,14 @@ def _by_distance(image: Image, table: int) -> list[Way]:
 def _page(context: Context, kind: EffectKind, value: int) -> list[Way]:  # noqa: ARG001 - one form
     """Return the ways of all functions and slots in the page at ``value``."""
     image = context.image
-    ways: list[Way] = [*_slots_between(image, value, value + PAGE)]
+    ways: list[Way] = [*slots_between(image, value, value + PAGE)]
     ways += [Takes(one) for one in image.starts_between(value, value + PAGE)]
     return ways or [Harmless("data")]
 
 
 @lru_cache(maxsize=256)
-def _slots_between(image: Image, start: int, end: int) -> tuple[Way, ...]:
+def slots_between(image: Image, start: int, end: int) -> tuple[Way, ...]:
+    """Return the ways of the slots from ``start`` up to but not including ``end``, cached."""
     ways: list[Way] = [
         Takes(target) for slot, target in image.own_slots.items() if start <= slot < end
     ]
