@@ -19,6 +19,8 @@ _KEYWORDS = (
     "Self self static struct super trait true try type typeof unsafe unsized use virtual where "
     "while yield"
 )
+_ERRNOS = ("EMSGSIZE", "ENOSYS", "EOPNOTSUPP")
+"""The errnos of filters on rings that have other numbers on some ABIs."""
 
 
 def _target(arches: str, bits: int, order: str) -> str:
@@ -59,8 +61,14 @@ def _write(one: Built, tables: Tables) -> dict[str, bytes]:
     sections = source_sections(one, tables, "Rust", "module", TARGETS, _KEYWORDS)
     (eproto,) = {errno_number("EPROTO", section.program.abi) for section in sections}
     context = source_context(one, tables, "rust", sections)
-    text = render_text("filter.rs.j2", **context, eproto=eproto)
+    errnos = {
+        section.program.abi.name: [
+            (name, errno_number(name, section.program.abi)) for name in _ERRNOS
+        ]
+        for section in sections
+    }
+    text = render_text("filter.rs.j2", **context, eproto=eproto, errnos=errnos)
     return {f"{one.module_name}.rs": text.encode()}
 
 
-LANGUAGE = Language(_write, "rust.md", TARGETS)
+LANGUAGE = Language(_write, "rust.md", TARGETS, filters_rings=True)
