@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
 from seccompgen.scan.image import AddressRange, Image, Segment
+from seccompgen.scan.objects import DataMap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,10 +41,16 @@ def image_of_words(code: Sequence[int], data: bytes = b"") -> Image:
         unread=(),
         pointers=frozenset(),
         imported_pointers=frozenset(),
+        standing=frozenset(),
+        standing_words=frozenset(),
+        standing_imports=frozenset(),
+        objects=DataMap((), frozenset()),
+        named_objects={},
         roots=(),
         frames=frozenset({CODE}),
         landings={},
         names=AddressRange(0, 0),
         pointed_texts=frozenset(),
         interpreter="",
+        key="",
     )

@@ -29,7 +29,7 @@ void spawn(void) { common(); enter(56, 0, 0, 0); enter(61, 0, 0, 0); }
 void spawn_again(void) { spawn(); enter(62, 0, 0, 0); }
 void look(void) { common(); }
 void listed(void) { enter(35, 0, 0, 0); }
-void (*const table[])(void) = {listed};
+__attribute__((section("tables"))) void (*table[])(void) = {listed};
 """
 """The calls are getpid; clone and wait4; kill; and nanosleep, which data leads to as well."""
 PROGRAM = """

@@ -25,6 +25,7 @@ LEAD = {
     Lead.POINTER: "address made",
     Lead.LABEL: "label referred to",
     Lead.NEXT: "run on into",
+    Lead.OBJECT: "address in variable",
 }
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_STT_FUNC, _STT_GNU_IFUNC, _STT_NOTYPE, _STT_OBJECT = 2, 10, 0, 1
+_STT_FUNC, _STT_GNU_IFUNC, _STT_NOTYPE, _STT_OBJECT, _STT_COMMON = 2, 10, 0, 1, 5
 _STB_LOCAL, _STB_WEAK = 0, 2
 
 
@@ -39,6 +39,11 @@ class ElfSymbol(NamedTuple):
     def is_object(self) -> bool:
         """True for variables."""
         return self.kind == _STT_OBJECT
+
+    @property
+    def may_be_data(self) -> bool:
+        """True for variables, but thread-local ones, and symbols without a type."""
+        return self.kind in {_STT_OBJECT, _STT_COMMON, _STT_NOTYPE}
 
     @property
     def is_resolver(self) -> bool:

@@ -9,16 +9,28 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.errors import SeccompgenError
 from seccompgen.scan.code import FunctionFacts, code_of
+from seccompgen.scan.touches import standing_objects
 from seccompgen.scan.unknown import Why
 from seccompgen.scan.ways import Imports, Reaches, Takes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from seccompgen.scan.code import ImageCode
     from seccompgen.scan.image import Image
 
 _JOB_BYTES = 1 << 17
 """The bytes of code that one process gets at a time."""
+
+
+class ObjectFacts(NamedTuple):
+    """What leads on from a data object that counts; ``leads`` are the starts of other objects."""
+
+    start: int
+    taken: tuple[int, ...]
+    reached: tuple[int, ...]
+    imported: tuple[str, ...]
+    leads: tuple[int, ...]
 
 
 class Analysis(NamedTuple):
@@ -27,7 +39,8 @@ class Analysis(NamedTuple):
     ``functions`` are sorted by their start. ``overlays`` begin within another function, where
     control arrives in the middle of an apparent instruction. ``taken`` are the code addresses in
     the image's data, ``reached`` addresses there that are only compared, ``imported`` names whose
-    addresses the loader puts there.
+    addresses the loader puts there; but for what is in ``objects``. ``standing`` are the starts of
+    objects to which other data points.
     """
 
     functions: tuple[FunctionFacts, ...]
@@ -35,6 +48,8 @@ class Analysis(NamedTuple):
     taken: tuple[int, ...]
     reached: tuple[int, ...]
     imported: tuple[str, ...]
+    objects: tuple[ObjectFacts, ...]
+    standing: tuple[int, ...]
 
 
 class KnownAnalysis:
@@ -50,6 +65,11 @@ class KnownAnalysis:
         if i < 0 or address >= self.analysis.functions[i].end:
             return None
         return self.analysis.functions[i]
+
+    @cached_property
+    def objects(self) -> Mapping[int, ObjectFacts]:
+        """The data objects by their start."""
+        return {facts.start: facts for facts in self.analysis.objects}
 
     @cached_property
     def overlays(self) -> Mapping[int, FunctionFacts]:
@@ -106,9 +126,16 @@ def analyse(
             report(done + 1, len(jobs))
     analyses = []
     for image, functions in zip(images, found, strict=True):
-        taken, reached, imported = _stands_in_data(image)
-        overlays = tuple(_overlays(image, functions, (*taken, *reached)))
-        analyses.append(Analysis(tuple(functions), overlays, taken, reached, imported))
+        code = code_of(image)
+        data = _leads(code, (*image.roots, *image.standing), image.standing_imports)
+        objects = tuple(
+            ObjectFacts(one.start, *_leads(code, one.pointers, one.imported), one.leads)
+            for one in image.objects
+        )
+        # Files with objects are relocatable, so that each of their pointers starts a function.
+        overlays = tuple(_overlays(image, functions, (*data[0], *data[1])))
+        standing = tuple(sorted(standing_objects(image)))
+        analyses.append(Analysis(tuple(functions), overlays, *data, objects, standing))
     return analyses
 
 
@@ -135,10 +162,12 @@ def functions_in(images: tuple[Image, ...], job: Job) -> Sequence[FunctionFacts]
     return [code.facts(*cell) for cell in cells if cell]
 
 
-def _stands_in_data(image: Image) -> tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]:
-    code = code_of(image)
-    taken, reached, imported = set(), set(), set(image.imported_pointers)
-    for address in (*image.roots, *image.pointers):
+def _leads(
+    code: ImageCode, pointers: Iterable[int], names: Iterable[str]
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]:
+    """Return what ``pointers`` and ``names`` in data lead to: see `Analysis`."""
+    taken, reached, imported = set(), set(), set(names)
+    for address in pointers:
         match code.taken(address):
             case Takes(found):
                 taken.add(found)

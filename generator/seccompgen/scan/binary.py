@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from seccompgen.core.abis import Abi
+    from seccompgen.scan.debug_files import SymbolTable
 
 _MAX_BYTES = 1 << 30
 _DF_1_PIE = 0x08000000
@@ -76,7 +77,12 @@ class _ElfFile(Protocol):
 
 
 class Binary:
-    """One parsed file; ``path`` is its name in errors, ``place`` where it is."""
+    """One parsed file; ``path`` is its name in errors, ``place`` where it is.
+
+    ``debug`` are its static symbols, if these were stripped, but a debug file has them.
+    """
+
+    debug: SymbolTable | None = None
 
     def __init__(self, content: bytes, path: str, place: Path) -> None:
         from elftools.elf.elffile import ELFFile  # noqa: PLC0415 - in an extra
@@ -99,6 +105,18 @@ class Binary:
     def name(self) -> str:
         """The file's own name, without its directory."""
         return Path(self.path).name
+
+    @property
+    def key(self) -> str:
+        """A hash of all that the file's image depends on."""
+        if self.debug is None:
+            return self.sha256
+        return hashlib.sha256(self.sha256.encode() + b"".join(self.debug)).hexdigest()
+
+    @property
+    def is_stripped(self) -> bool:
+        """True if it has no static symbols."""
+        return all(one["sh_type"] != "SHT_SYMTAB" for one in self.sections)
 
     @property
     def soname(self) -> str:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from seccompgen.core.errors import InputError, OutsideError, SeccompgenError
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.scan.analysis import alone, analyse
-from seccompgen.scan.binary import read_binary
 from seccompgen.scan.code import forget_images
 from seccompgen.scan.elf import image_of
 from seccompgen.scan.kept import Kept, fingerprint
@@ -94,7 +93,7 @@ def _rows(
     from distributed.scheduler import KilledWorker  # noqa: PLC0415
 
     kept = _kept(terms)
-    hashes: dict[Any, str] = {}
+    keys: dict[Any, str] = {}
     needing: dict[str, list[PackagedProgram]] = {}
     missing: dict[PackagedProgram, int] = {}
     rows: dict[Any, PackagedProgram] = {}
@@ -111,10 +110,10 @@ def _rows(
             yield None
             continue
         missing[program] = len(files)
-        for sha256, place in files.items():
-            if sha256 not in needing:
-                hashes[started(facts_of, place)] = sha256
-            needing.setdefault(sha256, []).append(program)
+        for key, place in files.items():
+            if key not in needing:
+                keys[started(facts_of, place)] = key
+            needing.setdefault(key, []).append(program)
         if not files:
             rows[started(row_of, program)] = program
     for future in running:
@@ -134,28 +133,29 @@ def _rows(
             del rows[future]
             yield answer
             continue
-        sha256 = hashes.pop(future)
+        key = keys.pop(future)
         if answer:
-            kept.add([(sha256, answer)], None)
-        for program in needing[sha256]:
+            kept.add([(key, answer)], None)
+        for program in needing[key]:
             missing[program] -= 1
             if not missing[program]:
                 rows[started(row_of, program)] = program
 
 
 def _files_of(program: PackagedProgram, root: Path) -> dict[str, Path] | None:
-    """Return the files that ``program`` is loaded with, by content; None if it is a library.
+    """Return the files that ``program`` is loaded with, by key; None if it is a library.
 
     There are none if it cannot be scanned, which its row will say.
     """
+    system = System(root, (), is_image=True)
     try:
-        binary = read_binary(program.place)
+        binary = system.read(program.place)
         if not binary.is_program:
             return None
-        found = load(binary, (), System(root, (), is_image=True))
+        found = load(binary, (), system)
     except InputError:
         return {}
-    return {one.sha256: one.place for one in found}
+    return {one.key: one.place for one in found}
 
 
 def _not_scanned(program: PackagedProgram) -> ScannedProgram:
@@ -178,7 +178,7 @@ def facts_of(terms: Terms, place: Path) -> Analysis | None:
     """Add the facts of a file to the store; return them if that is impossible."""
     kept = _kept(terms)
     try:
-        image = image_of(read_binary(place))
+        image = image_of(System(terms.root, (), is_image=True).read(place))
     except InputError:
         return None  # the row of each program that needs it will say so
     if kept.analysis(image):
@@ -187,7 +187,7 @@ def facts_of(terms: Terms, place: Path) -> Analysis | None:
         (analysis,) = analyse((image,), alone, None)
     finally:
         forget_images()
-    return None if kept.add([(image.sha256, analysis)], None) else analysis
+    return None if kept.add([(image.key, analysis)], None) else analysis
 
 
 def row_of(terms: Terms, program: PackagedProgram) -> ScannedProgram | None:

@@ -18,6 +18,7 @@ from seccompgen.scan.jumps import (
 from seccompgen.scan.layout import Layout, machine_for
 from seccompgen.scan.pointer_uses import only_calls
 from seccompgen.scan.processor import Effect, EffectKind, KnownValue, Register
+from seccompgen.scan.touches import touched
 from seccompgen.scan.unknown import Why
 from seccompgen.scan.ways import (
     CALLS,
@@ -79,7 +80,8 @@ class DecodedFunction(NamedTuple):
     """True if something other than a call may lead out of it"""
     dead: tuple[tuple[int, int], ...]
     texts: frozenset[str]
-    """for both, see ``FunctionFacts``"""
+    touches: tuple[int, ...]
+    """for all three, see ``FunctionFacts``"""
 
 
 class FunctionFacts(NamedTuple):
@@ -90,7 +92,8 @@ class FunctionFacts(NamedTuple):
     whose address it makes; ``reaches`` are addresses that may run without being handed out. If the
     function ends in a call, ``after`` is the callee, by address or name, "" if that is unknown;
     else it is None. ``dead`` are the ranges that are not code: nothing in the function leads to
-    them. ``texts`` are the words of text whose addresses it makes.
+    them. ``texts`` are the words of text whose addresses it makes, ``touches`` the starts of the
+    data objects that it may reach.
     """
 
     start: int
@@ -107,6 +110,7 @@ class FunctionFacts(NamedTuple):
     after: int | str | None
     dead: tuple[tuple[int, int], ...]
     texts: tuple[str, ...]
+    touches: tuple[int, ...]
 
 
 def _inside(address: int, spans: Sequence[tuple[int, int]]) -> bool:
@@ -240,6 +244,7 @@ class ImageCode:
             self._called(reading, last[0]) if follows and last else None,
             reading.dead,
             tuple(sorted(reading.texts)),
+            reading.touches,
         )
 
     def _is_endless(self, address: int) -> bool:
@@ -308,7 +313,10 @@ class ImageCode:
             if one.kind in _ENTRANCES
         )
         texts = frozenset(self._texts(others)) - {""}
-        return DecodedFunction(code, addresses, ways, dict(inner), entrances, leaves, dead, texts)
+        return DecodedFunction(
+            *(code, addresses, ways, dict(inner), entrances, leaves, dead, texts),
+            touched(self.image, code, others),
+        )
 
     def _texts(self, events: Sequence[Effect]) -> Iterator[str]:
         """Yield the words of text whose addresses ``events`` make."""

@@ -9,9 +9,10 @@ from seccompgen.core.text import printable
 from seccompgen.scan.binary import broken_is_refused
 from seccompgen.scan.frames import UnreadFramesError, read_frames, read_landings
 from seccompgen.scan.image import AddressRange, FunctionSymbol, Image, name_in
+from seccompgen.scan.objects import divided
 from seccompgen.scan.pclntab import go_functions
 from seccompgen.scan.relocations import relocate
-from seccompgen.scan.symbol_tables import read_symbols
+from seccompgen.scan.symbol_tables import read_debug_symbols, read_symbols
 from seccompgen.scan.unknown import Why
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from seccompgen.io.elf_symbols import ElfSymbol
     from seccompgen.scan.binary import Binary
     from seccompgen.scan.frames import Frame
+    from seccompgen.scan.objects import DataMap
 
 _GO_MAGIC = b"\xff Go buildinf:"
 """The beginning of the build information of every Go program (Go's debug/buildinfo)."""
@@ -58,8 +60,16 @@ def _image(binary: Binary) -> Image:
     pointers |= {
         symbol.value for symbol in (*others, *dynamic) if symbol.defined and symbol.is_resolver
     }
-    pointers |= {value for place, value in words.items() if place not in own_slots}
     is_go = _GO_MAGIC in binary.content
+    static = () if is_go else others or read_debug_symbols(binary)
+    objects = divided(binary, static, relocated, own_slots)
+    standing_words = {
+        value
+        for place, value in words.items()
+        if place not in own_slots and not objects.holder(place)
+    }
+    standing = pointers | standing_words
+    pointers |= {value for place, value in words.items() if place not in own_slots}
     if is_go:
         for address, name in go_functions(binary.section_data("gopclntab"), words):
             if binary.in_code(address):
@@ -68,6 +78,8 @@ def _image(binary: Binary) -> Image:
         pointers &= set(named) | starts
     if not binary.relocatable and not (is_go and not frames):  # Go's own pointers are whole words
         pointers |= _words_anywhere(binary, named.keys() | starts)
+    if not objects:
+        standing = pointers
     unread += [
         (segment.address, Why.WRITABLE, "")
         for segment in binary.segments
@@ -90,7 +102,14 @@ def _image(binary: Binary) -> Image:
         weak=frozenset(one.name for one in dynamic if one.is_weak),
         unread=tuple(unread),
         pointers=frozenset(filter(binary.in_code, pointers)),
-        imported_pointers=frozenset(relocated.imported),
+        imported_pointers=frozenset(relocated.imported.values()),
+        standing=frozenset(filter(binary.in_code, standing)),
+        standing_words=frozenset(standing_words) if objects else frozenset(),
+        standing_imports=frozenset(
+            name for place, name in relocated.imported.items() if not objects.holder(place)
+        ),
+        objects=objects,
+        named_objects=_named_objects(objects, dynamic),
         roots=tuple(filter(binary.in_code, _roots(binary))),
         frames=starts,
         landings=landings,
@@ -99,7 +118,19 @@ def _image(binary: Binary) -> Image:
             filter(None, (name_in(binary.segments, value) for value in set(words.values())))
         ),
         interpreter=binary.interpreter,
+        key=binary.key,
     )
+
+
+def _named_objects(objects: DataMap, dynamic: Sequence[ElfSymbol]) -> dict[str, frozenset[int]]:
+    """Return the starts of ``objects`` by the names by which other files may import them."""
+    found: dict[str, set[int]] = {}
+    for symbol in dynamic:
+        if symbol.defined and not symbol.is_local and symbol.may_be_data and objects:
+            starts = {one.start for one in objects.at(symbol.value)}
+            if starts:
+                found.setdefault(symbol.name, set()).update(starts)
+    return {name: frozenset(starts) for name, starts in found.items()}
 
 
 def _named(binary: Binary, symbols: Sequence[ElfSymbol]) -> dict[int, FunctionSymbol]:

@@ -195,6 +195,8 @@ class _Explorer:
                 self._reach(data, ImageAddress(i, address))
             for name in analysis.imported:
                 self._take_import(data, i, name)
+            for start in (*analysis.standing, *self._named_outside(i)):
+                self._touch(data, i, start)
             for address, why, detail in image.unread:
                 self.unclear[ImageAddress(i, address)] = why, detail
             if image.is_go:
@@ -239,6 +241,34 @@ class _Explorer:
     def _take(self, cause: Cause, place: ImageAddress) -> None:
         self.taken.add(place)
         self._reach(cause, place)
+
+    def _named_outside(self, number: int) -> Iterator[int]:
+        """Yield the starts of objects that other images may refer to, by import or by dlsym()."""
+        image = self.images[number]
+        others = [one for one in self.images if one is not image]
+        for name, starts in image.named_objects.items():
+            if number in self.loaded or any(one.mentions(name.encode()) for one in others):
+                yield from starts
+
+    def _touch(self, cause: Cause, number: int, start: int) -> None:
+        """Count a data object and all to which it points, and take what they contain."""
+        touching = [(cause, start)]
+        while touching:
+            before, at = touching.pop()
+            origin = ControlOrigin(number, Lead.OBJECT, f"{at:#x}")
+            is_new = origin not in self.leads
+            self.leads[before][origin] = None
+            if not is_new:
+                continue
+            self.leads[origin] = {}
+            facts = self.known[number].objects[at]
+            for address in facts.taken:
+                self._take(origin, ImageAddress(number, address))
+            for address in facts.reached:
+                self._reach(origin, ImageAddress(number, address))
+            for name in facts.imported:
+                self._take_import(origin, number, name)
+            touching += [(origin, other) for other in facts.leads]
 
     def _find_for_interpreter(self) -> None:
         """Take what the program's interpreter looks up by name.
@@ -311,6 +341,8 @@ class _Explorer:
                 self.callers[place].add(cell)
         for name in facts.takes_imports:
             self._take_import(cell, number, name)
+        for start in facts.touches:
+            self._touch(cell, number, start)
         for address, foreign in facts.entrances:
             self.entrances.append(Entrance(ImageAddress(number, address), foreign))
         for address, why, detail in facts.unclear:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
+    from seccompgen.scan.objects import DataMap
     from seccompgen.scan.unknown import Why
 
 
@@ -65,11 +66,15 @@ class Image:
     describe thread-local data. ``weak`` are names that the file can do
     without. ``unread`` are locations that `scan` does not understand, with the reason and a detail.
     ``pointers`` are code addresses in other data, ``imported_pointers`` names whose addresses the
-    loader puts there. ``roots`` are the addresses at which the file is started: the entry point,
-    initialisers and finalisers. ``frames`` are the starts of the pieces in .eh_frame, each a
-    function or a separate part of one; ``landings`` are the addresses at which these continue after
+    loader puts there. ``objects`` are pieces of the data that count only if something refers to
+    them; ``standing`` and ``standing_imports`` are the pointers and names elsewhere, which count
+    always, ``standing_words`` other addresses there. ``roots`` are the addresses at which the file
+    is started: the entry point, initialisers and finalisers. ``frames`` are the starts of the
+    pieces in .eh_frame, each a function or a separate part of one; ``landings`` are the addresses
+    at which these continue after
     exceptions. ``names`` is the range of the names of dynamic symbols. ``pointed_texts`` are the
-    words of text to which pointers in data lead.
+    words of text to which pointers in data lead. ``named_objects`` are the starts of the
+    ``objects`` that others can import, by name. ``key`` is a hash of all that determines the image.
     """
 
     path: str
@@ -89,12 +94,18 @@ class Image:
     unread: tuple[tuple[int, Why, str], ...]
     pointers: frozenset[int]
     imported_pointers: frozenset[str]
+    standing: frozenset[int]
+    standing_words: frozenset[int]
+    standing_imports: frozenset[str]
+    objects: DataMap
+    named_objects: Mapping[str, frozenset[int]]
     roots: tuple[int, ...]
     frames: frozenset[int]
     landings: Mapping[int, tuple[int, ...]]
     names: AddressRange
     pointed_texts: frozenset[str]
     interpreter: str
+    key: str
 
     @property
     def is_only_go(self) -> bool:

@@ -27,7 +27,7 @@ from seccompgen.io.entry_store import (
     sha256,
     write_entry,
 )
-from seccompgen.scan.analysis import Analysis
+from seccompgen.scan.analysis import Analysis, ObjectFacts
 from seccompgen.scan.code import FunctionFacts
 from seccompgen.scan.result import Caller, Caveat, ImpliedCall, Scan, Site, Spot, Unknown
 from seccompgen.scan.unknown import Why
@@ -61,7 +61,7 @@ class Kept:
 
     def analysis(self, image: Image) -> Analysis | None:
         """Return the cached analysis of ``image``, None if there is none."""
-        data = self._read(self._of_image(image.sha256))
+        data = self._read(self._of_image(image.key))
         with contextlib.suppress(*_DAMAGED):
             if data is not None:
                 return _analysis_from(data)
@@ -72,11 +72,11 @@ class Kept:
         made: Iterable[tuple[str, Analysis]],
         result: tuple[Sequence[Binary], Iterable[int], Scan] | None,
     ) -> bool:
-        """Store the analyses ``made``, by the hash of the image, and a result.
+        """Store the analyses ``made``, by the key of the image, and a result.
 
         Returns False if that was impossible. Entries that were not read for 30 days are dropped.
         """
-        entries = [(self._of_image(sha256), _json(analysis)) for sha256, analysis in made]
+        entries = [(self._of_image(key), _json(analysis)) for key, analysis in made]
         if result:
             binaries, loaded, scan = result
             entries.append((self._of_result(binaries, loaded), _json(_scan_as_json(scan))))
@@ -95,7 +95,7 @@ class Kept:
         return sha256(repr((self._code, content)).encode())
 
     def _of_result(self, binaries: Sequence[Binary], loaded: Iterable[int]) -> str:
-        contents = [binary.sha256 for binary in binaries]
+        contents = [binary.key for binary in binaries]
         return sha256(repr((self._code, self._tables, contents, sorted(loaded))).encode())
 
     def _read(self, name: str) -> Any:
@@ -127,11 +127,15 @@ def _json(value: object) -> bytes:
 
 
 def _analysis_from(data: Any) -> Analysis:
-    functions, overlays, *others = data
+    functions, overlays, taken, reached, imported, objects, standing = data
     return Analysis(
         tuple(map(_facts_from, functions)),
         tuple(map(_facts_from, overlays)),
-        *(tuple(one) for one in others),
+        tuple(taken),
+        tuple(reached),
+        tuple(imported),
+        tuple(ObjectFacts(start, *map(tuple, others)) for start, *others in objects),
+        tuple(standing),
     )
 
 

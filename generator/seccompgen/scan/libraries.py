@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.io.reading import read_file
 from seccompgen.scan.binary import read_binary
+from seccompgen.scan.debug_files import debug_place, read_debug_file
 from seccompgen.scan.inside import file_inside, located
 
 if TYPE_CHECKING:
@@ -63,8 +64,12 @@ class System(NamedTuple):
         return [one for one in found if one]
 
     def read(self, path: Path) -> Binary:
-        """Read the ELF file at ``path``."""
-        return read_binary(path, f"/{path.relative_to(self.root)}" if self.is_image else "")
+        """Read the ELF file at ``path``, and its debug file if there is one."""
+        binary = read_binary(path, f"/{path.relative_to(self.root)}" if self.is_image else "")
+        if binary.is_stripped and binary.build_id:
+            place = self.file(self.root / debug_place(binary.build_id))
+            binary.debug = read_debug_file(place, binary.build_id) if place else None
+        return binary
 
     def _is_inside(self, path: Path) -> bool:
         return self.root != Path("/") and path.is_relative_to(self.root)

@@ -46,16 +46,16 @@ _RELOCATIONS = {
 class Relocated:
     """Values that the loader stores: ``words`` and ``slots`` by address, ``pointers`` to code.
 
-    ``slots`` maps to names. ``thread_words`` describe thread-local data. ``imported`` are names
-    whose addresses it puts into data. ``unread`` are the addresses of relocations that are not
-    understood, each with the reason and a detail.
+    ``slots`` maps to names. ``thread_words`` describe thread-local data. ``imported`` maps words of
+    data to the names whose addresses it puts there. ``unread`` are the addresses of relocations
+    that are not understood, each with the reason and a detail.
     """
 
     words: dict[int, int] = field(default_factory=dict)
     slots: dict[int, str] = field(default_factory=dict)
     thread_words: set[int] = field(default_factory=set)
     pointers: set[int] = field(default_factory=set)
-    imported: set[str] = field(default_factory=set)
+    imported: dict[int, str] = field(default_factory=dict)
     unread: list[tuple[int, Why, str]] = field(default_factory=list)
 
 
@@ -78,9 +78,9 @@ def relocate(binary: Binary, symbols: Sequence[ElfSymbol]) -> Relocated:
             if kind in kinds.slots:
                 found.slots[address] = symbol.name
             elif symbol.name:
-                found.imported.add(symbol.name)
+                found.imported[address] = symbol.name
             if symbol.defined and (kind == kinds.absolute or not symbol.name):
-                found.pointers.add(symbol.value + addend)
+                found.words[address] = symbol.value + addend
         elif kind in kinds.thread_local:
             found.thread_words.add(address)
         elif kind not in kinds.no_code:

@@ -66,6 +66,8 @@ class Lead(StrEnum):
     """a function refers to code within it"""
     NEXT = "next"
     """a function runs on into it"""
+    OBJECT = "object"
+    """its address is in data that counts, as something refers to it"""
 
 
 class Spot(NamedTuple):

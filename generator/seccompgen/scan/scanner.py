@@ -121,7 +121,7 @@ def scan(
     graph = explore(images, machine_for(program.abi), found, loaded, asked.without)
     result, requested = _result(program.path, graph, tables.tables[program.abi.name])
     if means.kept:
-        new_facts = [(image.sha256, one) for image, one in made.items()]
+        new_facts = [(image.key, one) for image, one in made.items()]
         means.kept.add(new_facts, (binaries, loaded, result) if is_plain else None)
     return result if is_plain else _answered(result, requested, graph, asked)
 

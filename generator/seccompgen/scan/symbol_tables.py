@@ -34,6 +34,11 @@ def read_symbols(binary: Binary) -> tuple[list[ElfSymbol], list[ElfSymbol]]:
     return dynamic, others
 
 
+def read_debug_symbols(binary: Binary) -> list[ElfSymbol]:
+    """Return the static symbols that only a debug file has."""
+    return list(_symbol_table(binary, *binary.debug)) if binary.debug else []
+
+
 def _dynamic_symbol_count(binary: Binary) -> int:
     """Return the number of dynamic symbols, from the hash tables: for files without sections."""
     for segment in binary.elf.iter_segments():
