@@ -160,8 +160,7 @@ pub(super) mod abi {
         SockFilter(0x06, 0x00, 0x00, 0x80000000), // ret  kill_process
         SockFilter(0x06, 0x00, 0x00, 0x7fff0000), // ret  allow
     ];
-    // Opcode, size of the fields that the program reads, program. The last one's registration
-    // refuses all other operations.
+    // Opcode, size of the fields that the program reads, program; all other operations are refused.
     pub(in super::super) const OPERATIONS: &[(u32, u8, &[SockFilter])] = &[
         // READV
         (1, 0, &[
@@ -281,8 +280,7 @@ pub(super) mod abi {
         SockFilter(0x06, 0x00, 0x00, 0x00050026), // ret  errno(ENOSYS)
         SockFilter(0x06, 0x00, 0x00, 0x7fff0000), // ret  allow
     ];
-    // Opcode, size of the fields that the program reads, program. The last one's registration
-    // refuses all other operations.
+    // Opcode, size of the fields that the program reads, program; all other operations are refused.
     pub(in super::super) const OPERATIONS: &[(u32, u8, &[SockFilter])] = &[
         // READV
         (1, 0, &[
@@ -764,22 +762,36 @@ fn kept_by(release: &[u8]) -> bool {
     }
 }
 
+const REFUSE: &[SockFilter] = &[SockFilter(0x06, 0x00, 0x00, 0x00000000)];
+
+/// Returns what is registered for an operation: its program, or one that refuses. The refusal of the
+/// rest is for operations without a filter, and what is around this process may have filters.
+fn operation(opcode: u32) -> (u32, u8, &'static [SockFilter]) {
+    for one in abi::OPERATIONS {
+        if one.0 == opcode {
+            return *one;
+        }
+    }
+    (opcode, 0, REFUSE)
+}
+
 /// Puts the filters on operations in force; an error says why they cannot be relied on.
 fn filter_operations() -> Result<(), c_int> {
-    let (last, others) = abi::OPERATIONS.split_last().ok_or(EPROTO)?;
-    let first = ask(last);
+    let first = ask(&operation(0));
     let first = if first.is_ok() || first == Err(EACCES) {
         // SAFETY: numbers only.
         unsafe { prctl(PR_SET_NO_NEW_PRIVS, 1 as c_long, 0 as c_long, 0 as c_long, 0 as c_long) };
-        ask(last)
+        ask(&operation(0))
     } else {
         first
     };
     first.map_err(|errno| if errno == EINVAL { abi::EOPNOTSUPP } else { errno })?;
-    for one in others {
-        match ask(one) {
-            // An operation that is newer than the kernel is in no ring.
-            Ok(()) | Err(EINVAL) => {}
+    // Up to what is newer than the kernel, and is in no ring.
+    let mut count = 1;
+    while count < 256 {
+        match ask(&operation(count)) {
+            Ok(()) => count += 1,
+            Err(EINVAL) => break,
             Err(abi::EMSGSIZE) => return Err(abi::EOPNOTSUPP),
             Err(errno) => return Err(errno),
         }
@@ -787,14 +799,13 @@ fn filter_operations() -> Result<(), c_int> {
     if abi::PERMITS_EXEC && !kept_at_exec() {
         return Err(abi::EOPNOTSUPP);
     }
-    let strict = |size: u8| if size == 0 { 0 } else { 2 };
-    for one in others {
-        if ask(one) != Err(EINVAL) {
-            register(one.0, strict(one.1), one.1, one.2).0?;
-        }
+    for opcode in 0..count {
+        let one = operation(opcode);
+        // IO_URING_BPF_FILTER_SZ_STRICT and IO_URING_BPF_FILTER_DENY_REST
+        let strict = if one.1 == 0 { 0 } else { 2 };
+        let rest = if opcode == count - 1 { 1 } else { 0 };
+        register(opcode, strict | rest, one.1, one.2).0?;
     }
-    // IO_URING_BPF_FILTER_DENY_REST
-    register(last.0, strict(last.1) | 1, last.1, last.2).0?;
     // A child that nobody else waits for, and which sends no signal; it makes system calls only.
     let child = call(abi::NR_CLONE, [0; 6])?;
     if child == 0 {
