@@ -56,8 +56,8 @@ _RET_0, _RET_1 = (
     (6).to_bytes(2, sys.byteorder) + bytes(2) + (1).to_bytes(4, sys.byteorder),
 )
 
-# What `filtered` answers.
-_chosen: "list[bool]" = []
+# What `obstacle` answers, where install() has put a program in force.
+_found: "list[SeccompError | None]" = []
 
 # As in `_explain`, for the causes that are only here.
 _RING_REFUSALS = """\
@@ -161,9 +161,9 @@ def install(
     number, program, section = _taken(attempt, "no_module", lambda: programs[abi])
     other = section[-1]
 
-    def put(chosen: bytes) -> int:
+    def put(chosen: bytes, found: "SeccompError | None") -> int:
         # All that is left to do must be done before: see there.
-        _chosen[:] = [chosen is program]
+        _found[:] = [found]
         try:
             return _install(
                 name,
@@ -173,12 +173,12 @@ def install(
                 actions=actions,
             )
         except SeccompError:
-            del _chosen[:]
+            del _found[:]
             raise
 
     for chosen in (program, other):
         if _unreturned.__dict__.get((flags, chosen)):  # type: ignore[call-overload]
-            return put(chosen)
+            return put(chosen, _found[0] if _found else None)
     longest = max((len(one[2]) for one in section[1]), default=len(_RET_0))
     kernel = _Kernel(attempt, number, bytes(_STRUCT_SIZE + longest))
     kernel.require_flags(flags)
@@ -192,12 +192,12 @@ def install(
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        obstacle = _Rings(kernel, *section[:-1]).confine(no_new_privs, without)
+        found = _Rings(kernel, *section[:-1]).confine(no_new_privs, without)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    if obstacle and without != "refuse_rings":
-        raise obstacle
-    return put(other if obstacle else program)
+    if found and without != "refuse_rings":
+        raise found
+    return put(other if found else program, found)
 
 
 def filtered() -> "bool | None":
@@ -206,7 +206,12 @@ def filtered() -> "bool | None":
     False says that it is the other, under which no ring can be made, and None that there was no
     `install` in this process or the one it was forked from, or that the last one has failed.
     """
-    return _chosen[0] if _chosen else None
+    return _found[0] is None if _found else None
+
+
+def obstacle() -> "SeccompError | None":
+    """Return why no ring can be made, where `filtered` answers False: what "fail" would raise."""
+    return _found[0] if _found else None
 
 
 class _Rings:
