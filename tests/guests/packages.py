@@ -81,15 +81,15 @@ def fetch(suite: str, architecture: str, patterns: Iterable[str]) -> dict[str, P
     """Return by pattern the newest package of a suite whose whole name matches it.
 
     In a pattern ``{python}`` stands for the version of Python that the suite has. What is chosen
-    is remembered until other patterns are asked for. Raises Unavailable, or AptError.
+    is remembered until a pattern that is not is asked for with it. Raises Unavailable, or AptError.
     """
     name = f"{suite}-{architecture}"
     record = directory() / "chosen" / f"{name}.json"
     with locked(name):
-        if record.exists():
-            packages = _packages(json.loads(record.read_text()), architecture)
-            if all(one in packages and packages[one].path.exists() for one in patterns):
-                return packages
+        remembered = json.loads(record.read_text()) if record.exists() else {}
+        packages = _packages(remembered, architecture)
+        if all(one in packages and packages[one].path.exists() for one in patterns):
+            return packages
         with tempfile.TemporaryDirectory(prefix="seccompgen-") as temporary:
             Path(temporary).chmod(0o755)  # apt gives up root's rights to download
             index = _Index(suite, architecture, Path(temporary))
@@ -97,7 +97,7 @@ def fetch(suite: str, architecture: str, patterns: Iterable[str]) -> dict[str, P
             packages = _packages(chosen, architecture)
             index.download([one for one in packages.values() if not one.path.exists()])
         record.parent.mkdir(parents=True, exist_ok=True)
-        write(record, json.dumps(chosen, indent=1).encode())
+        write(record, json.dumps({**remembered, **chosen}, indent=1).encode())
     return packages
 
 
@@ -156,8 +156,10 @@ class _Index:
     def choose(self, patterns: Iterable[str]) -> dict[str, tuple[str, str]]:
         """Return names and versions by pattern."""
         names = sorted(self._apt("apt-cache", "pkgnames").split())
-        (python,) = self._versions(["python3-minimal"]).values()
-        version = re.escape(".".join(python.split(".")[:2]))
+        version = ""
+        if any("{python}" in pattern for pattern in patterns):  # a suite of backports has none
+            (python,) = self._versions(["python3-minimal"]).values()
+            version = re.escape(".".join(python.split(".")[:2]))
         matching = {}
         for pattern in patterns:
             expression = re.compile(pattern.replace("{python}", version))
