@@ -87,6 +87,11 @@ def kernel(guest: Guest) -> Path:
     return kept(f"kernels/{package.name}", inputs, lambda: unwrapped(_kernel(package)))
 
 
+def kernel_version(guest: Guest) -> str:
+    """Return the version of the package of the guest's kernel. Raises what `fetch` does."""
+    return _fetched(guest, guest.kernel)[guest.kernel_package].version
+
+
 def user_space(guest: Guest) -> UserSpace:
     """Return the guest's user space. Raises what `fetch` does."""
     fetched = _fetched(guest, guest.user)

@@ -194,3 +194,41 @@ GUESTS: tuple[Guest, ...] = (
     ),
 )
 """In the order in which reports list them."""
+
+
+_BACKPORTS = "trixie-backports"
+"""A suite that keeps each kernel that it ever had since its release began."""
+
+
+def _with_rings(name: str, base: str, suite: str, release: str = r"\d") -> Guest:
+    """Return a guest of `GUESTS` with a kernel of another suite, or of a release in that."""
+    guest = next(one for one in GUESTS if one.name == base)
+    flavour = guest.kernel_package.rpartition(".*")[2]
+    return replace(
+        guest,
+        name=name,
+        kernel=Software(suite, guest.kernel.architecture),
+        kernel_package=rf"linux-binary-{release}.*{flavour}",
+    )
+
+
+RING_GUESTS: tuple[Guest, ...] = (
+    _with_rings("x86_64-7.0", "x86_64-newest", _BACKPORTS, r"7\.0\."),
+    _with_rings("x86_64-7.1.7", "x86_64-newest", _BACKPORTS, r"7\.1\.7\+"),
+    _with_rings("x86_64-7.2.6", "x86_64-newest", _BACKPORTS, r"7\.2\.6\+"),
+    _with_rings("x86_64-sid", "x86_64-newest", "sid"),
+    _with_rings("x86_64-7.3", "x86_64-newest", _BACKPORTS, r"7\.3\."),
+    _with_rings("aarch64-7.1.7", "aarch64-newest", _BACKPORTS, r"7\.1\.7\+"),
+    _with_rings("aarch64-7.3", "aarch64-newest", _BACKPORTS, r"7\.3\."),
+    *(
+        _with_rings(f"{abi}-{suite}", abi, suite)
+        for abi in ("ppc64le", "s390x", "loongarch64")
+        for suite in ("sid", "experimental")
+    ),
+    _with_rings("riscv64-sid", "riscv64", "sid"),
+)
+"""The guests that try filters of io_uring's operations, which kernels have since 7.0.
+
+Kernels differ in these: up to 7.1.7 they lose them at exec, before 7.2 they show no addresses,
+before 7.2.11 not all, before 7.3.4 a socket's type has flags in it.
+"""

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from guests import table
-from guests.machines import GUESTS
+from guests.machines import GUESTS, RING_GUESTS
 from guests.run import RESULTS, ROOT
 from oracle import ABIS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+_Column: TypeAlias = "str | Callable[[Mapping[str, Any]], int]"
+"""A field of a result, or what makes a number of one."""
 
 PAGE = ROOT / "docs" / "kernels.md"
 _HOST = "x86_64"
@@ -76,6 +79,36 @@ reason. compute_only has no program for s390x.
 - 64-bit code can make i386 calls, and x86_64 shows filters whole registers; the calls get the lower
   halves.
 
+## io_uring's filters
+
+Since Linux 7.0 a thread can have a program for each operation of its rings. These guests have
+kernels that differ in them.
+
+{rings}
+
+- *Operations*: filters written by hand, and operations on no file, around the values where answers
+  change. The kernel, an interpreter on the context that the tests' oracle makes, and the meaning
+  of the filter must agree.
+- *Contexts*: the forty bytes that a filter sees, read from the kernel bit by bit.
+- *Facts*: threads, forks, exec, chains, submission, stacked filters and more, by release.
+- *Attacks*: ways round a policy that permits one database, one directory and registered files. Each
+  succeeds free. Filters hold off most; rings and threads that are there already are found by who
+  installs; what is registered, and a ring of another process, is refused by seccomp.
+
+What they taught:
+
+- Up to 7.1.7 a thread that ever set up a ring loses its filters when it executes a program.
+- A CONNECT shows no address before 7.2. IPv6 addresses of 24 to 27 bytes, which connect, are shown
+  as port 0 and `::` before 7.2.11.
+- A socket's type comes with SOCK_CLOEXEC and SOCK_NONBLOCK in 7.2.13 and 7.3-rc7, without in 7.3.4.
+- O_LARGEFILE is added to open's flags, another bit on aarch64 and powerpc. O_EMPTYPATH is among
+  those that pass since 7.2.
+- Up to 7.2.13 a filter that a parent adds reaches the rings and children that it has.
+- A timeout for a chain whose first operation is refused ends with ECANCELED, refused or not.
+  RECV_ZC fails before a filter is asked, where no network card's queue is registered.
+- io_uring_register(2) of a registered ring says EINVAL in a thread that had no ring yet: only a
+  call that succeeds, such as PROBE with a buffer, tells that there is one.
+
 ## systemd and auditd
 
 One more guest boots Debian's systemd, with journald, auditd and systemd-coredump, and starts units
@@ -105,20 +138,28 @@ def main(arguments: Sequence[str]) -> int:
             results.append(json.loads(path.read_text()))
         else:
             missing.append(guest.name)
+    rings = []
+    for guest in RING_GUESTS:
+        path = RESULTS / "rings" / f"{guest.name}.json"
+        if path.exists():
+            rings.append(json.loads(path.read_text()))
+        else:
+            missing.append(f"rings of {guest.name}")
     ran = [result for result in results if "skipped" not in result]
-    failed = [result["guest"] for result in ran if result["differences"]]
+    ran_rings = [result for result in rings if "skipped" not in result]
+    failed = [result["guest"] for result in (*ran, *ran_rings) if result["differences"]]
     if missing or failed or not ran:
         names = ", ".join([*missing, *failed])
         print(f"{PAGE.name} is left as it is, for something is wrong with {names or 'all'}")
         return 1
-    for result in results:
+    for result in (*results, *rings):
         if "skipped" in result:
             print(f"skipped: {result['guest']}: {result['skipped']}")
     if len(ran) == len(GUESTS) and (idle := table.idle(ran)):
         print("\n".join(["ABSENT, in table.py, excuses what is there:", *idle]))
         return 1
-    PAGE.write_text(page(results))
-    if os.environ.get("CI") == "true" and (few := too_few(ran)):
+    PAGE.write_text(page(results, rings))
+    if os.environ.get("CI") == "true" and (few := too_few(ran) or too_few(ran_rings)):
         print(few)
         return 1
     return 0
@@ -135,7 +176,7 @@ def too_few(ran: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
-def page(results: Sequence[Mapping[str, Any]]) -> str:
+def page(results: Sequence[Mapping[str, Any]], rings: Iterable[Mapping[str, Any]]) -> str:
     """Return the page, Markdown."""
     ran = [result for result in results if "skipped" not in result]
     differences = sum(len(result["differences"]) for result in ran)
@@ -148,7 +189,7 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
         differences=f"There were {differences} differences." if differences else "None differed.",
         faults=max(result["faults"] or 0 for result in ran),
     )
-    tail = _TAIL.format(excuses=_reasons(ran), untried=_counts(ran))
+    tail = _TAIL.format(excuses=_reasons(ran), untried=_counts(ran), rings=ring_table(rings))
     return f"{head}\n{tail}"
 
 
@@ -158,33 +199,56 @@ def _calls(result: Mapping[str, Any]) -> int:
 
 
 def _table(results: Iterable[Mapping[str, Any]]) -> str:
-    columns = {
+    columns: dict[str, _Column] = {
         "ABI": "abi",
         "kernel": "release",
         "Python": "python",
         "filters": "filters",
         "attacks": "attacks",
         "policies": "policies",
-        "calls": None,
+        "calls": _calls,
         "logged": "records",
         "numbers": "numbers",
         "bitmap": "bitmap",
         "widths": "widths",
         "faults": "faults",
-        "differences": None,
+        "differences": _differences,
     }
+    return _drawn(results, columns, 3)
+
+
+def ring_table(rings: Iterable[Mapping[str, Any]]) -> str:
+    """Return what guests tried of io_uring's filters, a table of Markdown."""
+    counts = ("operations", "contexts", "facts", "attacks")
+    columns: dict[str, _Column] = {"ABI": "abi", "kernel": "release"}
+    columns |= {one: one for one in counts}
+    columns["differences"] = _differences
+    return _drawn(rings, columns, 2)
+
+
+def _differences(result: Mapping[str, Any]) -> int:
+    return len(result["differences"])
+
+
+def _drawn(
+    results: Iterable[Mapping[str, Any]],
+    columns: Mapping[str, _Column],
+    words: int,
+) -> str:
+    """Return a table, by its columns' names, of which the first so many hold words."""
     lines = [
         " | ".join(["guest", *columns]),
-        " | ".join(["---"] * 4 + ["--:"] * (len(columns) - 3)),
+        " | ".join(["---"] * (words + 1) + ["--:"] * (len(columns) - words)),
     ]
     for result in results:
         if "skipped" in result:
             cells = [result["abi"], f"skipped: {result['skipped']}"]
             cells += [""] * (len(columns) - len(cells))
         else:
-            differences = len(result["differences"])
-            values = {**result, "calls": _calls(result), "differences": differences}
-            cells = [_cell(values[key or column]) for column, key in columns.items()]
+            cells = [
+                _cell(result[key] if isinstance(key, str) else key(result))
+                for key in columns.values()
+            ]
         lines.append(" | ".join([result["guest"], *cells]))
     return "\n".join(f"| {line} |" for line in lines)
 

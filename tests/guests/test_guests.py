@@ -9,9 +9,9 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from guests import kernel_records
+from guests import kernel_records, rings
 from guests.emulator import Unavailable
-from guests.machines import GUESTS, Guest
+from guests.machines import GUESTS, RING_GUESTS, Guest
 from guests.run import run, write
 from told_records import assert_kernel_told
 
@@ -44,3 +44,14 @@ def test_guest(guest: Guest, processor: int | None, tmp_path: Path) -> None:
     assert result["differences"] == []
     if kernel_records.logs(guest):
         assert_kernel_told(result["logged"], guest.abi, tmp_path)
+
+
+@pytest.mark.parametrize("guest", RING_GUESTS[::-1], ids=lambda guest: f"rings-{guest.name}")
+def test_rings(guest: Guest, processor: int | None) -> None:
+    """A kernel's filters of io_uring's operations do what the oracle says, and hold attacks off."""
+    try:
+        result = rings.run_guest(guest, processor)
+    except Unavailable as missing:
+        rings.write(guest, {"guest": guest.name, "abi": guest.abi, "skipped": str(missing)})
+        pytest.skip(str(missing))
+    assert result["differences"] == []

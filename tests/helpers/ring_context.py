@@ -22,6 +22,8 @@ Release: TypeAlias = tuple[int, int, int]
 
 SIZE = 40
 CONNECT, OPENAT, OPENAT2, SOCKET = 16, 18, 28, 45
+CONTEXT_OPERATIONS = frozenset({CONNECT, OPENAT, OPENAT2, SOCKET})
+"""The operations that have fields."""
 INET, INET6 = 2, 10
 
 FILTERS: Release = (7, 0, 0)
@@ -32,7 +34,7 @@ SHORT_INET6: Release = (7, 2, 11)
 """The first that shows IPv6 addresses without a scope, of 24 to 27 bytes."""
 PLAIN_TYPE: Release = (7, 3, 4)
 """The first known to show a socket's type without SOCK_CLOEXEC and SOCK_NONBLOCK."""
-EMPTY_PATH: Release = (7, 3, 0)
+EMPTY_PATH: Release = (7, 2, 0)
 """The first that knows O_EMPTYPATH."""
 
 ASYNC = 0x10

@@ -80,9 +80,9 @@ def test_open_flags_are_those_that_the_kernel_knows() -> None:
         return tuple(int.from_bytes(seen[n : n + 8], "little") for n in (16, 24, 32))
 
     assert shown(0xFFFFFFFF) == (0o12600000, 0, 0)  # O_PATH, and what goes with it
-    assert shown(0xFFFFFFFF & ~0o10000000, 0xFFFF) == (0x5FFFC3, 0o7777, 0)
-    assert shown(1 << 26)[0] == 0x8000
-    assert shown(1 << 26, of=NEW)[0] == 0x4008000
+    assert shown(0xFFFFFFFF & ~0o10000000, 0xFFFF) == (0x45FFFC3, 0o7777, 0)
+    assert shown(1 << 26, of=(7, 1, 13))[0] == 0x8000
+    assert shown(1 << 26)[0] == 0x4008000
     assert shown(1, 0o644) == (0x8001, 0, 0)
 
 
