@@ -18,25 +18,27 @@ CODES = """\
 abi-left-out abi-missing abi-needed abi-without-filters accepted-loss action-needed always-true
 arch-compared arch-unchecked argument-missing argument-skipped async-signals broken-fallback
 call-skipped circular-group circular-include clock-twin conflicting-flags conflicting-settings
-constant-missing constant-skipped dead-rule deep-group deep-include different-kernels empty-group
-empty-policy exec-twin executable-memory false-success few-filters file-exists file-twin foreign-abi
-foreign-manifest foreign-module foreign-number group-skipped hidden-calls identity-twin ignored-bits
-ignored-text include-elsewhere ineffective-limit io-uring-way kernel-ahead kernel-twin
-large-condition limit-twin listener-deadlock long-program malformed-file mask-never-matches
-memory-twin misplaced-key missing-key missing-part mixed-words module-twin mount-twin
-multiplexed-unsaid multiplexed-way namespace-twin negative-order newer-argument newer-call
-newer-group newer-kernel no-banner no-common-abi no-exit no-filters no-listener no-restart no-rules
-no-sigreturn no-such-argument no-such-filter no-tsync no-wait not-combined not-in-minijail
-not-in-oci-profile not-in-seccompiler not-in-unit not-report-only number-without-arches open-hole
-open-twin opposite-effect other-filter other-runtime other-tables pointer-argument pointer-compared
-policy-needed process-twin racing-memory refused-program refused-too-much repeated-abi
-repeated-group repeated-rule replaced-filter report-only rings-not-supported rule-skipped
-rules-in-order scattered-numbers several-filters shadowed-module signal-twin signed-order
-socket-twin source-missing stale-module stock-policy-meant time64-twin too-large too-many-cases
-too-many-errors tools-differ tracing-twin tty-injection uncertain-age unfounded-ignore
-unix-datagrams unknown-abi unknown-action unknown-argument unknown-call unknown-constant
-unknown-group unknown-ignore unknown-key unknown-operation unknown-profiled-call unprintable-name
-unreadable-file unserved-abi unused-ignore value-too-wide whole-flags wrong-argument wrong-assembly
+constant-missing constant-skipped dead-rule deep-group deep-include different-kernels
+empty-group empty-policy exec-twin executable-memory false-success few-filters file-exists
+file-twin foreign-abi foreign-manifest foreign-module foreign-number group-skipped hidden-calls
+identity-twin ignored-bits ignored-text include-elsewhere ineffective-limit io-uring-way
+kernel-ahead kernel-twin large-condition limit-twin listener-deadlock long-program
+malformed-file mask-never-matches memory-twin misplaced-key missing-key missing-part mixed-words
+module-twin mount-twin multiplexed-unsaid multiplexed-way namespace-twin negative-order
+newer-argument newer-call newer-group newer-kernel no-banner no-common-abi no-exit no-filters
+no-listener no-restart no-rules no-sigreturn no-such-argument no-such-filter no-tsync no-wait
+not-combined not-in-minijail not-in-oci-profile not-in-seccompiler not-in-unit not-report-only
+number-without-arches open-hole open-twin opposite-effect other-filter other-runtime
+other-tables pointer-argument pointer-compared policy-needed process-twin racing-memory
+refused-program refused-too-much repeated-abi repeated-group repeated-rule replaced-filter
+report-only ring-beneath ring-commands ring-connect ring-messages ring-personality
+rings-not-supported rule-skipped rules-in-order scattered-numbers several-filters
+shadowed-module signal-twin signed-order socket-twin source-missing stale-module
+stock-policy-meant time64-twin too-large too-many-cases too-many-errors tools-differ
+tracing-twin tty-injection uncertain-age unfounded-ignore unix-datagrams unknown-abi
+unknown-action unknown-argument unknown-call unknown-constant unknown-group unknown-ignore
+unknown-key unknown-operation unknown-profiled-call unprintable-name unreadable-file
+unserved-abi unused-ignore value-too-wide whole-flags wrong-argument wrong-assembly
 wrong-expression wrong-fallback wrong-profile wrong-program wrong-statement wrong-value
 """
 """Codes that were given out. Whoever ignores one by its name relies on it: add to these only."""

@@ -98,6 +98,18 @@ class ContextTest:
     value: int
     mask: int
 
+    def holds(self, value: int) -> bool:
+        """Return True if the test holds for a field with ``value``."""
+        left = value & self.mask
+        return {
+            "==": left == self.value,
+            "!=": left != self.value,
+            "<": left < self.value,
+            "<=": left <= self.value,
+            ">": left > self.value,
+            ">=": left >= self.value,
+        }[self.relation]
+
     def __str__(self) -> str:
         masked = "" if self.mask == self.field.full & self.field.bits else f" & {self.mask:#x}"
         return f"{self.field.name}{masked} {self.relation} {self.value:#x}"

@@ -18,10 +18,14 @@ _FILE = Path(__file__).with_name("io_uring.csv")
 
 
 class RingNumber(NamedTuple):
-    """An operation or an opcode of io_uring_register: its number, and its first release."""
+    """An operation or an opcode of io_uring_register: its number, and its first release.
+
+    ``calls`` are the system calls that do the same as an operation.
+    """
 
     nr: int
     since: Release
+    calls: tuple[str, ...] = ()
 
 
 class RingNumbers(NamedTuple):
@@ -40,6 +44,6 @@ def ring_numbers() -> RingNumbers:
     """Return the numbers that come with seccompgen."""
     found: dict[str, dict[str, RingNumber]] = {"op": {}, "register": {}}
     for line in _FILE.read_text().splitlines()[1:]:
-        kind, name, nr, since, *_ = line.split(",")
-        found[kind][name] = RingNumber(int(nr), Release.parse(f"v{since}"))
+        kind, name, nr, since, *_, calls = line.split(",")
+        found[kind][name] = RingNumber(int(nr), Release.parse(f"v{since}"), tuple(calls.split()))
     return RingNumbers(found["op"], found["register"])

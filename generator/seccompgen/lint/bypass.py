@@ -46,7 +46,8 @@ class Bypass:
     argument. If there are ``needs``, one of them must be permitted as well, and all of ``refused``
     must be refused. With ``by_default``, the default of an allowlist and the decisions of a
     supervisor are refusals too, because no rule can examine ``others``. With ``two_forms``, the
-    calls are forms of one call, and no other rule reports such a pair.
+    calls are forms of one call, and no other rule reports such a pair. With ``by_rings`` it counts
+    only if no section of the filter decides what rings may do.
     """
 
     reason: str
@@ -59,6 +60,7 @@ class Bypass:
     refused: tuple[CallPattern, ...] = ()
     by_default: bool = False
     two_forms: bool = False
+    by_rings: bool = False
 
     @property
     def pairs(self) -> frozenset[tuple[str, str]]:
@@ -72,6 +74,8 @@ def bypasses(rule: LintRule, view: FilterView) -> Iterator[Finding]:
     """Yield a finding for each permitted call that does what a refused one would do."""
     seen: set[int] = set()
     for bypass in rule.bypasses:
+        if bypass.by_rings and view.ring is not None:
+            continue
         for finding in _through(rule, bypass, view):
             assert finding.witness is not None
             # A refusal by default matters less than one on purpose.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from seccompgen.core.errors import Diagnostic
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Table, Tables
+    from seccompgen.lint.ring_view import RingView
     from seccompgen.lint.rule import LintRule
     from seccompgen.lint.upgrade import Upgrade
     from seccompgen.verify import Code, Meaning
@@ -40,13 +41,15 @@ _REPEATED = frozenset({"wrong-fallback", "newer-call"})
 class LintedFilter:
     """A filter: its meaning or program by ABI, and its policy, if known.
 
-    ``notes`` are those of the policy's reader.
+    ``notes`` are those of the policy's reader. ``rings`` says what rings may do, by ABI, if there
+    is no policy that does.
     """
 
     file: str
     sides: Mapping[str, Meaning | Code]
     policy: ResolvedPolicy | None = None
     notes: tuple[Diagnostic, ...] = ()
+    rings: Mapping[str, RingView] = field(default_factory=dict)
 
 
 def lint(
@@ -90,7 +93,7 @@ def _of_program(
     for view in served:
         found = [
             finding
-            for section in ("arguments", "bypasses", "requirements")
+            for section in ("arguments", "bypasses", "rings", "requirements")
             for one in rules(section)
             for findings in _checks(one, view)
             for finding in _decided(findings, view)
@@ -150,7 +153,8 @@ def views_of(
     """
 
     def view(table: Table, arch: int | None = None) -> FilterView:
-        return FilterView(side, abi, table, sets, tables.facts, subject.policy, arch)
+        ring = subject.rings.get(abi.name)
+        return FilterView(side, abi, table, sets, tables.facts, subject.policy, arch, ring)
 
     served: list[FilterView] = [view(tables.tables[abi.name])]
     foreign: list[FilterView] = []

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SECTIONS = (
     "arguments",
     "bypasses",
+    "rings",
     "requirements",
     "installation",
     "upgrades",

@@ -16,6 +16,7 @@ from seccompgen.core.model import U32, U64, ActionKind
 from seccompgen.core.sets import EVERYTHING, NOTHING, Box, Sets
 from seccompgen.lint.answers import BoxedAnswer, CodeAnswers, MeaningAnswers, permits, refuses
 from seccompgen.lint.finding import Witness
+from seccompgen.lint.ring_view import ring_of_policy
 from seccompgen.verify import Code, Meaning
 from seccompgen.verify.call import Call
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from seccompgen.core.facts import Facts, Prototype
     from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Table
+    from seccompgen.lint.ring_view import RingView
 
 _UNKNOWN_NUMBER = 0x3FFF_FF00
 """A number that no ABI has, without the bit that marks x32."""
@@ -36,7 +38,8 @@ _PERMITTED_BY_DEFAULT = 0.9
 class FilterView:
     """The answers of the program for ``program`` to calls that are made through ``abi``.
 
-    ``arch`` is the audit value of these calls; ``table`` has their numbers.
+    ``arch`` is the audit value of these calls; ``table`` has their numbers. ``ring`` is None if the
+    filter has no section for rings.
     """
 
     def __init__(
@@ -48,8 +51,10 @@ class FilterView:
         facts: Facts,
         policy: ResolvedPolicy | None = None,
         arch: int | None = None,
+        ring: RingView | None = None,
     ) -> None:
         self.side = side
+        self.ring = ring or ring_of_policy(policy, program)
         self.program = program
         self.abi = table.abi
         self.table = table

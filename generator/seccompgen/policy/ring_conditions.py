@@ -13,6 +13,7 @@ from seccompgen.core.errors import Diagnostic, did_you_mean
 from seccompgen.core.model import Op
 from seccompgen.core.problems import Problem
 from seccompgen.core.ring import FAMILY, IPV4, IPV6, OPERATION_FIELDS, SQE_FLAGS, ContextTest
+from seccompgen.core.ring_wording import ADDRESS
 from seccompgen.policy.condition_faults import near_constant
 from seccompgen.policy.conditions import ALWAYS, NEVER, Alternatives, Lookup, normal_form
 from seccompgen.policy.expressions import Cast
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 _Alternatives: TypeAlias = "Alternatives[ContextTest]"
 
-ADDRESS = "addr"
-"""The name of the address that CONNECT connects to, of either family."""
 AF_INET, AF_INET6 = 2, 10
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", "<=": ">", ">": "<="}
 _LARGE_FILE = "O_LARGEFILE"

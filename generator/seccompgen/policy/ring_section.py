@@ -221,7 +221,7 @@ def _guarded(operation: Operation, rules: list[RingRule], origin: Origin) -> lis
     for rule in rules:
         seen = [test for test in rule.tests if test.field in hidden]
         looks = any(test.field != FAMILY for test in seen)
-        holds = all(_holds(test, hidden[test.field]) for test in seen)
+        holds = all(test.holds(hidden[test.field]) for test in seen)
         if holds and rule.permits and (looks or refusing):
             tests = (
                 ContextTest(FAMILY, "==", AF_INET6, FAMILY.full),
@@ -232,16 +232,3 @@ def _guarded(operation: Operation, rules: list[RingRule], origin: Origin) -> lis
             break
         refusing |= looks and not rule.permits
     return rules
-
-
-def _holds(test: ContextTest, value: int) -> bool:
-    """Return True if ``test`` holds for a field with ``value``."""
-    left = value & test.mask
-    return {
-        "==": left == test.value,
-        "!=": left != test.value,
-        "<": left < test.value,
-        "<=": left <= test.value,
-        ">": left > test.value,
-        ">=": left >= test.value,
-    }[test.relation]

@@ -9,6 +9,7 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.filters.find.loaded_filter import load_filter
 from seccompgen.lint import LintedFilter, LintReport, lint, lint_policy, views_of
+from seccompgen.lint.ring_view import ring_of_module
 from seccompgen.verify import meaning
 
 if TYPE_CHECKING:
@@ -48,7 +49,11 @@ def lint_loaded(
     if loaded.policy:
         abis = [abi for abi in loaded.policy.arches if abi.name in loaded.sides]
         return lint_policy(loaded.policy, tables, abis, loaded.notes, upgrade, holes=holes)
-    found = lint_programs(str(loaded.path), loaded.sides, tables, upgrade, holes=holes)
+    values = loaded.module.rings.items() if loaded.module else ()
+    rings = {name: ring for name, value in values if (ring := ring_of_module(value))}
+    subject = LintedFilter(str(loaded.path), loaded.sides, rings=rings)
+    findings = tuple(lint(subject, tables, upgrade, holes=holes))
+    found = LintReport(subject.file, findings, loaded.sides)
     return replace(found, notes=loaded.notes)
 
 
@@ -60,14 +65,6 @@ def views_on(loaded: LoadedFilter, name: str, tables: Tables, sets: Sets) -> lis
     return views_of(abi, side, subject, tables, sets)[0]
 
 
-def lint_programs(
-    file: str,
-    sides: Mapping[str, Meaning | Code],
-    tables: Tables,
-    upgrade: Upgrade | None = None,
-    *,
-    holes: bool = False,
-) -> LintReport:
+def lint_programs(file: str, sides: Mapping[str, Meaning | Code], tables: Tables) -> LintReport:
     """Return the findings on programs by ABI whose policy is unknown."""
-    found = lint(LintedFilter(file, sides), tables, upgrade, holes=holes)
-    return LintReport(file, tuple(found), sides)
+    return LintReport(file, tuple(lint(LintedFilter(file, sides), tables)), sides)

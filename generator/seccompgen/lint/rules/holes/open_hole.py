@@ -91,6 +91,8 @@ def _ways(call: str, view: FilterView) -> Iterator[tuple[str, Box]]:
     """Yield permitted calls that make ``call`` unseen by the filter, with their arguments."""
     multiplexed = entrance(call)
     ring = call in {one.call for one in rule("io-uring-way").bypasses[0].calls}
+    if view.ring is not None:
+        ring = any(view.ring.does(call))
     ways = {"io_uring_setup": EVERYTHING} if ring else {}
     if multiplexed:
         through, number, mask = multiplexed
