@@ -63,9 +63,13 @@ def explain(
     arguments that are left out, all answers are listed that there can be. ABIs that answer alike
     are listed once. Without a CALL, the whole filter is: by action, kind of call, condition.
 
+    Instead of a CALL, io_uring and an operation of a ring with its fields may follow, such as
+    io_uring CONNECT addr=10.0.0.1 port=5432.
+
     With --audit, FILE is a log or a core dump, by default standard input. See docs/explain.md.
     """
     from seccompgen.filters.tell.explainer import Explainer  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.tell.ring_explainer import RINGS  # noqa: PLC0415
     from seccompgen.render.explanation import (  # noqa: PLC0415
         explanation_json,
         explanation_text,
@@ -83,6 +87,9 @@ def explain(
         return
     if not call:
         _whole(explainer, as_json=as_json)
+        return
+    if call[0] == RINGS:
+        _operation(explainer, call[1:], arches, as_json=as_json)
         return
     explanation = explainer.explain(call, every_run=as_json)
     if as_json:
@@ -117,6 +124,22 @@ def _whole(explainer: Explainer, *, as_json: bool) -> None:
         print_json(whole_filter_json(summary, file, tables.tag))
     else:
         say(*whole_filter_text(summary, file, tables.tag))
+
+
+def _operation(
+    explainer: Explainer, words: tuple[str, ...], arches: tuple[Abi, ...], *, as_json: bool
+) -> None:
+    from seccompgen.filters.tell.ring_explainer import explain_operation  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.render.ring_explanation import (  # noqa: PLC0415
+        operation_explanation_json,
+        operation_explanation_text,
+    )
+
+    found = explain_operation(explainer.loaded, words, arches, explainer.tables)
+    if as_json:
+        print_json(operation_explanation_json(str(explainer.loaded.path), found))
+    else:
+        say(*operation_explanation_text(found))
 
 
 def _audit(explainer: Explainer, log: Path | None, *, follow: bool, as_json: bool) -> None:

@@ -134,7 +134,7 @@ def _trials(
     """Yield a permitted and a refused operation, for each family, if there are such."""
     seen: set[tuple[int, bool]] = set()
     for values in itertools.islice(_contexts(operation, rules, means.abi, facts), _MOST_CONTEXTS):
-        permitted = means.answer(_call(values, means.abi)) == PERMIT
+        permitted = means.answer(context_call(values, means.abi)) == PERMIT
         kind = (values[FAMILY] if operation.name == "CONNECT" else 0), permitted
         if kind not in seen:
             seen.add(kind)
@@ -178,7 +178,7 @@ def _shown(operation: Operation, field: RingField, abi: Abi, facts: Facts) -> in
     return bits
 
 
-def _call(values: Mapping[RingField, int], abi: Abi) -> Call:
+def context_call(values: Mapping[RingField, int], abi: Abi) -> Call:
     """Return the context with ``values``, and 0 in all other fields."""
     content = bytearray(CONTEXT_SIZE)
     for field, value in values.items():

@@ -17,14 +17,17 @@ from seccompgen.core.program import (
     RET_K,
 )
 from seccompgen.core.ring import IPV4, OPERATION_FIELDS, PORT
+from seccompgen.core.text import many, some
 from seccompgen.render.listing import JUMPS, PLAIN, ListingLine, digits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.program import Instruction
+    from seccompgen.core.ring import RingProgram
 
+_WIDTH = 52
 _AF = {1: "AF_UNIX", 2: "AF_INET", 10: "AF_INET6"}
 
 
@@ -47,6 +50,21 @@ def ring_listing(
         text = _text(one, at, held, instructions, labels, abi)
         lines.append(ListingLine(labels.get(at, ""), text))
     return tuple(lines)
+
+
+def ring_disassembly(programs: Iterable[RingProgram], sign: str = "") -> Iterator[str]:
+    """Yield the lines of programs, each with its operation above; ``sign`` begins every line."""
+    for program in programs:
+        count = many(len(program.instructions), "instruction")
+        head = f"operation {program.operation.name} on {program.abi.name}: {count}"
+        yield f"{sign}{head}"
+        listed = ring_listing(program.operation.name, program.instructions, program.abi)
+        for at, line in enumerate(listed):
+            if line.head:
+                yield f"{sign}{line.head}"
+            origins = program.origins[at] if program.origins else ()
+            by = f" ; {some([f'{o.label}, {o.position}' for o in origins], 1)}" if origins else ""
+            yield f"{sign}{at:5}  {line.text:{_WIDTH if by else 0}}{by}"
 
 
 def word_text(name: str, offset: int, abi: Abi) -> str:

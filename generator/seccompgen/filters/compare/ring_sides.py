@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
-from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.errors import Position
 from seccompgen.core.model import U32, ActionKind, Origin
-from seccompgen.core.problems import Problem
 from seccompgen.core.program import (
     ALU_AND_K,
     JMP_JA,
@@ -15,7 +14,6 @@ from seccompgen.core.program import (
     LD_W_ABS,
     RET_K,
     Instruction,
-    decode,
 )
 from seccompgen.core.ring import (
     FAMILY,
@@ -28,8 +26,9 @@ from seccompgen.core.ring import (
 from seccompgen.core.ring import Operation as RingOperation
 from seccompgen.core.word import ARCH, ARGS, NR
 from seccompgen.filters.find.box_walk import ALL_CALLS, BoxWalk, with_field
+from seccompgen.filters.find.ring_programs import ring_programs_of
 from seccompgen.kernel.ring_operations import ring_numbers
-from seccompgen.verify import Code, Meaning, Operation, Stack, kernel_objections
+from seccompgen.verify import Code, Meaning, Operation, Stack
 from seccompgen.verify.call import Structure
 from seccompgen.verify.followers import follower
 from seccompgen.verify.oracle import Case, FieldTest
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.ring import RingProgram
     from seccompgen.core.tables import Tables
     from seccompgen.filters.find.loaded_filter import LoadedFilter
     from seccompgen.verify import Relation
@@ -74,7 +74,7 @@ def ring_side(
     if loaded.policy and loaded.policy.io_uring:
         return _of_policy(loaded, abi)
     if loaded.module and abi.name in loaded.module.rings:
-        code = _dispatching(_programs(loaded.module.rings[abi.name], abi, here), abi)
+        code = _dispatching(ring_programs_of(loaded, abi), abi)
         return Stack(Operation.INTERSECT, (_possible(abi, Origin("", here)), code))
     side = loaded.sides.get(abi.name)
     free = side is not None and _permits_setup(side, abi, relation, tables)
@@ -149,50 +149,22 @@ def _is_opcode(opcode: int, abi: Abi) -> FieldTest:
     return FieldTest(ARGS + _OPCODE_OFFSET // 8, "==", opcode << shift, _ANY_OTHER << shift)
 
 
-def _programs(value: object, abi: Abi, here: Position) -> dict[int, tuple[Instruction, ...]]:
-    """Return the programs in a module's value for rings, by opcode."""
-    found: dict[int, tuple[Instruction, ...]] = {}
-    match value:
-        case (_, tuple(operations), _, _, _):
-            for one in operations:
-                match one:
-                    case (int(opcode), int(), bytes(data)) if opcode not in found:
-                        found[opcode] = _program(opcode, data, abi, here)
-                    case _:
-                        raise _not_ours(abi, "its programs for rings", here)
-        case _:
-            raise _not_ours(abi, "its programs for rings", here)
-    return found
-
-
-def _program(opcode: int, data: bytes, abi: Abi, here: Position) -> tuple[Instruction, ...]:
-    what = f"the program for operation {opcode}"
-    try:
-        instructions = decode(data, abi)
-    except ValueError:
-        raise _not_ours(abi, what, here) from None
-    returns = {one.code for one in instructions if one.code & 7 == RET_K & 7}
-    if kernel_objections(instructions, Structure.IO_URING_CONTEXT) or returns != {RET_K}:
-        raise _not_ours(abi, what, here)
+def _answering(program: RingProgram) -> tuple[Instruction, ...]:
+    """Return the instructions of ``program`` with actions as answers."""
     return tuple(
         Instruction(RET_K, 0, 0, _PERMITTED if one.k else _REFUSED) if one.code == RET_K else one
-        for one in instructions
+        for one in program.instructions
     )
 
 
-def _not_ours(abi: Abi, what: str, here: Position) -> InputError:
-    text = f"{abi.name}: {what}: seccompgen does not write such; generate it again"
-    return InputError(Diagnostic(text, here, Problem.REFUSED_PROGRAM))
-
-
-def _dispatching(programs: dict[int, tuple[Instruction, ...]], abi: Abi) -> Code:
+def _dispatching(programs: Iterable[RingProgram], abi: Abi) -> Code:
     """Return one program that runs that of the operation, and refuses those without one."""
     shift = 0 if abi.byte_order == "little" else 24
     body = [Instruction(RET_K, 0, 0, _REFUSED)]
     jumps: list[tuple[int, int]] = []
-    for opcode, program in programs.items():
-        jumps.append((opcode << shift, len(body)))
-        body += program
+    for program in programs:
+        jumps.append((program.operation.opcode << shift, len(body)))
+        body += _answering(program)
     head = [Instruction(LD_W_ABS, 0, 0, _OPCODE_OFFSET)]
     head.append(Instruction(ALU_AND_K, 0, 0, _ANY_OTHER << shift))
     each = 3
