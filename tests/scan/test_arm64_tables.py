@@ -8,7 +8,8 @@ import pytest
 from arm64_images import image_of_words
 from seccompgen.scan.arm64 import Arm64
 from seccompgen.scan.image import AddressRange
-from seccompgen.scan.jumps import FunctionBody, table_targets
+from seccompgen.scan.jumps import table_targets
+from seccompgen.scan.paths import FunctionBody
 
 CODE, TABLE = AddressRange(0x1000, 0x1030), AddressRange(0x2000, 0x2010)
 JUMP, DEFAULT = 7, 9

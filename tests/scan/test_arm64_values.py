@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from arm64_images import CODE, image_of_words
 from seccompgen.scan.arm64 import Arm64
-from seccompgen.scan.processor import Lost, Register
+from seccompgen.scan.processor import Lost, Moved, Register
 from seccompgen.scan.unknown import Why
 
 
@@ -18,3 +18,11 @@ def test_an_atomic_load_is_a_load(load: int, why: Why) -> None:
     image, machine = image_of_words([load]), Arm64()
     code = machine.disassemble(image, CODE, CODE + 4)
     assert machine.before(image, code, 0, Register("x0")) == Lost(why)
+
+
+def test_the_kernel_preserves_the_return_address() -> None:
+    """So ``br x30`` after a call of the kernel is a return, as in the clone of busybox."""
+    image, machine = image_of_words([0xD4000001]), Arm64()
+    code = machine.disassemble(image, CODE, CODE + 4)
+    assert machine.before(image, code, 0, Register("x30")) == Moved((Register("x30"),))
+    assert isinstance(machine.before(image, code, 0, Register("x0")), Lost)

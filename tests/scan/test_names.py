@@ -78,3 +78,33 @@ def test_thread_local_data_leads_to_no_slot(tmp_path: Path) -> None:
     assert (
         "getuid" not in started_by(tmp_path, source + "int *(*volatile used)(int *) = use;").names
     )
+
+
+def asking(directory: Path, source: str) -> Scan:
+    """Scan a program of ``source``, which exports functions, and a library that has dlsym()."""
+    finds = "void *dlsym(void *h, const char *n) { return 0; }"
+    library = built(directory / "libfind.so", finds, "-shared")
+    options = ("-pie", "-Wl,--export-dynamic,--no-as-needed", f"-Wl,--dynamic-linker={library}")
+    declared = "extern void *dlsym(void *, const char *); void *volatile got; "
+    program = built(directory / "program", EXPORTED + declared + source, *options, str(library))
+    return scan(program, shipped_tables(), (), (directory,), Path("/"))
+
+
+@pytest.mark.parametrize(
+    ("source", "unasked"),
+    [
+        pytest.param('got = dlsym(0, "at_start"); got = "unasked";', False, id="a constant"),
+        pytest.param('got = dlsym(0, got ? "at_start" : "unasked");', True, id="one of two"),
+        pytest.param('got = dlsym(0, got); got = "at_start"; got = "unasked";', True, id="any"),
+        pytest.param(
+            'got = dlsym(0, "at_start"); got = dlsym; got = "unasked";', True, id="handed on"
+        ),
+    ],
+)
+def test_a_name_is_followed_where_it_is_constant(
+    tmp_path: Path, source: str, *, unasked: bool
+) -> None:
+    """Otherwise each word counts that code refers to."""
+    found = asking(tmp_path, f"__attribute__((constructor)) void use(void) {{ {source} }}")
+    assert "getpid" in found.names
+    assert ("getuid" in found.names) == unasked

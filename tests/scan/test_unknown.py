@@ -191,12 +191,37 @@ def test_a_relative_table_of_functions_counts(tmp_path: Path) -> None:
     assert "getpid" in scanned(tmp_path, source).names
 
 
-def test_new_instructions_on_vectors_are_stepped_over(tmp_path: Path) -> None:
-    """An instruction of AVX-IFMA, behind which there is a call."""
-    source = asm(".byte 0xc4,0xe2,0xf5,0xb4,0xc2; call hidden")
+@pytest.mark.parametrize(
+    "code", ["0xc4,0xe2,0xf5,0xb4,0xc2", "0xf3,0x0f,0xa6,0xe0"], ids=["AVX-IFMA", "PadLock"]
+)
+def test_new_instructions_on_vectors_are_stepped_over(tmp_path: Path, code: str) -> None:
+    """Behind one there is a call; gnutls hashes by those of PadLock."""
+    source = asm(f".byte {code}; call hidden")
     found = scanned(tmp_path, source)
     assert "getpid" in found.names
     assert not found.unknown
+
+
+@pytest.mark.parametrize(
+    ("link", "compare"),
+    [
+        ("-static-pie", "cmp w@GOTPCREL(%rip), %rax"),
+        ("-no-pie", "cmp $w, %rax"),
+        ("-static-pie", "lea w(%rip), %rcx; cmp %rax, %rcx; mov $0, %ecx"),
+    ],
+)
+def test_a_function_that_is_only_compared_is_not_taken(
+    tmp_path: Path, link: str, compare: str
+) -> None:
+    """As in libc, which compares where a signal came with a function that enters the kernel."""
+    source = (
+        '__asm__(".text; .type w,@function; w: mov %rdi,%rax; syscall; ret; .size w,.-w;"'
+        '".type one,@function; one: mov $39, %edi; call w; ret; .size one,.-one");'
+        f'void _start(void) {{ __asm__ volatile("call one; {compare}"); {EXIT} }}'
+    )
+    found = scanned(tmp_path, source, "-O2", link, "-Wl,--no-relax")
+    assert not found.unknown
+    assert "getpid" in found.names
 
 
 def test_a_function_that_only_an_unseen_way_leads_to_has_no_number(tmp_path: Path) -> None:
@@ -223,7 +248,7 @@ COPIED = "sub $64, %rsp; lea n(%rip), %rcx; {copy}; call *{at}(%rsp); add $64, %
         ("movdqu (%rcx), %xmm0; movhps %xmm0, 16(%rsp)", 16, True),
         ("movdqu (%rcx), %xmm0; paddq %xmm1, %xmm0; movaps %xmm0, 16(%rsp)", 24, False),
         ("movdqu (%rcx), %xmm0; movaps %xmm0, 16(%rsp)", 20, False),
-        ("movdqu (%rcx), %xmm0; call hidden; movaps %xmm0, 16(%rsp)", 24, False),
+        ("movdqu (%rcx), %xmm0; call hidden; movaps %xmm0, 16(%rsp)", 24, True),
         ("movdqu (%rcx), %xmm0; pshufd $0, (%rcx), %xmm0; movaps %xmm0, 16(%rsp)", 24, False),
         ("movd (%rcx), %xmm0; movaps %xmm0, 16(%rsp)", 16, False),
     ],

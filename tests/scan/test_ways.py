@@ -11,6 +11,9 @@ import pytest
 from c_programs import compiled
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.scan import Scan, scan
+from seccompgen.scan.binary import read_binary
+from seccompgen.scan.elf import image_of
+from seccompgen.scan.layout import machine_for
 from seccompgen.scan.processor import EffectKind
 from seccompgen.scan.unknown import Why
 from seccompgen.scan.ways import WAYS
@@ -103,6 +106,23 @@ def test_what_jumps_to_an_import_and_does_more_is_no_stub(tmp_path: Path) -> Non
     assert "getpid" in scan(path, shipped_tables(), (), (), Path("/")).names
 
 
+def test_only_a_linker_makes_stubs_that_push_a_number(tmp_path: Path) -> None:
+    """Other jumps through a word may be reached in any way, so their callers count."""
+    source = (
+        "volatile long n;"
+        '__asm__(".text; .type stub,@function; stub: jmp *n(%rip); push $0x1000;'
+        " .byte 0xe9; .long stub - . - 4;"
+        " .size stub,.-stub; .skip 16; .type f,@function; f: jmp *n(%rip); ret; .skip 16;"
+        ' .size f,.-f");'
+        "void _start(void) { enter(60, 0, 0, 0); }"
+    )
+    image = image_of(read_binary(compiled(tmp_path, source)))
+    places = {one.name: one.address for one in image.functions}
+    machine = machine_for(image.abi)
+    assert machine.is_lazy_stub(image, places["stub"])
+    assert not machine.is_lazy_stub(image, places["f"])
+
+
 def test_a_call_out_of_all_code_is_unknown(tmp_path: Path) -> None:
     found = scanned(tmp_path, "call . + 0x10000000")
     assert [one.why for one in found.unknown if one.why.leads_on]
@@ -137,7 +157,23 @@ JUMPS = (
             id="stored elsewhere",
         ),
         pytest.param(
-            "lea w(%rip), %rdi; mov %rdi, %rbx; {jumps}; pop %rbx; ret", False, id="copied"
+            "lea w(%rip), %rdi; mov %rdi, %rbx; {jumps}; pop %rbx; ret", True, id="copied"
+        ),
+        pytest.param(
+            "lea w(%rip), %rdi; mov %rdi, %rbx; call after; {jumps}; pop %rbx; ret",
+            False,
+            id="copied and passed",
+        ),
+        pytest.param(
+            "lea w(%rip), %rbx; {jumps}; mov %rbx, %r9; movabs $0x1234567890, %rbx;"
+            " mov %rbx, pointer(%rip); pop %rbx; ret",
+            True,
+            id="in a register that returns nothing",
+        ),
+        pytest.param(
+            "lea w(%rip), %rbx; {jumps}; mov %rbx, %rdx; pop %rbx; ret",
+            False,
+            id="perhaps returned",
         ),
     ],
 )

@@ -3,7 +3,9 @@
 ``libraries`` finds the files that a program is loaded with, each a ``binary``; ``elf`` reads these
 as an ``image`` (``symbol_tables``, ``relocations``, ``frames``, and ``pclntab`` for Go's names).
 ``code`` divides an image into functions and decodes them, one by one: ``ways`` lists how an
-instruction leads to code, ``jumps`` finds the targets of computed jumps. ``analysis`` collects the
+instruction leads to code, ``jumps`` finds the targets of computed jumps (``paths`` are the ways
+through a function, ``index_bounds`` the bounds of numbers), ``endless`` functions that never
+return, ``lookups`` the names that dlsym() gets. ``analysis`` collects the
 facts of all functions, and ``kept`` caches them. ``graph`` finds the code that can run, ``values``
 the numbers with which it enters the kernel (``idioms`` those that pass through memory). Whatever is
 not understood is reported as ``unknown``. ``reasons`` says why a call is there. ``processor`` is

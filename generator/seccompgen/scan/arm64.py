@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -57,6 +56,7 @@ class Arm64(Arm64Instructions):
     abi = ABIS["aarch64"]
     number = Register("x8")
     returned_in = frozenset(f"x{n}" for n in range(8))
+    arguments: tuple[Location, Location] = (Register("x0"), Register("x1"))
     go_argument: Location = Register("x0")
 
     def __init__(self) -> None:
@@ -152,6 +152,10 @@ class Arm64(Arm64Instructions):
         goes_there = code[1][3].startswith("x17, [x16") and code[0][3].startswith("x16, ")
         return loads[0].value if loads and goes_there else None
 
+    def is_lazy_stub(self, image: Image, jump: int) -> bool:  # noqa: ARG002 - jumps by x17
+        """See ``Machine``."""
+        return False
+
     def before(
         self, image: Image, code: Sequence[Instruction], index: int, location: Location
     ) -> Step:
@@ -185,12 +189,6 @@ class Arm64(Arm64Instructions):
         scale = 1 << int(extended["shift"] or 0) if extended else 1
         targets = relative_targets(image, table, size, base, scale=scale, signed=signed)
         return targets if size >= 4 else takewhile(function.contains, targets)
-
-    def spilled(self, image: Image, code: Sequence[Instruction], location: Location) -> Location:
-        """See ``Machine``."""
-        if isinstance(location, Slot) and self._frames.all_point_above(image, code, location):
-            return replace(location, only_named=True)
-        return location
 
     def _over_call(
         self,
@@ -279,8 +277,9 @@ class Arm64(Arm64Instructions):
         if decoded is None:
             return frozenset({*(f"x{n}" for n in range(31)), "sp"})  # not an instruction
         _, written = decoded.regs_access()
-        found = {whole(decoded.reg_name(one)) for one in written}
-        return frozenset(found | ({"x0"} if decoded.mnemonic == "svc" else set()))
+        if decoded.mnemonic == "svc":  # the kernel preserves all others (syscall(2))
+            return frozenset({"x0"})
+        return frozenset(whole(decoded.reg_name(one)) for one in written)
 
     def _slot_before(
         self,

@@ -40,7 +40,12 @@ INDEXED = re.compile(r"\[(?P<base>\w+), (?P<index>[wx]\d+)")
 _BOUNDS = {("b.hi", False): 0, ("b.hs", False): 1, ("b.lo", True): 1, ("b.ls", True): 0}
 """By how much less the compared value is, by unsigned branch and whether that is taken."""
 
-KEEPS_FLAGS = frozenset({"mov", "adrp", "adr", "add", "ldr", "nop", "movz", "sub"})
+KEEPS_FLAGS = frozenset(
+    {"mov", "adrp", "adr", "add", "nop", "movz", "movk", "movn", "sub", "and", "orr", "eor"}
+    | {"ldr", "ldrb", "ldrh", "ldrsw", "ldp", "ldur", "str", "strb", "strh", "stp", "stur"}
+    | {"sxtw", "uxtw", "uxtb", "uxth", "ubfx", "ubfiz", "lsl", "lsr", "csel", "cset", "movi"}
+)
+"""Only mnemonics that end in an s, and comparisons, change the flags."""
 
 ENTRY_SIZES = {"ldrb": 1, "ldrsb": 1, "ldrh": 2, "ldrsh": 2, "ldr": 4, "ldrsw": 4}
 """The bytes of a jump table's entry, by the instruction that loads it."""

@@ -8,20 +8,18 @@ from functools import cached_property, lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
+from seccompgen.scan.endless import LEAVING, Endless, last_of
 from seccompgen.scan.image import AddressRange
-from seccompgen.scan.jumps import (
-    FunctionBody,
-    is_whole,
-    jump_targets,
-    stays_within,
-)
+from seccompgen.scan.index_bounds import targets_near_label
+from seccompgen.scan.jumps import is_whole, jump_targets
 from seccompgen.scan.layout import Layout, machine_for
+from seccompgen.scan.lookups import LOOKUPS, names_looked_up
+from seccompgen.scan.paths import FunctionBody
 from seccompgen.scan.pointer_uses import only_calls
 from seccompgen.scan.processor import Effect, EffectKind, KnownValue, Register
 from seccompgen.scan.touches import touched
 from seccompgen.scan.unknown import Why
 from seccompgen.scan.ways import (
-    CALLS,
     PAGE,
     Context,
     Goes,
@@ -53,9 +51,6 @@ _GO_PANICS = (
     "runtime.panic",
 )
 """Beginnings of the names of Go's functions that end in a panic, and so never return."""
-_NO_RETURN = frozenset({"abort", "exit", "_exit", "__assert_fail", "__stack_chk_fail"})
-"""Functions of other files that do not return, by the C standard and the ABI."""
-_LEAVING = frozenset({EffectKind.INDIRECT_JUMP, EffectKind.JUMP_SLOT, EffectKind.UNREAD})
 _ENTRANCES = frozenset({EffectKind.ENTER, EffectKind.FOREIGN})
 _MAKING = frozenset({EffectKind.REFERENCE, EffectKind.PAGE})
 _INDIRECT = frozenset({EffectKind.INDIRECT_CALL, EffectKind.INDIRECT_JUMP})
@@ -81,7 +76,8 @@ class DecodedFunction(NamedTuple):
     dead: tuple[tuple[int, int], ...]
     texts: frozenset[str]
     touches: tuple[int, ...]
-    """for all three, see ``FunctionFacts``"""
+    lookups: frozenset[str]
+    """for all four, see ``FunctionFacts``"""
 
 
 class FunctionFacts(NamedTuple):
@@ -93,7 +89,8 @@ class FunctionFacts(NamedTuple):
     function ends in a call, ``after`` is the callee, by address or name, "" if that is unknown;
     else it is None. ``dead`` are the ranges that are not code: nothing in the function leads to
     them. ``texts`` are the words of text whose addresses it makes, ``touches`` the starts of the
-    data objects that it may reach.
+    data objects that it may reach. ``lookups`` are the names that it looks up with dlsym(), among
+    them `ANY_NAME` if some are unknown.
     """
 
     start: int
@@ -111,6 +108,7 @@ class FunctionFacts(NamedTuple):
     dead: tuple[tuple[int, int], ...]
     texts: tuple[str, ...]
     touches: tuple[int, ...]
+    lookups: tuple[str, ...]
 
 
 def _inside(address: int, spans: Sequence[tuple[int, int]]) -> bool:
@@ -136,8 +134,8 @@ class ImageCode:
         self.image = image
         self.machine = machine_for(image.abi)
         self._stubs: dict[int, str | None] = {}
-        self._endless: dict[int, bool] = {}
-        self._decoded = lru_cache(maxsize=512)(self._decode)
+        self.endless = Endless(self)
+        self.decoded = lru_cache(maxsize=512)(self._decode)
         self.read = lru_cache(maxsize=512)(self._read)
         self._settled = lru_cache(maxsize=1 << 16)(self._settle)
 
@@ -151,7 +149,7 @@ class ImageCode:
         cell = self.layout.cell(address)
         if cell is None:
             return False
-        addresses = self._decoded(*cell)[1]
+        addresses = self.decoded(*cell)[1]
         at = bisect_left(addresses, address)
         return at < len(addresses) and addresses[at] == address
 
@@ -160,7 +158,7 @@ class ImageCode:
         cell = self.layout.cell(address)
         if cell is None:
             return False
-        return self.begins(address) or any(one[2] == ".byte" for one in self._decoded(*cell)[0])
+        return self.begins(address) or any(one[2] == ".byte" for one in self.decoded(*cell)[0])
 
     def overlay_end(self, address: int) -> int:
         """Return the address at which the code at ``address`` meets the surrounding function's.
@@ -225,7 +223,7 @@ class ImageCode:
                 case Pointer() | Harmless():
                     pass  # taken where it was made, or not code
         reaches.update(self.image.landings.get(start, ()))
-        last = self._last(reading.code)
+        last = last_of(self.machine, reading.code)
         ends_in_call = last is not None and self.machine.is_call(last)
         stops = last is not None and (self.machine.stops(last) or ends_in_call)
         panics = self.image.is_go and self.image.function_at(start).startswith(_GO_PANICS)
@@ -233,7 +231,7 @@ class ImageCode:
         return FunctionFacts(
             start,
             end,
-            panics or (stops and not reading.leaves),
+            panics or (stops and (not reading.leaves or self.endless.never_returns(start))),
             tuple(sorted(goes)),
             tuple(sorted(takes)),
             tuple(sorted(reaches)),
@@ -245,29 +243,8 @@ class ImageCode:
             reading.dead,
             tuple(sorted(reading.texts)),
             reading.touches,
+            tuple(sorted(reading.lookups)),
         )
-
-    def _is_endless(self, address: int) -> bool:
-        """Return True if the function at ``address`` never returns, by its own code alone."""
-        if address not in self._endless:
-            name = self.stub(address)
-            cell = self.layout.cell(address)
-            if name is not None or cell is None or cell[0] != address:
-                self._endless[address] = name in _NO_RETURN
-            else:
-                code = self._decoded(*cell)[0]
-                last = self._last(code)
-                self._endless[address] = (
-                    last is not None
-                    and (self.machine.stops(last) or self.machine.is_call(last))
-                    and not any(map(self.machine.returns, code))
-                    and not any(
-                        event.kind in _LEAVING
-                        or (event.kind is EffectKind.JUMP and not cell[0] <= event.value < cell[1])
-                        for event in self.machine.events(self.image, code)
-                    )
-                )
-        return self._endless[address]
 
     def _called(self, reading: DecodedFunction, call: int) -> int | str:
         for source, way in reading.ways:
@@ -277,15 +254,12 @@ class ImageCode:
                 return way.name
         return ""
 
-    def _last(self, code: Sequence[Instruction]) -> Instruction | None:
-        return next((one for one in reversed(code) if not self.machine.is_padding(one)), None)
-
     def _decode(self, start: int, end: int) -> tuple[list[Instruction], list[int]]:
         code = self.machine.disassemble(self.image, start, end)
         return code, [instruction[0] for instruction in code]
 
     def _read(self, start: int, end: int) -> DecodedFunction:
-        code, addresses = self._decoded(start, end)
+        code, addresses = self.decoded(start, end)
         events = list(self.machine.events(self.image, code))
         here = frozenset(addresses)
         inside = [one for one in events if one.kind is EffectKind.JUMP and one.value in here]
@@ -293,7 +267,7 @@ class ImageCode:
         function = self._body(AddressRange(start, end), events, inside)
         ways: list[tuple[int, Way]] = []
         ways += ((one.address, Goes(one.value, is_call=False)) for one in inside)
-        ways += self._ways(function, events, others)
+        ways += self._ways(function, others)
         ways += self._onward(end, code)
         inner: dict[int, list[tuple[int, bool]]] = defaultdict(list)
         for source, way in ways:
@@ -304,7 +278,7 @@ class ImageCode:
             ways = [(source, way) for source, way in ways if not _inside(source, dead)]
         span = range(start, end)
         leaves = any(map(self.machine.returns, reversed(code))) or any(
-            one.kind in _LEAVING or (one.kind is EffectKind.JUMP and one.value not in span)
+            one.kind in LEAVING or (one.kind is EffectKind.JUMP and one.value not in span)
             for one in others
         )
         entrances = tuple(
@@ -313,9 +287,11 @@ class ImageCode:
             if one.kind in _ENTRANCES
         )
         texts = frozenset(self._texts(others)) - {""}
+        asking = [one for one in ways if isinstance(one[1], Imports) and one[1].name in LOOKUPS]
         return DecodedFunction(
             *(code, addresses, ways, dict(inner), entrances, leaves, dead, texts),
             touched(self.image, code, others),
+            frozenset(names_looked_up(self.machine, function, asking)),
         )
 
     def _texts(self, events: Sequence[Effect]) -> Iterator[str]:
@@ -334,26 +310,27 @@ class ImageCode:
         sources: dict[int, list[int]] = defaultdict(list)
         for one in inside:
             sources[one.value].append(one.address)
+        own = self.image.own_slots
         called = {one.address: one.value for one in events if one.kind is EffectKind.CALL}
+        slots = {one.address: one.value for one in events if one.kind is EffectKind.CALL_SLOT}
+        called |= {call: own[slot] for call, slot in slots.items() if slot in own}
         leads = {one.address: one.value for one in events if one.kind is EffectKind.JUMP}
 
         def endless(call: int) -> bool:
-            return call in called and self._is_endless(called[call])
+            return call in called and self.endless.never_returns(called[call])
 
-        code, addresses = self._decoded(span.start, span.end)
+        code, addresses = self.decoded(span.start, span.end)
         pads = tuple(self.image.pads_of(span))
         return FunctionBody(self.image, span, code, addresses, sources, leads, endless, pads)
 
-    def _ways(
-        self, function: FunctionBody, events: Sequence[Effect], others: Sequence[Effect]
-    ) -> Iterator[tuple[int, Way]]:
-        """Yield address and way for each of ``others``, some of a function's ``events``."""
+    def _ways(self, function: FunctionBody, others: Sequence[Effect]) -> Iterator[tuple[int, Way]]:
+        """Yield address and way for each of ``others``, effects of a function."""
         context = Context(self.image, function.span.start, function.span.end)
         targets = self._targets(function, others)
         made: set[tuple[EffectKind, int]] = set()
         for event in others:
             if event.kind in _INDIRECT:
-                found = self._indirect(context, function, events, event, targets)
+                found = self._indirect(context, function, event, targets)
             else:
                 found = ways_of(context, event.kind, event.value)
             called = self._only_called(function, event, targets)
@@ -457,7 +434,6 @@ class ImageCode:
         self,
         context: Context,
         function: FunctionBody,
-        events: Sequence[Effect],
         event: Effect,
         targets: Mapping[int, Sequence[int]],
     ) -> list[Way]:
@@ -471,11 +447,9 @@ class ImageCode:
             return [*ways, *ways_of(context, event.kind, 0)]
         if ways:
             return ways
-        entering = {EffectKind.ENTER, EffectKind.FOREIGN, *CALLS}
-        if not any(one.kind in entering for one in events) and stays_within(
-            self.machine, function, index, target
-        ):
-            return [Harmless("it goes on within the function, which calls nothing")]
+        near = targets_near_label(self.machine, function, index, target)
+        if near:
+            return [Goes(one, is_call=False) for one in near]
         return ways_of(context, EffectKind.SUM, 0)
 
     def _only_called(
@@ -502,7 +476,7 @@ class ImageCode:
 
     def _onward(self, end: int, code: Sequence[Instruction]) -> Iterator[tuple[int, Way]]:
         """Yield the way to the code after the function, if control may run on into it."""
-        last = self._last(code)
+        last = last_of(self.machine, code)
         if last is None or self.machine.stops(last) or not self.image.in_code(end):
             return
         if self.machine.is_call(last) and self.image.starts_function(end):

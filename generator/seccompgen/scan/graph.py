@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from seccompgen.scan.analysis import KnownAnalysis
 from seccompgen.scan.code import code_of
 from seccompgen.scan.gates import closed_functions
+from seccompgen.scan.lookups import ANY_NAME, LOOKUPS
 from seccompgen.scan.result import Lead
 from seccompgen.scan.unknown import Why
 from seccompgen.scan.ways import Goes, ImageAddress, Imports
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from seccompgen.scan.image import Image
     from seccompgen.scan.processor import Machine
     from seccompgen.scan.result import Caveat
-
-_BY_NAME = frozenset({"dlsym", "dlvsym"})
 
 
 class Edge(NamedTuple):
@@ -114,6 +113,14 @@ class CodeGraph:
             for source, way in self.read(caller).ways:
                 if isinstance(way, Goes | Imports) and place in self._targets(caller.image, way):
                     yield Edge(ImageAddress(caller.image, source), way.is_call)
+
+    def is_stub(self, jump: ImageAddress) -> bool:
+        """Return True if the jump at ``jump`` is a stub that a linker made for an import.
+
+        Who calls or jumps to a stub, or takes its address, counts as an origin of the import
+        itself. So the stub is not another origin, and nothing else runs on into it.
+        """
+        return self.machine.is_lazy_stub(self.images[jump.image], jump.address)
 
     def never_returns(self, cell: ImageAddress, call: int) -> bool:
         """Return True if the targets of the call at ``call`` are known, and none returns."""
@@ -288,21 +295,29 @@ class _Explorer:
                 self._take(cause, place)
 
     def _take_import(self, cause: Cause, number: int, name: str) -> None:
-        for place in self._import(cause, number, name):
+        for place in self._import(cause, number, name, (ANY_NAME,)):
             self._take(ControlOrigin(number, Lead.IMPORT, name), place)
 
-    def _import(self, cause: Cause, number: int, name: str) -> Sequence[ImageAddress]:
+    def _import(
+        self, cause: Cause, number: int, name: str, lookups: Sequence[str]
+    ) -> Sequence[ImageAddress]:
         """Note that image ``number`` imports ``name``, and return its functions.
 
-        With dlsym(), it can get all exports whose names are in its data, or in the data of images
-        that may have passed it the name: those that use one of its exports.
+        With dlsym(), it can get the exports with the names ``lookups``. Where these are unknown, it
+        can get all exports whose names are in its data, or in the data of images that may have
+        passed it the name: those that use one of its exports.
         """
         if self._is_out(number, name):
             return ()
         origin = ControlOrigin(number, Lead.IMPORT, name)
         self.leads[cause][origin] = None
-        if name in _BY_NAME:
-            self._look_up(origin, number)
+        if name in LOOKUPS:
+            if ANY_NAME in lookups:
+                self._look_up(origin, number)
+            for found in lookups:
+                asking = ControlOrigin(number, Lead.LOOKUP, found)
+                self.leads[origin][asking] = None
+                self._find(asking, frozenset((found,)))
         places = self.exports.get(name, ())
         for place in places:
             self._reach(origin, place)
@@ -337,7 +352,7 @@ class _Explorer:
             missing = name not in self.exports and name not in self.images[number].weak
             if missing and not self._is_out(number, name):
                 self.unclear[cell] = Why.NO_FILE, name
-            for place in self._import(cell, number, name):
+            for place in self._import(cell, number, name, facts.lookups):
                 self.callers[place].add(cell)
         for name in facts.takes_imports:
             self._take_import(cell, number, name)

@@ -1,16 +1,18 @@
-"""Numbers of calls that pass through memory in known ways: calls of Go and glibc on all threads.
+"""Numbers of calls that pass through memory in known ways: those of Go, glibc and libcap.
 
-To make a call on every thread, both store the number for a signal handler of the other threads. So
+To make a call on every thread, Go and glibc store the number for a signal handler of the others. So
 the handler's number is one of those that some code was seen to request.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from seccompgen.scan.processor import EffectKind
 from seccompgen.scan.unknown import Why
 from seccompgen.scan.values import EnteredNumber
-from seccompgen.scan.ways import ImageAddress
+from seccompgen.scan.ways import ImageAddress, Pointer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,6 +35,7 @@ GLIBC_SETXID = frozenset(
 
 Each function that requests one also makes it itself, so the number is found there.
 """
+_LIBCAP = re.compile(r"libcap\.so(\.|$)")
 _LOADED = frozenset({Why.MEMORY, Why.NARROW})
 _GLIBC_CALLERS = GLIBC_SETXID | {"seteuid", "setegid", "initgroups"}
 
@@ -83,10 +86,13 @@ def go_fcntl(
     return None
 
 
-def is_glibc_request(follower: NumberFollower, lost: EnteredNumber) -> bool:
+def is_glibc_request(
+    follower: NumberFollower, lost: EnteredNumber, set_ids: frozenset[int]
+) -> bool:
     """Return True if ``lost`` is in glibc's function that makes a call on all threads.
 
-    Only setuid and similar functions call it, with the request in memory.
+    Only setuid and similar functions call it, with the request in memory. Without names they are
+    known by the calls that they make themselves, whose numbers are ``set_ids`` and no others.
     """
     if lost.lost is None or lost.reason not in _LOADED:
         return False
@@ -94,10 +100,65 @@ def is_glibc_request(follower: NumberFollower, lost: EnteredNumber) -> bool:
     image = graph.images[lost.lost.image]
     for start in graph.cells_at(lost.lost):
         edges = tuple(graph.edges_to(start))
+        if not edges or start in graph.taken:
+            continue
         callers = {image.function_at(edge.source.address).lstrip("_") for edge in edges}
-        if callers and start not in graph.taken and callers <= _GLIBC_CALLERS:
+        if callers <= _GLIBC_CALLERS:
+            return True
+        cells = {cell for edge in edges for cell in graph.cells_at(edge.source)}
+        if all(_enters_with(follower, cell, set_ids) for cell in cells):
             return True
     return False
+
+
+def _enters_with(follower: NumberFollower, cell: ImageAddress, numbers: frozenset[int]) -> bool:
+    """Return True if the function at ``cell`` enters the kernel, and only with ``numbers``."""
+    entrances = follower.graph.cells[cell].entrances
+    places = [ImageAddress(cell.image, address) for address, _ in entrances]
+    found = {one.number for place in places for one in follower.numbers(place)}
+    return bool(found) and found <= numbers
+
+
+def musl_set_id(
+    follower: NumberFollower, lost: EnteredNumber, set_ids: frozenset[int]
+) -> list[EnteredNumber] | None:
+    """Return the numbers that musl's do_setxid() gets, if ``lost`` is in it; else None.
+
+    It loads the number from a structure, in which its only user, __setxid(), stored what it got as
+    its first argument (src/unistd/setxid.c). All callers of that must give one of ``set_ids``.
+    """
+    if lost.lost is None or lost.reason not in _LOADED:
+        return None
+    graph, image = follower.graph, lost.lost.image
+    for cell in graph.cells_at(lost.lost):
+        start = _entry(follower, cell, lost.lost.address)
+        makers = [
+            ImageAddress(image, _entry(follower, user, event.address))
+            for user, facts in graph.cells.items()
+            if user.image == image and (user == cell or start in facts.takes)
+            for event in graph.machine.events(graph.images[image], follower.code(user))
+            if event.kind is EffectKind.REFERENCE and event.value == start
+        ]
+        if len(makers) == 1 and start not in graph.known[image].analysis.taken:
+            found = follower.values(makers[0], graph.machine.arguments[0])
+            if found and {one.number for one in found} <= set_ids:
+                return found
+    return None
+
+
+def _entry(follower: NumberFollower, cell: ImageAddress, address: int) -> int:
+    """Return the start of the straight code of ``cell`` that runs on into ``address``.
+
+    Without symbols, several small functions may be one cell.
+    """
+    start, stopped = cell.address, True
+    for instruction in follower.code(cell):
+        if instruction[0] > address:
+            break
+        if stopped and not follower.graph.machine.is_padding(instruction):
+            start, stopped = instruction[0], False
+        stopped = stopped or follower.graph.machine.stops(instruction)
+    return start
 
 
 def is_glibc_handler(follower: NumberFollower, lost: EnteredNumber) -> bool:
@@ -119,6 +180,34 @@ def is_glibc_handler(follower: NumberFollower, lost: EnteredNumber) -> bool:
     return False
 
 
+def libcap_calls(follower: NumberFollower, lost: EnteredNumber) -> list[EnteredNumber] | None:
+    """Return the numbers that libcap hands to its wrappers of syscall(), if ``lost`` is in one.
+
+    It calls them through pointers, so that a program may put libpsx's in their place (struct
+    syscaller_s in libcap/cap_proc.c). Only libcap has these pointers, so the numbers are among the
+    first arguments of its calls by pointer, if all of these are constants. The initialiser's, of
+    a function that libcap lacks, is none of them.
+    """
+    if lost.lost is None or lost.reason is not Why.POINTER:
+        return None
+    graph, number = follower.graph, lost.lost.image
+    image = graph.images[number]
+    if not _LIBCAP.match(image.path.rpartition("/")[2]):
+        return None
+    facts = graph.cells.get(lost.lost)
+    if not facts or facts.imports != ("syscall",) or facts.goes or facts.entrances:
+        return None
+    found: dict[EnteredNumber, None] = {}
+    for cell in graph.cells:
+        if cell.image != number or cell.address in image.roots:
+            continue
+        for source, way in graph.read(cell).ways:
+            if isinstance(way, Pointer):
+                place = ImageAddress(number, source)
+                found.update(dict.fromkeys(follower.values(place, graph.machine.arguments[0])))
+    return None if any(one.number is None for one in found) else list(found)
+
+
 def resolve(
     follower: NumberFollower,
     values: Iterable[EnteredNumber],
@@ -130,22 +219,27 @@ def resolve(
     """
     found: dict[EnteredNumber, None] = {}
     handlers: list[EnteredNumber] = []
+    set_ids = frozenset(filter(None, map(number_of, GLIBC_SETXID)))
     for value in values:
         if value.number is None:
             asked = go_all_threads(follower, value)
             if asked is None:
                 asked = go_fcntl(follower, value, number_of)
+            if asked is None:
+                asked = libcap_calls(follower, value)
+            if asked is None:
+                asked = musl_set_id(follower, value, set_ids)
             if asked is not None:
                 found.update(dict.fromkeys(asked))
                 continue
-            if is_glibc_handler(follower, value) or is_glibc_request(follower, value):
+            if is_glibc_handler(follower, value) or is_glibc_request(follower, value, set_ids):
                 handlers.append(value)
                 continue
         found[value] = None
     seen = {value.number for value in found}
-    asked_for = {number_of(name) for name in GLIBC_SETXID} & seen - {None}
+    asked_for = set_ids & seen
     for handler in handlers:
-        for number in sorted(filter(None, asked_for)):
+        for number in sorted(asked_for):
             echo = EnteredNumber(handler.site, number, is_echo=True)
             found[echo] = None
     return list(found)

@@ -11,27 +11,32 @@ jump, or is empty.
 from __future__ import annotations
 
 from bisect import bisect_left
+from dataclasses import replace
 from functools import partial
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.scan.processor import KnownValue, Lost, Moved, Register
+from seccompgen.scan.index_bounds import bound_of
+from seccompgen.scan.paths import leading_to
+from seccompgen.scan.processor import KnownValue, Lost, Moved, Register, Slot
 from seccompgen.scan.unknown import Why
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
-    from seccompgen.scan.image import AddressRange, Image
-    from seccompgen.scan.processor import Instruction, Location, Machine, Step
+    from seccompgen.scan.paths import FunctionBody
+    from seccompgen.scan.processor import Location, Machine, Step
 
-_MAX_BOUND_STATES = 500
-"""The most steps back from the load of an entry in which the check of its index is searched."""
 _WIDE = 4
 """The bytes of entries that may lead anywhere; narrower ones do not lead out of the function."""
 _MOST_ENTRIES = 4096
+_FEWEST_ENTRIES = 4
+_MOST_BYTES = 1 << 16
 _MAX_STATES = 20_000
-_MAX_INTERVAL_STEPS = 400
 
+_ADDRESS = (1 << 64) - 1
+_VSYSCALLS = range(0xFFFFFFFFFF600000, 0xFFFFFFFFFF601000)
+"""The page at which old x86_64 programs call the kernel (Documentation/arch/x86/x86_64/mm.rst)."""
 _WORDS = frozenset({Why.MEMORY, Why.STORED})
 _WHOLE = _WORDS | {Why.RETURNED, Why.CHANGED, Why.NO_STACK, Why.DECODED}
 """Origins of pointers that were made elsewhere, as whole addresses.
@@ -39,24 +44,6 @@ _WHOLE = _WORDS | {Why.RETURNED, Why.CHANGED, Why.NO_STACK, Why.DECODED}
 A pointer that is decoded, by XOR with a secret, was whole when it was encoded (glibc's
 PTR_MANGLE).
 """
-
-
-class FunctionBody(NamedTuple):
-    """A function, with what the analysis of its jumps needs.
-
-    ``sources`` maps targets within it to the addresses of the jumps there, ``leads`` the address of
-    each direct jump to its target. ``endless`` returns True if the call at an address never
-    returns. ``pads`` are the addresses at which it goes on after exceptions.
-    """
-
-    image: Image
-    span: AddressRange
-    code: Sequence[Instruction]
-    addresses: Sequence[int]
-    sources: dict[int, list[int]]
-    leads: Mapping[int, int]
-    endless: Callable[[int], bool]
-    pads: tuple[int, ...]
 
 
 def is_whole(
@@ -76,7 +63,7 @@ def is_whole(
     code = function.code
     while waiting:
         at, where, in_sum, added = waiting.pop()
-        for earlier in _before(machine, function, at):
+        for earlier in leading_to(machine, function, at):
             if not in_sum and machine.is_half(code[earlier], where) and function.image.relocatable:
                 continue  # such a file is loaded above addresses that fit half a word
             summands = machine.summands(code[earlier], where)
@@ -111,68 +98,14 @@ def is_whole(
 
 
 def _is_taken(function: FunctionBody, value: int, *, in_sum: bool) -> bool:
-    """Return True if ``value`` is null, or a code address, taken where it is made."""
-    return value == 0 or (not in_sum and function.image.in_code(value))
+    """Return True if ``value`` is null, or leads to code at most where it is taken.
 
-
-def _before(machine: Machine, function: FunctionBody, index: int) -> list[int]:
-    """Return the indices of the function's instructions that lead to ``code[index]``."""
-    sources = function.sources.get(function.addresses[index], ())
-    found = [bisect_left(function.addresses, source) for source in sources]
-    if index > 0 and _goes_on(machine, function, index - 1):
-        found.append(index - 1)
-    return found
-
-
-def _goes_on(machine: Machine, function: FunctionBody, index: int) -> bool:
-    """Return True if control may run on from ``code[index]``; it does not from mere padding."""
-    while machine.is_padding(function.code[index]):
-        if index == 0 or function.addresses[index] in function.sources:
-            return True
-        index -= 1
-    instruction = function.code[index]
-    if machine.is_call(instruction):
-        return not function.endless(instruction[0])
-    return not machine.stops(instruction)
-
-
-def stays_within(
-    machine: Machine, function: FunctionBody, index: int, location: Location | None
-) -> bool:
-    """Return True if the jump ``code[index]`` stays within the function.
-
-    It does if its target is a label plus a bounded number, as in unrolled loops. Numbers of calls
-    are not followed through such jumps, so use this only for functions that make no calls.
+    A code address counts as taken where it is made. No other constant of a file that is loaded
+    anywhere leads to code, but for the old entries of the kernel, whose addresses are fixed.
     """
-    if not isinstance(location, Register):
-        return False
-    found = _interval(machine, function, index, location.name, [_MAX_INTERVAL_STEPS])
-    span = function.span
-    return found is not None and span.start <= found[0] and found[1] < span.end
-
-
-def _interval(
-    machine: Machine, function: FunctionBody, index: int, register: str, left: list[int]
-) -> tuple[int, int] | None:
-    """Return the bounds of ``register``'s value before ``code[index]``; None if unknown."""
-    low: int | None = None
-    high = 0
-    earlier = _before(machine, function, index)
-    left[0] -= len(earlier)
-    if not earlier or left[0] < 0:
-        return None
-    for before in earlier:
-        made = machine.as_sum(function.image, function.code[before], register)
-        if made is None:
-            return None
-        least, most = made.constant, made.constant + made.rest
-        for name, factor in made.terms:
-            part = _interval(machine, function, before, name, left)
-            if part is None:
-                return None
-            least, most = least + part[0] * factor, most + part[1] * factor
-        low, high = least if low is None else min(low, least), max(high, most)
-    return None if low is None else (low, high)
+    if in_sum or function.image.in_code(value) or value == 0:
+        return not in_sum or value == 0
+    return function.image.relocatable and value & _ADDRESS not in _VSYSCALLS
 
 
 class _Table(NamedTuple):
@@ -271,7 +204,7 @@ def _tables(machine: Machine, function: FunctionBody, index: int) -> Iterator[_T
     waiting = [_Origin(index, location, None, None)]
     while waiting:
         at, where, addition, base = waiting.pop()
-        for earlier in _before(machine, function, at):
+        for earlier in leading_to(machine, function, at):
             if machine.table_load(code[earlier]) and where == Register(machine.sets(code[earlier])):
                 yield _Table(earlier, addition, base)
                 continue
@@ -309,7 +242,11 @@ def _is_entry(machine: Machine, function: FunctionBody, index: int, location: Lo
 def _entries(
     machine: Machine, function: FunctionBody, table: _Table, may_enter: Callable[[int], bool]
 ) -> list[int]:
-    """Return the targets of the entries of ``table``; none if its address is unknown."""
+    """Return the targets of the entries of ``table``; none if its address is unknown.
+
+    If the load adds a number to the address, the index may be negative (gmp's assembly): then the
+    table begins at the address.
+    """
     code = function.code
     load = machine.table_load(code[table.load])
     assert load
@@ -322,13 +259,16 @@ def _entries(
     if table.base and table.addition is not None:
         bases = _addresses(machine, function, table.addition, table.base)
     addition = None if table.addition is None else code[table.addition]
-    bound = 0 if load.by is None else _bound(machine, function, table.load, load.by)
+    bound = 0 if load.by is None else bound_of(machine, function, table.load, load.by)
     read = partial(machine.entries, function.image, code[table.load], addition)
     found: list[int] = []
     for place in sorted(places):
         for base in bases:
             entries = _TableEntries(partial(read, function=function.span), place, base, load.size)
             targets = _plausible(function, entries, bound, may_enter)
+            if not targets and bound is None and place - load.offset == base:
+                targets = _plausible(function, entries._replace(table=base), None, may_enter)
+                targets = targets if len(targets) * load.size >= load.offset else []
             if not targets:
                 return []
             found += targets
@@ -341,31 +281,53 @@ def _addresses(
     """Return the addresses that ``location`` can hold before ``code[index]``, plus ``more``.
 
     Returns none if one of them is not made by the function itself. Paths from code that only tables
-    lead to are ignored: this jump, or a similar one, leads there.
+    lead to are ignored: this jump, or a similar one, leads there. So are paths on which it is made
+    elsewhere, if they come out of a call to a place that other code jumps to, and the function
+    makes the address on another path. The base of a table is a constant, which compilers make anew
+    where they need it and do not pass on, so it holds nothing else on any path that is taken:
+    such a call never returns, which the compiler knew (noreturn, __builtin_unreachable()).
     """
-    first = (index, location, more)
+    first = (index, location, more, False)
     seen, waiting = {first}, [first]
     found: set[int] = set()
     while waiting and len(seen) < _MAX_STATES:
-        at, where, added = waiting.pop()
-        if at == 0:
+        at, where, added, after_call = waiting.pop()
+        if at == 0 and not after_call:
             return set()
-        for earlier in _before(machine, function, at):
+        for earlier in leading_to(machine, function, at):
             step = machine.before(function.image, function.code, earlier, where)
+            out_of_call = after_call or _joins_others(machine, function, earlier, at)
             if _is_kept(machine, function, step, where):
                 step = Moved((where,))
             if isinstance(step, KnownValue):
                 found.add(step.value + added)
             elif isinstance(step, Lost):
-                return set()
+                if not out_of_call:
+                    return set()
             else:
-                places = (
-                    machine.spilled(function.image, function.code, one) for one in step.places
-                )
-                new = {(earlier, place, added + step.add) for place in places} - seen
+                places = map(_spilled, step.places)
+                new = {(earlier, place, added + step.add, out_of_call) for place in places} - seen
                 seen |= new
                 waiting += new
     return found if not waiting else set()
+
+
+def _spilled(location: Location) -> Location:
+    """Return ``location``, which no pointer reaches if it is a word of the stack.
+
+    The address of a jump table is no value of the program's. So a word that holds one is the
+    compiler's own, not a part of a variable.
+    """
+    return replace(location, only_named=True) if isinstance(location, Slot) else location
+
+
+def _joins_others(machine: Machine, function: FunctionBody, earlier: int, index: int) -> bool:
+    """Return True if a call is in front of ``code[index]``, to which other code jumps."""
+    if earlier != index - 1 or function.addresses[index] not in function.sources:
+        return False
+    while earlier and machine.is_padding(function.code[earlier]):
+        earlier -= 1
+    return machine.is_call(function.code[earlier])
 
 
 def _is_kept(machine: Machine, function: FunctionBody, step: Step, location: Location) -> bool:
@@ -379,50 +341,6 @@ def _is_kept(machine: Machine, function: FunctionBody, step: Step, location: Loc
     return changed and register and not function.image.is_go
 
 
-def _bound(machine: Machine, function: FunctionBody, load: int, index: str) -> int | None:
-    """Return the highest value of register ``index`` at the load, on all ways there; None if none.
-
-    It is the nearest one on each way, which need not be the least.
-    """
-    first = (load, index, -1)
-    seen, waiting, most = {first}, [first], -1
-    while waiting:
-        at, register, less = waiting.pop()
-        ways = [(earlier, earlier != at - 1) for earlier in _before(machine, function, at)]
-        if not ways or len(seen) > _MAX_BOUND_STATES:
-            return None
-        for earlier, by_jump in ways:
-            instruction = function.code[earlier]
-            bound = machine.compared(instruction) if less >= 0 else machine.masked(instruction)
-            if bound and bound[0] == register:
-                most = max(most, bound[1] - max(less, 0))
-                continue
-            origin = _copied_from(machine, function, earlier, register)
-            if origin is None:
-                return None
-            if machine.branches(instruction):
-                less_before = max(less, machine.bounds(instruction, jumping=by_jump))
-            else:
-                less_before = less if machine.keeps_flags(instruction) else -1
-            state = (earlier, origin, less_before)
-            waiting += [state] if state not in seen else []
-            seen.add(state)
-    return most if most >= 0 else None
-
-
-def _copied_from(machine: Machine, function: FunctionBody, index: int, register: str) -> str | None:
-    """Return the register that held the value of ``register``, or more, before an instruction.
-
-    Compilers check a part of a register, such as a byte, only if they know that the rest is zero.
-    """
-    instruction = function.code[index]
-    step = machine.before(function.image, function.code, index, Register(register))
-    if isinstance(step, Moved) and len(step.places) == 1 and not step.add:
-        (place,) = step.places
-        return place.name if isinstance(place, Register) else None
-    return machine.copied(instruction) if machine.sets(instruction) == register else None
-
-
 def _plausible(
     function: FunctionBody,
     entries: _TableEntries,
@@ -432,18 +350,35 @@ def _plausible(
     """Return the targets of the first ``entries``, those of the table; none if it is not a table.
 
     A table ends at its ``bound``, or before: the nearest comparison may be looser than another.
-    Then it is followed by other data, such as the function's next table.
+    Then it is followed by other data, such as the function's next table. An entry of zero, which
+    would lead to the table itself, is for an index that does not occur.
     """
     most = _MOST_ENTRIES if bound is None else min(bound + 1, _MOST_ENTRIES)
     leads = partial(_leads, function, may_enter)
-    found = list(takewhile(leads, islice(entries.at(0), most)))
-    if bound is None or len(found) == most:
-        return found
-    beyond = next(entries.at(len(found)), None)
-    # The middle of an instruction may be code that was not read as such, in hand-written code.
-    if entries.size < _WIDE or (beyond and function.image.in_code(beyond)):
-        return found if any(map(leads, islice(entries.anew(len(found)), 1))) else []
-    return found
+    nowhere = entries.base if bound is not None and entries.base == entries.table else None
+    found = list(takewhile(lambda one: one == nowhere or leads(one), islice(entries.at(0), most)))
+    if bound is not None and len(found) < most:
+        beyond = next(entries.at(len(found)), None)
+        # The middle of an instruction may be code that was not read as such, in hand-written code.
+        unsure = entries.size < _WIDE or (beyond and function.image.in_code(beyond))
+        if unsure and not _is_followed(leads, entries, len(found)):
+            return []
+    return [one for one in found if one != nowhere]
+
+
+def _is_followed(leads: Callable[[int], bool], entries: _TableEntries, count: int) -> bool:
+    """Return True if another table follows the first ``count`` entries, or some of these.
+
+    By chance, its first entries may lead to code from here as well. So to begin before, it must
+    have as many as compilers make tables for, which lead into one function.
+    """
+    if any(map(leads, islice(entries.anew(count), 1))):
+        return True
+    for cut in range(1, count):
+        following = list(takewhile(leads, islice(entries.anew(cut), _FEWEST_ENTRIES)))
+        if len(following) == _FEWEST_ENTRIES and max(following) - min(following) < _MOST_BYTES:
+            return True
+    return False
 
 
 def _leads(function: FunctionBody, may_enter: Callable[[int], bool], target: int) -> bool:

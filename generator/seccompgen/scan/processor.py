@@ -146,6 +146,8 @@ class Machine(Protocol):
     """the register in which the kernel expects the number of the call"""
     returned_in: frozenset[str]
     """the registers in which a C function may return a value"""
+    arguments: tuple[Location, Location]
+    """the locations of a C function's first two arguments, where it is called"""
     go_argument: Location
     """the location of a Go function's first argument"""
 
@@ -166,6 +168,9 @@ class Machine(Protocol):
 
     def stub_slot(self, image: Image, address: int) -> int | None:
         """Return the word through which the code at ``address`` jumps; None if it does more."""
+
+    def is_lazy_stub(self, image: Image, jump: int) -> bool:
+        """Return True if the jump at ``jump`` is an import's stub, as only linkers make it."""
 
     def branches(self, instruction: Instruction) -> bool:
         """Return True if the instruction jumps, always or on a condition."""
@@ -262,6 +267,3 @@ class Machine(Protocol):
         ``addition`` adds them to ``base``; both are None for entries that are whole addresses.
         Narrow entries do not lead out of ``function``: the first that does ends the table.
         """
-
-    def spilled(self, image: Image, code: Sequence[Instruction], location: Location) -> Location:
-        """Return ``location``, with ``only_named`` set if no pointer to the stack can reach it."""

@@ -75,16 +75,6 @@ class Frames:
             return by_call or bool(pointers)
         return bool(pointers)
 
-    def all_point_above(self, image: Image, code: Sequence[Instruction], slot: Slot) -> bool:
-        """Return True if each pointer to the stack that the function makes points above ``slot``.
-
-        Such a pointer gives access to the variable that begins there and, in C, to the whole object
-        that contains it. Slots below all of these hold saved registers.
-        """
-        return all(
-            one.base == slot.base and one.offset > slot.offset for one in self._of(image, code)[1]
-        )
-
     def _of(self, image: Image, code: Sequence[Instruction]) -> tuple[int, tuple[Slot, ...]]:
         key = (image.sha256, code[0][0])
         if key not in self._known:

@@ -137,7 +137,8 @@ class NumberFollower:
     ) -> Iterator[_State | EnteredNumber]:
         machine = self.graph.machine
         if not edge.is_call:
-            yield from self._past(state, edge.source, location, add)
+            if not self.graph.is_stub(edge.source):
+                yield from self._past(state, edge.source, location, add)
             return
         at_caller = machine.at_caller(location)
         if at_caller is None:

@@ -1,7 +1,8 @@
 """The length of x86 vector instructions, for those that the disassembler does not know.
 
 No instruction with a VEX or EVEX prefix jumps or enters the kernel, so it is enough to know where
-the next one starts (Intel SDM, volume 2, "Instruction Format").
+the next one starts (Intel SDM, volume 2, "Instruction Format"). The same is true of those of VIA's
+and Zhaoxin's processors that hash and encrypt (PadLock Programming Guide).
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 _WITH_NUMBER = frozenset({0x70, 0x71, 0x72, 0x73, 0xC2, 0xC4, 0xC5, 0xC6})
 """Opcodes of the first map that end in an immediate byte; all of the third map do."""
 _NO_OPERANDS = 0x77
+_PADLOCK = frozenset({b"\xf3\x0f\xa6", b"\xf3\x0f\xa7"})
 
 
 def vector_length(data: bytes) -> int:
     """Return the length in bytes of the vector instruction at the start of ``data``; 0 if none."""
+    if data[:3] in _PADLOCK and data[3:4] >= b"\xc0":
+        return 4
     match data[:1]:
         case b"\xc5":
             prefix, page = 2, 1

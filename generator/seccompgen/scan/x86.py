@@ -33,6 +33,9 @@ _STUB = re.compile(rb"(?:\xf3\x0f\x1e[\xfa\xfb])?\xf2?\xff\x25(?P<displacement>.
 """A jump through a word, after an optional endbr and bnd."""
 _RELATIVE = re.compile(r"\[rip(?P<offset>(?: [+-] (?:0x[0-9a-f]+|\d+))?)\]")
 _U64 = (1 << 64) - 1
+_LAZY_STUB = re.compile(rb"\xff\x25.{4}\x68.{4}\xe9.{4}", re.DOTALL)
+"""A jump through a word, which first leads to what is behind it: push, jmp (System V ABI, 5.2)."""
+_COMPARES = frozenset({"cmp", "test"})
 _FAR = frozenset({"lcall", "ljmp"})
 _ENTERS = frozenset({"syscall", "sysenter", "int"})
 _SPECIAL = _FAR | _ENTERS | {"ret", ".byte"}
@@ -65,6 +68,9 @@ class X86(X86Values):
 
         super().__init__(bits // 8)
         self.abi = ABIS["x86_64" if bits == 64 else "i386"]
+        self.arguments: tuple[Location, Location] = (Register("rdi"), Register("rsi"))
+        if bits == 32:
+            self.arguments = Slot("rsp", 0), Slot("rsp", 4)
         # In a register on amd64, on the stack on 386 (Go's src/cmd/compile/abi-internal.md).
         self.go_argument: Location = Register("rax") if bits == 64 else Slot("rsp", 4)
         mode = capstone.CS_MODE_64 if bits == 64 else capstone.CS_MODE_32
@@ -97,8 +103,10 @@ class X86(X86Values):
             else:
                 yield self._transfer(instruction)
             if absolute and "0x" in operands:
+                compares = mnemonic in _COMPARES
+                kind = EffectKind.COMPARISON if compares else EffectKind.REFERENCE
                 for text in _ABSOLUTE.findall(operands):
-                    yield Effect(EffectKind.REFERENCE, address, int(text, 16))
+                    yield Effect(kind, address, int(text, 16))
 
     def _transfer(self, instruction: Instruction) -> Effect:
         """Return the effect of a call or jump through a register or a word of memory."""
@@ -134,7 +142,9 @@ class X86(X86Values):
         if match is None:
             return
         value = (int(match["offset"].replace(" ", "") or "0", 0) + address + size) & _U64
-        if mnemonic in {"lea", "mov"} and is_only_compared(self, code, index):
+        if mnemonic in _COMPARES or (
+            mnemonic in {"lea", "mov"} and is_only_compared(self, code, index)
+        ):
             yield Effect(EffectKind.COMPARISON, address, value)
             return
         # The start of the slots is used as a base only with offsets, which movabs loads; else
@@ -155,6 +165,10 @@ class X86(X86Values):
         displacement = int.from_bytes(match["displacement"], "little", signed=self.word == 8)
         return displacement + (address + match.end() if self.word == 8 else 0)
 
+    def is_lazy_stub(self, image: Image, jump: int) -> bool:
+        """See ``Machine``."""
+        return bool(_LAZY_STUB.match(image.read(jump, 16)))
+
     def entries(
         self,
         image: Image,
@@ -168,15 +182,6 @@ class X86(X86Values):
         if base is None:
             return word_targets(image, table, self.word)
         return relative_targets(image, table, 4, base)
-
-    def spilled(
-        self,
-        image: Image,  # noqa: ARG002
-        code: Sequence[Instruction],  # noqa: ARG002
-        location: Location,
-    ) -> Location:
-        """See ``Machine``; pushes move the stack pointer, so offsets are not comparable."""
-        return location
 
     def _written_by(self, raw: bytes) -> frozenset[str]:
         """Return the whole registers that an instruction writes, in part or implicitly."""

@@ -23,10 +23,20 @@ if TYPE_CHECKING:
     from seccompgen.scan.image import Image
     from seccompgen.scan.processor import Instruction, Location
 
-_BOUNDS = {("ja", False): 0, ("jae", False): 1, ("jb", True): 1, ("jbe", True): 0}
-"""By how much less the compared value is, by unsigned branch and whether that is taken."""
-_KEEPS_FLAGS = frozenset({"mov", "movsxd", "movzx", "movsx", "lea", "nop"})
-_SETS = frozenset({"mov", "lea", "pop", "movzx", "movsxd"})
+_BOUNDS = {("ja", False): 0, ("jae", False): 1, ("jb", True): 1, ("jbe", True): 0} | {
+    ("jg", False): 0,
+    ("jge", False): 1,
+    ("jl", True): 1,
+    ("jle", True): 0,
+}
+"""By how much less the compared value is, by branch and whether that is taken.
+
+A signed branch leaves negative numbers, which are no index of a table.
+"""
+_KEEPS_FLAGS = frozenset({"lea", "nop", "not", "push", "pop", "pxor", "xorps", "punpcklqdq"})
+_MOVES = ("mov", "cmov", "set")
+"""Beginnings of mnemonics; no instruction of these changes a flag (Intel SDM, volume 1, A.2)."""
+_SETS = frozenset({"mov", "movabs", "lea", "pop", "movzx", "movsxd"})
 _TABLE_LOADS = frozenset({"mov", "movsxd", "jmp", "notrack jmp", "bnd jmp"})
 READ_ONLY = frozenset(
     {"cmp", "test", "push", "call", "jmp", "bt", "mul", "div", "idiv", "nop", "fld", "fild"}
@@ -186,7 +196,7 @@ class X86Instructions:
 
     def keeps_flags(self, instruction: Instruction) -> bool:
         """See ``Machine``."""
-        return instruction[2] in _KEEPS_FLAGS
+        return instruction[2] in _KEEPS_FLAGS or instruction[2].startswith(_MOVES)
 
     def table_load(self, instruction: Instruction) -> TableLoad | None:
         """See ``Machine``."""

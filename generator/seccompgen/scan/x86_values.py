@@ -89,6 +89,8 @@ class X86Values(X86Instructions):
         if word in {"popal", "popaw"}:
             return Lost(Why.MEMORY)
         target, source = first_two(instruction)
+        if word == "xchg" and isinstance(source, Reg) and source.name == location.name:
+            target, source = source, target
         if not isinstance(target, Reg) or target.name != location.name:
             return self._unless_written(image, instruction, location)
         if word in {"xadd", "cmpxchg"}:

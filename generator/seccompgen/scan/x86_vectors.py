@@ -44,7 +44,9 @@ def half_before(instruction: Instruction, location: Register) -> Step:
     """Return the origin, before ``instruction``, of a half of a vector register after it."""
     word, (name, half) = word_of(instruction), location.name.split("+")
     target, _, source = instruction[3].partition(", ")
-    if word == "call" or word.startswith(_CHANGES_ALL):
+    if word == "call":
+        return Lost(Why.CHANGED)
+    if word.startswith(_CHANGES_ALL):
         return _LOST
     match = _VECTOR.fullmatch(target)
     if match is None or f"x{match[1]}" != name:

@@ -1,0 +1,105 @@
+"""Numbers that pass through memory in known libraries, also without their symbols."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from c_programs import HEAD, compiled
+from seccompgen.pipeline.build import shipped_tables
+from seccompgen.scan import Scan, scan
+from seccompgen.scan.unknown import Why
+
+pytestmark = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="the programs are written for x86_64"
+)
+
+EXIT = "enter(60, 0, 0, 0); __builtin_unreachable();"
+MUSL = """
+struct request { int id, nr; };
+FAR void each(void (*f)(struct request *), struct request *r) { f(r); }
+FAR void do_set(struct request *r) { enter(r->nr, r->id, 0, 0); }
+FAR void set(int nr, int id) { struct request r = {id, nr}; each(do_set, &r); }
+void _start(void) { set(105, 0); set(%d, 0); %s }
+"""
+GLIBC = """
+struct request { int nr, id; };
+FAR void all(struct request *r) { enter(r->nr, r->id, 0, 0); }
+volatile int many;
+FAR void set_user(int id) {
+  struct request r = {105, id};
+  if (many) all(&r); else enter(105, id, 0, 0);
+}
+FAR void set_group(int id) {
+  struct request r = {%d, id};
+  if (many) all(&r); else enter(%d, id, 0, 0);
+}
+void _start(void) { set_user(0); set_group(0); %s }
+"""
+
+
+def scanned(directory: Path, source: str) -> Scan:
+    path = compiled(directory, source, "-O2", "-static-pie", "-s")
+    return scan(path, shipped_tables(), (), (), Path("/"))
+
+
+@pytest.mark.parametrize("source", [MUSL, GLIBC], ids=["musl", "glibc"])
+@pytest.mark.parametrize("number", [106, 39])
+def test_requests_for_all_threads_are_of_few_kinds(
+    tmp_path: Path, source: str, number: int
+) -> None:
+    """setuid and its like; a function that also makes other calls is another."""
+    holes = (number, EXIT) if source is MUSL else (number, number, EXIT)
+    found = scanned(tmp_path, source % holes)
+    if number == 106:
+        assert not found.unknown
+        assert {"setuid", "setgid"} <= set(found.names)
+    else:
+        assert {one.why for one in found.unknown} == {Why.NARROW}
+
+
+WRAPPER = """
+__asm__(".globl syscall; .type syscall,@function; syscall: mov %rdi,%rax; syscall; ret");
+"""
+LIBCAP = """
+extern long syscall(long, ...);
+static long by_three(long nr, long a, long b, long c) { return syscall(nr, a, b, c); }
+static struct { long (*three)(long, long, long, long); } calls = {by_three};
+void cap_set_syscall(void *f) { calls.three = f; }
+volatile long number;
+long cap_set(long a) { return calls.three(126, a, 0, 0); }
+long cap_other(long a) { return calls.three(%s, a, 0, 0); }
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "known"),
+    [
+        ("libcap.so.2", "157", True),
+        ("libcap.so.2", "number", False),
+        ("libpcap.so.2", "157", False),
+    ],
+)
+def test_libcap_calls_syscall_by_pointer(
+    tmp_path: Path, name: str, number: str, *, known: bool
+) -> None:
+    """With constants; in others the pointer might come from anywhere."""
+    if not shutil.which("gcc"):
+        pytest.skip("there is no gcc")
+    library, libc = tmp_path / name, tmp_path / "libthe.so"
+    shared = ("gcc", "-nostdlib", "-ffreestanding", "-O2", "-fPIC", "-shared", "-xc", "-")
+    for path, source in ((libc, WRAPPER), (library, LIBCAP % number)):
+        named = ("-o", path, f"-Wl,-soname={path.name}")
+        subprocess.run([*shared, *named], input=source, text=True, check=True)
+    used = "extern long cap_set(long), cap_other(long);"
+    source = f"{HEAD}{used} void _start(void) {{ cap_set(0); cap_other(0); {EXIT} }}"
+    program = tmp_path / "program"
+    options = ("-nostdlib", "-ffreestanding", "-O1", "-pie", "-Wl,--no-as-needed", "-xc", "-")
+    linked = ("-xnone", library, libc, "-o", program, f"-Wl,--dynamic-linker={libc}")
+    subprocess.run(["gcc", *options, *linked], input=source, text=True, check=True)
+    found = scan(program, shipped_tables(), (), (tmp_path,), Path("/"))
+    assert {one.why for one in found.unknown} == (set() if known else {Why.POINTER})
+    assert not known or {"capset", "prctl"} <= set(found.names)
