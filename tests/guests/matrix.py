@@ -91,6 +91,8 @@ kernels that differ in them.
   of the filter must agree.
 - *Contexts*: the forty bytes that a filter sees, read from the kernel bit by bit.
 - *Facts*: threads, forks, exec, chains, submission, stacked filters and more, by release.
+- *Packages* of seccompgen are installed, whole and with each program changed, under sandboxes that
+  lie, and one after the other. install() must see what does not hold, and refuse rings then.
 - *Attacks*: ways round a policy that permits one database, one directory and registered files. Each
   succeeds free. Filters hold off most; rings and threads that are there already are found by who
   installs; what is registered, and a ring of another process, is refused by seccomp.

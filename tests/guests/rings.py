@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guests import emulator, escapes, image, shares
+from guests import emulator, escapes, image, ring_packages, shares
 from guests.inside import ring_dry
 from guests.inside.ring_attacks import (
     FILTERS,
@@ -158,6 +158,7 @@ def plan(guest: Guest, of: Release, policies: Sequence[RingPolicy] = POLICIES) -
             "contexts": _read(guest, every),
         },
         "attacked": "attacked",
+        "packages": [ring_packages.PACKAGE, ring_packages.NAMES, ring_packages.IN_TURN, guest.abi],
     }
 
 
@@ -171,6 +172,7 @@ def boot(
     files = {"main.py": b"from guests.inside.rings import main\n", **escapes.sources()}
     for path in sorted((Path(__file__).parent / "inside").glob("*.py")):
         files[f"guests/inside/{path.name}"] = path.read_bytes()
+    files |= ring_packages.files(guest.abi)
     files |= {"plan.json": json.dumps(planned).encode(), **(more or {})}
     report: dict[str, Any] = json.loads(emulator.boot(guest, files, processor=processor))
     return report
@@ -225,6 +227,7 @@ def judged(
     for (operation, fields), bits in zip(read, seen, strict=False):
         yield from _contexts(guest, of, operation, fields, bytes.fromhex(bits))
     yield from fact_differences(guest, of, report["facts"])
+    yield from ring_packages.differences(of, report["packages"])
     yield from attack_differences(of, report["attacks"])
 
 

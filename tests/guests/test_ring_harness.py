@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from guests import matrix, ring_facts, rings
+from guests import matrix, ring_facts, ring_packages, rings
 from guests.inside import ring_dry
 from guests.inside.ring_attacks import FILTERS, INSTALL, KERNEL, PROGRAM, RING_ATTACKS
 from guests.machines import RING_GUESTS
@@ -138,6 +138,7 @@ def report() -> dict[str, Any]:
             ]
         },
         "facts": ring_facts.wanted(OF),
+        "packages": ring_packages.wanted(OF),
         "attacks": {one.name: [["escaped", ""], held[one.held_by]] for one in RING_ATTACKS},
     }
 
@@ -193,6 +194,7 @@ def test_what_a_guest_leaves_out_is_noticed() -> None:
         ("asked", {policy.name: {"ended": "exit 1"} for policy in POLICIES}),
         ("read", {"raised": "OSError"}),
         ("facts", {}),
+        ("packages", {}),
         ("version", "#1 SMP PREEMPT Debian 7.2.12-1 (2026-10-28)"),
     ):
         assert differences({**report(), part: wrong})

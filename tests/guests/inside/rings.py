@@ -3,7 +3,8 @@
 The plan has the guest's ``abi``, its ``numbers`` of system calls by name, its ``byte_order``;
 ``policies`` by name, as `ring.install` takes them; ``asked``, by policy, pairs of an operation and
 its fields; ``read``, with the ``sizes`` of operations' fields and pairs to read the contexts of;
-``attacked``, the name of the policy that the attacks are made on.
+``attacked``, the name of the policy that the attacks are made on; ``packages``, what
+`ring_packages` takes.
 """
 
 import functools
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from guests.inside import ring_dry, ring_facts
+from guests.inside import ring_dry, ring_facts, ring_packages
 from guests.inside.attempts import Tell, in_child, refusal
 from guests.inside.ring import install
 from guests.inside.stock import raise_loopback
@@ -39,6 +40,7 @@ def main() -> bytes:
         },
         "read": lambda: in_child(lambda tell: _read(tell, plan)),
         "facts": ring_facts.found_out,
+        "packages": lambda: ring_packages.found_out(*plan["packages"]),
         "attacks": lambda: attacks(plan),
     }
     seconds = {}
