@@ -81,7 +81,7 @@ def test_verify_finds_what_was_changed(tmp_path: Path, change: str) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("build", "db.yml", "--format", "rust", "-o", "out"),
+        ("build", "db.yml", "--format", "js", "-o", "out"),
         ("build", "db.yml", "--format", "oci", "-o", "out"),
         ("build", "db.yml", "--report-only", "-o", "out"),
         ("intersect", "--name", "both", "db.yml", "db.yml", "-o", "out"),
