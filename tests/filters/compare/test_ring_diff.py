@@ -236,3 +236,16 @@ def test_filters_without_sections_say_nothing_of_rings(tmp_path: Path) -> None:
     (tmp_path / "left.yml").write_text(FREE)
     (tmp_path / "right.yml").write_text(HEAD)
     assert "rings" not in inside("equiv", "left.yml", "right.yml", cwd=tmp_path).out
+
+
+def test_textconv_hides_no_program_of_an_operation(tmp_path: Path) -> None:
+    (tmp_path / "db.yml").write_text(policy([("CONNECT", "port == 5432")]))
+    assert inside("build", "db.yml", "-o", ".", cwd=tmp_path).code == 0
+    module = tmp_path / "db" / "_x86_64.py"
+    before = inside("diff", "--textconv", "db/_x86_64.py", cwd=tmp_path).out
+    lines = module.read_text().splitlines(keepends=True)
+    (at,) = (n for n, line in enumerate(lines) if "jeq  0x3815 5432" in line)
+    lines[at] = lines[at].replace(r"\x15\x38", r"\x15\x39")
+    module.write_text("".join(lines))
+    after = inside("diff", "--textconv", "db/_x86_64.py", cwd=tmp_path).out
+    assert before != after

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _HASH = re.compile(r"(?m)^(#   (?:policy|part  |tables|proved|profile) .*?)  sha256:[0-9a-f]{64}$")
 _PROGRAM_LINE = re.compile(r"(?m)^[ ]+(?:b\"(?:\\x[0-9a-f]{2})+\"[ ]*(?:#.*)?|# [^\n]*)\n")
 """An instruction with its comment, or the heading of a block; other files have no such lines."""
+_RINGS = "\nIO_URING = ("
 _NAMED_ABI = re.compile(r"\.(\w+)\.bpf$")
 
 
@@ -58,7 +59,9 @@ def textconv(path: Path, tables: Tables) -> list[str]:
     text = _HASH.sub(r"\1", content.decode(errors="surrogateescape"))
     if not programs:
         return text.splitlines()
-    return [*_PROGRAM_LINE.sub("", text).splitlines(), *answers]
+    # The programs for operations of rings come behind: their lines stay, since no answers follow.
+    program, rings, operations = text.partition(_RINGS)
+    return [*f"{_PROGRAM_LINE.sub('', program)}{rings}{operations}".splitlines(), *answers]
 
 
 def _as_it_is(path: Path, content: bytes) -> list[str]:
