@@ -151,7 +151,10 @@ def test_codes_stay_and_each_has_its_text() -> None:
     others = (
         "restart signal_return vdso go_whole pointers loaded started loader_modes priority_ceilings"
     )
-    leads = "started data library go_whole interpreter import lookup call pointer label next object"
+    leads = (
+        "started data library go_whole interpreter import lookup call pointer label before next"
+        " object"
+    )
     assert codes == f"{why} {others} {leads}".split()
     assert [*scan_texts.WHY, *scan_texts.ORIGIN, *scan_texts.CAVEAT, *scan_reasons.LEAD] == codes
 

@@ -76,6 +76,11 @@ _HOSTS = {"i386": "x86_64"}
     help="Leave out what only these imports of BINARY lead to, as if it never used them.",
 )
 @click.option(
+    "--after",
+    type=click.Choice(["main"]),
+    help="Leave out what only comes before main: for a filter that BINARY installs itself.",
+)
+@click.option(
     "--accept-unknown",
     is_flag=True,
     help="Write the policy even if the numbers of some calls could not be determined.",
@@ -139,6 +144,7 @@ def scan(
     default_action: str,
     why: tuple[str, ...],
     without: tuple[str, ...],
+    after: str | None,
     libraries: tuple[Path, ...],
     directories: tuple[Path, ...],
     root: Path,
@@ -205,7 +211,7 @@ def scan(
         else:
             targets = Targets([(Path(word), libraries) for word in words], directories, root)
         names = _without(without, [path for path, _ in targets.programs])
-        asked = Questions(names, frozenset(wanted), by_import=by_import)
+        asked = Questions(names, frozenset(wanted), by_import=by_import, after=after or "")
         report = stack.enter_context(common.progress("reading code"))
         how = _means(tables, report, cached=not no_cache)
         where = targets.directories, targets.root, how, asked
@@ -370,6 +376,8 @@ def _heading(found: list[Scan], *, accept: bool) -> list[str]:
     caveats = dict.fromkeys(caveat for one in found for caveat in one.caveats)
     lines += [f"Note: {CAVEAT[caveat]}." for caveat in caveats]
     without = sorted({name for one in found for name in one.without})
+    if any(one.after for one in found):
+        lines.append("It is for a filter that the program installs itself, in main() or later.")
     if without:
         lines.append(f"It lacks what only these imports lead to: {', '.join(without)}.")
     unknown = [one for result in found for one in result.unknown]

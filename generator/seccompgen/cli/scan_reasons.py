@@ -24,6 +24,7 @@ LEAD = {
     Lead.CALL: "called",
     Lead.POINTER: "address made",
     Lead.LABEL: "label referred to",
+    Lead.BEFORE: "address made before",
     Lead.NEXT: "run on into",
     Lead.OBJECT: "address in variable",
 }

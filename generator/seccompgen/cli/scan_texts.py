@@ -82,6 +82,8 @@ def show(found: Scan, denied: set[str], *, sites: bool) -> None:
         f"{found.path} ({kind}): {len(found.names)} system calls, from {len(found.sites)} sites"
         f"{lost}, in {len(found.files)} file{'s' if len(found.files) > 1 else ''}"
     )
+    if found.after:
+        say(f"what can come after {found.after} has begun, for a filter that it installs itself")
     if found.without:
         say(f"without what only these imports lead to: {', '.join(found.without)}")
     left_out = sorted(denied & set(found.names))
@@ -146,6 +148,7 @@ def scan_json(found: Scan) -> dict[str, object]:
             }
             for one in found.unknown
         ],
+        "after": found.after,
         "without": list(found.without),
         **reasons_json(found),
         "notes": [{"kind": one, "text": CAVEAT[one]} for one in found.caveats],

@@ -100,7 +100,10 @@ def _rows(
     running = as_completed(loop=client.loop)
 
     def started(work: Callable[..., Any], *words: Any) -> Any:
-        future = client.submit(attempt, work, terms, *words, pure=False)
+        # Rows go first: they stay if this is interrupted.
+        future = client.submit(
+            attempt, work, terms, *words, pure=False, priority=int(work is row_of)
+        )
         running.add(future)
         return future
 

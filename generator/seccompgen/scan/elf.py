@@ -11,7 +11,7 @@ from seccompgen.scan.frames import UnreadFramesError, read_frames, read_landings
 from seccompgen.scan.image import AddressRange, FunctionSymbol, Image, name_in
 from seccompgen.scan.objects import divided
 from seccompgen.scan.pclntab import go_functions
-from seccompgen.scan.relocations import relocate
+from seccompgen.scan.relocations import Relocated, relocate
 from seccompgen.scan.symbol_tables import read_debug_symbols, read_symbols
 from seccompgen.scan.unknown import Why
 
@@ -56,7 +56,7 @@ def _image(binary: Binary) -> Image:
     # Targets of these slots are reached only by code that refers to the slots.
     tables = binary.spans_of(lambda name: name in {".got", ".got.plt"})
     own_slots = {place: words[place] for place in words if _inside(place, tables)}
-    pointers = set(relocated.pointers)
+    pointers = relocated.pointers | relocated.starters
     pointers |= {
         symbol.value for symbol in (*others, *dynamic) if symbol.defined and symbol.is_resolver
     }
@@ -119,6 +119,7 @@ def _image(binary: Binary) -> Image:
         ),
         interpreter=binary.interpreter,
         key=binary.key,
+        starters=_starters(binary, relocated),
     )
 
 
@@ -141,6 +142,24 @@ def _named(binary: Binary, symbols: Sequence[ElfSymbol]) -> dict[int, FunctionSy
             if not known or (not known.size and symbol.size):
                 named[symbol.value] = FunctionSymbol(symbol.value, symbol.size, symbol.name)
     return named
+
+
+def _starters(binary: Binary, relocated: Relocated) -> frozenset[int]:
+    """Return the initialisers to which nothing else points.
+
+    Without relocations any word could be an address, and so could be unaligned ones: none.
+    """
+    if not binary.relocatable:
+        return frozenset()
+    values = binary.dynamic
+    spans = [
+        AddressRange(values[name], values[name] + values.get(f"{name}SZ", 0))
+        for name in ("DT_INIT_ARRAY", "DT_PREINIT_ARRAY")
+        if name in values
+    ]
+    words = {value for place, value in relocated.words.items() if not _inside(place, spans)}
+    started = relocated.starters | ({values["DT_INIT"]} if "DT_INIT" in values else set())
+    return frozenset(started - words - relocated.pointers)
 
 
 def _inside(address: int, spans: Sequence[AddressRange]) -> bool:

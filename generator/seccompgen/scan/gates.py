@@ -61,9 +61,14 @@ def _release(image: Image, title: bytes) -> int:
     return 0
 
 
+def is_known_loader(images: Sequence[Image]) -> bool:
+    """Return True if the interpreter ``images[1]`` is an ld.so of a release that was read."""
+    return bool(images[0].interpreter) and _release(images[1], b"ld.so") in _LOADER_RELEASES
+
+
 def calls_of_loader_modes(images: Sequence[Image]) -> frozenset[str]:
     """Return the calls that the interpreter ``images[1]`` makes only in other modes."""
-    if not images[0].interpreter or _release(images[1], b"ld.so") not in _LOADER_RELEASES:
+    if not is_known_loader(images):
         return frozenset()
     if images[0].abi.name == "aarch64":
         return _OF_LOADER_MODES - {"uname"}

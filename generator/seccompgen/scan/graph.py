@@ -143,20 +143,36 @@ def _is_endless(known: Sequence[KnownAnalysis], function: ImageAddress) -> bool:
     return facts is not None and facts.start == function.address and facts.endless
 
 
+class Begun(NamedTuple):
+    """The state of a program that has run for a while.
+
+    Nothing will call ``over``, and nothing will look up the names ``found``, as at its start.
+    ``taken`` are functions whose addresses have been taken, ``touched`` data objects that code has
+    reached.
+    """
+
+    over: frozenset[ImageAddress] = frozenset()
+    found: frozenset[str] = frozenset()
+    taken: frozenset[ImageAddress] = frozenset()
+    touched: frozenset[ImageAddress] = frozenset()
+
+
 def explore(
     images: tuple[Image, ...],
     machine: Machine,
     analyses: Sequence[Analysis],
     loaded: Iterable[int] = (),
     without: Iterable[str] = (),
+    begun: Begun | None = None,
 ) -> CodeGraph:
     """Find the code of ``images`` that can run; the first image is the program.
 
     All exported functions of images whose index is in ``loaded`` can run. The program is taken not
-    to use its imports ``without``.
+    to use its imports ``without``. If it has ``begun``, only what can run from then on counts.
     """
     known = tuple(map(KnownAnalysis, analyses))
-    return _Explorer(images, machine, known, frozenset(loaded), frozenset(without)).graph()
+    explorer = _Explorer(images, machine, known, frozenset(loaded), frozenset(without))
+    return explorer.graph(begun or Begun())
 
 
 class _Explorer:
@@ -191,12 +207,14 @@ class _Explorer:
         }
         self.gates: set[Caveat] = set()
 
-    def graph(self) -> CodeGraph:
+    def graph(self, begun: Begun) -> CodeGraph:
         for i, (image, known) in enumerate(zip(self.images, self.known, strict=True)):
             analysis = known.analysis
             data, roots = ControlOrigin(i, Lead.DATA), frozenset(image.roots)
             started = ControlOrigin(i, Lead.STARTED)
             for address in analysis.taken:
+                if ImageAddress(i, address) in begun.over:
+                    continue
                 self._take(started if address in roots else data, ImageAddress(i, address))
             for address in analysis.reached:
                 self._reach(data, ImageAddress(i, address))
@@ -213,7 +231,11 @@ class _Explorer:
                 for found in image.exports.values():
                     for address in found:
                         self._take(ControlOrigin(i, Lead.LIBRARY), ImageAddress(i, address))
-        self._find_for_interpreter()
+        self._find_for_interpreter(begun.found)
+        for place in begun.taken:
+            self._take(ControlOrigin(place.image, Lead.BEFORE), place)
+        for place in begun.touched:
+            self._touch(ControlOrigin(place.image, Lead.BEFORE), place.image, place.address)
         while self.waiting:
             self._follow(self.waiting.pop())
         return CodeGraph(
@@ -277,7 +299,7 @@ class _Explorer:
                 self._take_import(origin, number, name)
             touching += [(origin, other) for other in facts.leads]
 
-    def _find_for_interpreter(self) -> None:
+    def _find_for_interpreter(self, found: frozenset[str]) -> None:
         """Take what the program's interpreter looks up by name.
 
         It finds these without dlsym(): glibc's ld.so __libc_early_init(), malloc() and free() in
@@ -285,7 +307,7 @@ class _Explorer:
         other text, such as musl's list of names that programs may ask for, is not looked up.
         """
         if self.images[0].interpreter:
-            texts = self.images[1].pointed_texts | self.known[1].texts
+            texts = (self.images[1].pointed_texts | self.known[1].texts) - found
             self._find(ControlOrigin(1, Lead.INTERPRETER), texts)
 
     def _find(self, cause: Cause, texts: frozenset[str]) -> None:

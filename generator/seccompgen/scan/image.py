@@ -75,6 +75,7 @@ class Image:
     exceptions. ``names`` is the range of the names of dynamic symbols. ``pointed_texts`` are the
     words of text to which pointers in data lead. ``named_objects`` are the starts of the
     ``objects`` that others can import, by name. ``key`` is a hash of all that determines the image.
+    ``starters`` are the initialisers to which nothing else in the data points.
     """
 
     path: str
@@ -106,6 +107,7 @@ class Image:
     pointed_texts: frozenset[str]
     interpreter: str
     key: str
+    starters: frozenset[int] = frozenset()
 
     @property
     def is_only_go(self) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from seccompgen.scan.graph import Cause, CodeGraph
     from seccompgen.scan.result import Site
 
-_FIRST = (Lead.STARTED, Lead.DATA, Lead.LIBRARY, Lead.GO_WHOLE, Lead.INTERPRETER)
+_FIRST = (Lead.STARTED, Lead.DATA, Lead.LIBRARY, Lead.GO_WHOLE, Lead.INTERPRETER, Lead.BEFORE)
 
 
 def call_paths(graph: CodeGraph, sites: Iterable[Site]) -> dict[str, CallPath]:

@@ -46,6 +46,7 @@ _RELOCATIONS = {
 class Relocated:
     """Values that the loader stores: ``words`` and ``slots`` by address, ``pointers`` to code.
 
+    ``starters`` are pointers in the lists of initialisers.
     ``slots`` maps to names. ``thread_words`` describe thread-local data. ``imported`` maps words of
     data to the names whose addresses it puts there. ``unread`` are the addresses of relocations
     that are not understood, each with the reason and a detail.
@@ -56,6 +57,7 @@ class Relocated:
     thread_words: set[int] = field(default_factory=set)
     pointers: set[int] = field(default_factory=set)
     imported: dict[int, str] = field(default_factory=dict)
+    starters: set[int] = field(default_factory=set)
     unread: list[tuple[int, Why, str]] = field(default_factory=list)
 
 
@@ -90,7 +92,8 @@ def relocate(binary: Binary, symbols: Sequence[ElfSymbol]) -> Relocated:
         if tag in binary.dynamic:
             start, size = binary.dynamic[tag], binary.dynamic.get(f"{tag}SZ", 0)
             for offset in range(0, size, binary.word):
-                found.pointers.add(binary.word_at(start + offset))
+                value = binary.word_at(start + offset)
+                (found.pointers if tag == "DT_FINI_ARRAY" else found.starters).add(value)
     return found
 
 

@@ -64,6 +64,8 @@ class Lead(StrEnum):
     """a function makes its address"""
     LABEL = "label"
     """a function refers to code within it"""
+    BEFORE = "before"
+    """its address was made before the phase that a result is for"""
     NEXT = "next"
     """a function runs on into it"""
     OBJECT = "object"
@@ -150,7 +152,8 @@ class Scan:
     """The calls that one program can make.
 
     ``files`` are those that were read, the program first, each with its sha256. ``caveats`` list
-    what the result leaves out or overestimates. ``without`` are imports that the program is taken
+    what the result leaves out or overestimates. ``after`` is the function since whose
+    start it counts, "" for all. ``without`` are imports that the program is taken
     not to use. ``paths``, by call, and ``imports`` are there if they were asked for.
     """
 
@@ -163,6 +166,7 @@ class Scan:
     unknown: tuple[Unknown, ...]
     caveats: tuple[Caveat, ...]
     without: tuple[str, ...] = ()
+    after: str = ""
     paths: Mapping[str, CallPath] = field(default_factory=dict)
     imports: tuple[ImportedCalls, ...] = ()
 

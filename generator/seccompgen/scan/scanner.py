@@ -15,6 +15,7 @@ from seccompgen.scan.graph import explore
 from seccompgen.scan.idioms import resolve
 from seccompgen.scan.layout import machine_for
 from seccompgen.scan.libraries import System, load
+from seccompgen.scan.phase import after_start
 from seccompgen.scan.reasons import call_paths, imported_calls
 from seccompgen.scan.result import Caller, Caveat, ImpliedCall, Scan, Site, Spot, Unknown
 from seccompgen.scan.unknown import Why
@@ -57,11 +58,13 @@ class Questions:
 
     ``without`` are imports that it is taken not to use. ``why`` are calls to show the shortest way
     to; with ``by_import``, the result has the calls that each import leads to.
+    If ``after`` is "main", the calls before main() do not count.
     """
 
     without: frozenset[str] = frozenset()
     why: frozenset[str] = frozenset()
     by_import: bool = False
+    after: str = ""
 
 
 NO_QUESTIONS = Questions()
@@ -119,6 +122,8 @@ def scan(
     made = dict(zip(new, analyse(new, means.spread, means.report), strict=True))
     found = [known or made[image] for image, known in zip(images, kept, strict=True)]
     graph = explore(images, machine_for(program.abi), found, loaded, asked.without)
+    if asked.after:
+        graph = after_start(graph, found, loaded, asked.without)
     result, requested = _result(program.path, graph, tables.tables[program.abi.name])
     if means.kept:
         new_facts = [(image.key, one) for image, one in made.items()]
@@ -131,6 +136,7 @@ def _answered(result: Scan, requested: Sequence[Site], graph: CodeGraph, asked: 
     return replace(
         result,
         without=tuple(sorted(asked.without & graph.images[0].imports)),
+        after=asked.after,
         paths=call_paths(graph, [one for one in requested if one.name in asked.why]),
         imports=imported_calls(graph, requested) if asked.by_import else (),
     )

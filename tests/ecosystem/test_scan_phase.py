@@ -1,0 +1,130 @@
+"""Programs that install their filter themselves, in main(): what came before is left out."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from command import seccompgen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.ecosystem,
+    pytest.mark.skipif(not shutil.which("gcc"), reason="there is no gcc"),
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="it names calls of x86_64"),
+]
+
+INSTALL = """
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static void confine(void) {
+  static struct sock_filter code[4096];
+  int file = open("filter", O_RDONLY);
+  struct sock_fprog program = {read(file, code, sizeof code) / 8, code};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+      syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program))
+    _exit(9);
+}
+"""
+KEPT = """
+static volatile int handled, worked;
+static int ends[2];
+static void on_signal(int n) { (void)n; handled = getppid() > 0; }
+static void at_exit(void) { if (getsid(0) < 0) _exit(8); }
+static void *work(void *p) {
+  char c;
+  worked = read(ends[0], &c, 1) == 1 && getpgid(0) > 0;
+  return p;
+}
+static pthread_t thread;
+__attribute__((constructor)) static void start(void) {
+  if (pipe(ends) || nice(0)) _exit(7);
+  atexit(at_exit);
+  signal(SIGUSR1, on_signal);
+  pthread_create(&thread, 0, work, 0);
+}
+__attribute__((destructor)) static void end(void) { if (getuid() == 12345) _exit(6); }
+int main(void) {
+  confine();
+  raise(SIGUSR1);
+  if (write(ends[1], "x", 1) != 1 || pthread_join(thread, 0)) return 5;
+  printf("%d %d\\n", handled, worked);
+  return 0;
+}
+"""
+HELLO = """
+__attribute__((constructor)) static void start(void) { if (alarm(0)) _exit(7); }
+int main(void) { confine(); puts("hello"); return 0; }
+"""
+LAZY = """
+static int (*found)(void);
+#include <dlfcn.h>
+__attribute__((constructor)) static void start(void) { found = (int (*)(void))dlsym(0, "getpgrp"); }
+int main(void) { confine(); printf("%d\\n", found() > 0); return 0; }
+"""
+
+
+def scanned(directory: Path, *options: str) -> set[str]:
+    """Scan the program and make its filter; return the calls that it allows."""
+    ask = ["scan", "program", "-o", "p.yml", "--json", "--default-action", "kill_process"]
+    run = seccompgen(*ask, *options, cwd=directory)
+    assert run.code == 0, run.err
+    built = seccompgen("build", "p.yml", "-o", "out", "--format", "bpf", cwd=directory)
+    assert built.code == 0, built.err
+    (made,) = (directory / "out").glob("*x86_64*")
+    shutil.copy(made, directory / "filter")
+    return set(json.loads(run.out)[0]["syscalls"])
+
+
+@pytest.mark.parametrize(
+    ("source", "flags", "shown"),
+    [
+        pytest.param(HELLO, (), "hello\n", id="hello"),
+        pytest.param(HELLO, ("-no-pie",), "hello\n", id="no-pie"),
+        pytest.param(HELLO, ("-static-pie",), "hello\n", id="static"),
+        pytest.param(KEPT, (), "1 1\n", id="kept"),
+        pytest.param(KEPT, ("-Wl,-z,lazy", "-fplt"), "1 1\n", id="lazy-binding"),
+        pytest.param(LAZY, (), "1\n", id="dlsym"),
+    ],
+)
+def test_what_can_come_after_main_is_allowed(
+    source: str, flags: tuple[str, ...], shown: str, tmp_path: Path
+) -> None:
+    """Handlers, threads and names from before main() may still make their calls."""
+    (tmp_path / "program.c").write_text(INSTALL + source)
+    command = ["gcc", "-O1", "-w", *flags, "-o", "program", "program.c"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    whole = scanned(tmp_path)
+    after = scanned(tmp_path, "--after", "main")
+    run = subprocess.run(["./program"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, shown)
+    assert after <= whole
+    if "-static-pie" not in flags:
+        assert {"arch_prctl", "set_tid_address"} <= whole - after
+
+
+@pytest.mark.parametrize("lost", ["getsid", "getppid", "getpgid", "getuid"])
+def test_each_of_these_calls_is_made(lost: str, tmp_path: Path) -> None:
+    """Else the tests above show nothing."""
+    (tmp_path / "program.c").write_text(INSTALL + KEPT)
+    subprocess.run(["gcc", "-w", "-o", "program", "program.c"], check=True, cwd=tmp_path)
+    scanned(tmp_path, "--after", "main", "--deny", lost)
+    run = subprocess.run(["./program"], cwd=tmp_path, capture_output=True, check=False)
+    assert run.returncode == -31  # SIGSYS
