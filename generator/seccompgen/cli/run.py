@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from seccompgen.core.foreign import Reading
     from seccompgen.core.model import Settings
     from seccompgen.core.tables import Tables
+    from seccompgen.render.ring_source import RingValue
     from seccompgen.run.folding import Folding
     from seccompgen.run.launch import Command, Confinement
     from seccompgen.run.process import Process
@@ -133,7 +134,9 @@ def run(
         )
     if report_only and (trace or log):
         raise click.UsageError("--report-only needs no --trace, --permissive or --log")
-    loaded = _load(one_filter(filter_word), tables, reading)
+    chosen = [(permissive, "--permissive"), (trace, "--trace"), (report_only, "--report-only")]
+    without_rings = next((option for is_chosen, option in chosen if is_chosen), "")
+    loaded = _load(one_filter(filter_word), tables, reading, without_rings)
     if report_only:
         loaded = _reporting(loaded)
     command = find_command(words)
@@ -157,14 +160,17 @@ class _Loaded:
     name: str
     judged: JudgedFilter
     settings: Settings
+    rings: RingValue | None = None
 
     def confinement(self, settings: Settings) -> Confinement:
         from seccompgen.run.launch import Confinement  # noqa: PLC0415 - keeps --help fast
 
-        return Confinement(self.name, self.judged.table, self.judged.instructions, settings)
+        judged = self.judged
+        return Confinement(self.name, judged.table, judged.instructions, settings, self.rings)
 
 
-def _load(path: Path, tables: Tables, reading: Reading) -> _Loaded:
+def _load(path: Path, tables: Tables, reading: Reading, without_rings: str) -> _Loaded:
+    """Return the filter, which can have no section for rings with the option ``without_rings``."""
     from seccompgen.core.model import Settings  # noqa: PLC0415
     from seccompgen.core.problems import Problem  # noqa: PLC0415
     from seccompgen.filters.find.loaded_filter import (  # noqa: PLC0415 - keeps --help fast
@@ -177,7 +183,8 @@ def _load(path: Path, tables: Tables, reading: Reading) -> _Loaded:
     table = running_table(tables)
     abi = table.abi
     loaded = compile_filter(path, tables, abi, build_options(cached=True), reading)
-    require_no_rings([loaded], "put in force by run")
+    if without_rings:
+        require_no_rings([loaded], f"put in force by run {without_rings}")
     # Calls that other ABIs lack do not matter on this one.
     print_notes(note for note in loaded.notes if note.kind is not Problem.CALL_SKIPPED)
     judged = JudgedFilter(
@@ -187,7 +194,10 @@ def _load(path: Path, tables: Tables, reading: Reading) -> _Loaded:
         loaded.policy,
         meaning(loaded.policy, abi, tables) if loaded.policy else None,
     )
-    return _Loaded(path.stem, judged, loaded.settings or Settings())
+    settings = loaded.settings or Settings()
+    rings = loaded.rings(table)
+    assert rings or not settings.without
+    return _Loaded(path.stem, judged, settings, rings)
 
 
 def _reporting(loaded: _Loaded) -> _Loaded:

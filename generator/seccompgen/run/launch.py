@@ -19,26 +19,28 @@ import os
 import signal
 import socket
 import stat
-import struct
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from seccompgen.core.errors import OutsideError, SeccompgenError
 from seccompgen.core.model import ActionKind, FilterFlag
-from seccompgen.core.program import BPF_MAXINSNS, RET_K, Instruction, actions_of, encode
+from seccompgen.core.program import BPF_MAXINSNS, RET_K, Instruction, actions_of, decode, encode
 from seccompgen.core.text import printable
+from seccompgen.run.descriptor_message import DescriptorMessage
 from seccompgen.run.launch_token import LaunchToken, with_token
 from seccompgen.run.notify_rewrite import lets_through
 from seccompgen.run.ptrace import wait
+from seccompgen.run.ring_installer import ring_installer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from seccompgen.core.model import Settings
     from seccompgen.core.tables import Table
+    from seccompgen.render.ring_source import RingValue
 
 EXIT_CANNOT_RUN = 126
 """The command was found but cannot be run, as for env(1)."""
@@ -89,13 +91,14 @@ class Command:
 class Confinement:
     """A filter for a command: ``instructions`` for the ABI of ``table``, the one this process has.
 
-    ``name`` is used in messages.
+    ``name`` is used in messages. ``rings`` is what the filter has for rings.
     """
 
     name: str
     table: Table
     instructions: tuple[Instruction, ...]
     settings: Settings
+    rings: RingValue | None = None
 
 
 @dataclass(slots=True)
@@ -350,21 +353,12 @@ class _Launcher:
         self._numbers = table.numbers
         token = LaunchToken.new(table.abi)
         self._token = tuple(ctypes.c_ulong(word) for word in token.words)
-        listens = bool(confinement.settings.flags & FilterFlag.NEW_LISTENER)
-        self._program = with_token(
-            confinement.instructions,
-            table.abi,
-            token,
-            [table.numbers[name] for name in calls if not _passes(confinement, name, token)],
-            asks_for_listeners=table.numbers["seccomp"] if listens else None,
-        )
-        if len(self._program) > BPF_MAXINSNS:
-            raise OutsideError(
-                f"filter {confinement.name!r} leaves no room: it has "
-                f"{len(confinement.instructions)} instructions, starting a command under it takes "
-                f"{len(self._program) - len(confinement.instructions)} more, and the kernel takes "
-                f"{BPF_MAXINSNS}; make it shorter"
-            )
+        self._program = _with_calls(confinement, token, calls)
+        rings = confinement.rings
+        if rings and rings[-1]:
+            other = replace(confinement, instructions=tuple(decode(rings[-1], table.abi)))
+            rings = (*rings[:-1], encode(_with_calls(other, token, calls), table.abi))
+        self._rings = rings
         self._confinement = confinement
         self._path = ctypes.c_char_p(command.path)
         self._arguments = _array(command.arguments)
@@ -377,7 +371,7 @@ class _Launcher:
             number: shown + f": cannot be executed: {os.strerror(number)}\n".encode()
             for number in errno.errorcode
         }
-        self._message = _Message()
+        self._message = DescriptorMessage()
 
     def die_with(self, parent: int) -> None:
         """Have the kernel kill this process when ``parent`` ends; exit if it already has."""
@@ -396,7 +390,12 @@ class _Launcher:
         _take_signals_from_python()
         gc.disable()
         descriptor = -1 if link is None else link.fileno()
-        listener = self._install(_runtime.install)
+        install = (
+            _runtime.install
+            if self._rings is None
+            else ring_installer(self._confinement.settings.without)
+        )
+        listener = self._install(install)
         if listener >= 0:
             self._message.hold(listener)
             self._call("sendmsg", ctypes.c_long(descriptor), self._message.reference, _ZERO)
@@ -415,6 +414,7 @@ class _Launcher:
         confinement = self._confinement
         abi = confinement.table.abi
         program = encode(self._program, abi)
+        rings = () if self._rings is None else (self._rings,)
         # With WAIT_KILLABLE_RECV (Linux 5.19) a signal does not make a waiting call ask again.
         best = FilterFlag.WAIT_KILLABLE_RECV
         flags = confinement.settings.flags
@@ -422,7 +422,7 @@ class _Launcher:
             try:
                 return install(
                     confinement.name,
-                    {abi.name: (confinement.table.numbers["seccomp"], program)},
+                    {abi.name: (confinement.table.numbers["seccomp"], program, *rings)},
                     flags=int(flags | extra),
                     no_new_privs=confinement.settings.no_new_privs,
                     actions=actions_of(self._program),
@@ -438,6 +438,29 @@ class _Launcher:
 
 
 _ZERO = ctypes.c_long(0)
+
+
+def _with_calls(
+    confinement: Confinement, token: LaunchToken, calls: Sequence[str]
+) -> tuple[Instruction, ...]:
+    """Return the program that lets ``calls`` pass, if they carry ``token``."""
+    table = confinement.table
+    listens = bool(confinement.settings.flags & FilterFlag.NEW_LISTENER)
+    program = with_token(
+        confinement.instructions,
+        table.abi,
+        token,
+        [table.numbers[name] for name in calls if not _passes(confinement, name, token)],
+        asks_for_listeners=table.numbers["seccomp"] if listens else None,
+    )
+    if len(program) > BPF_MAXINSNS:
+        raise OutsideError(
+            f"filter {confinement.name!r} leaves no room: it has "
+            f"{len(confinement.instructions)} instructions, starting a command under it takes "
+            f"{len(program) - len(confinement.instructions)} more, and the kernel takes "
+            f"{BPF_MAXINSNS}; make it shorter"
+        )
+    return program
 
 
 def _passes(confinement: Confinement, name: str, token: LaunchToken) -> bool:
@@ -457,42 +480,3 @@ def _passes(confinement: Confinement, name: str, token: LaunchToken) -> bool:
 
 def _array(strings: Sequence[bytes]) -> object:
     return (ctypes.c_char_p * (len(strings) + 1))(*strings, None)
-
-
-class _IoVector(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_char_p), ("length", ctypes.c_size_t))
-
-
-class _MessageHeader(ctypes.Structure):
-    """``struct msghdr`` of the kernel."""
-
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_int),
-        ("vector", ctypes.POINTER(_IoVector)),
-        ("vectors", ctypes.c_size_t),
-        ("control", ctypes.c_char_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_uint),
-    )
-
-
-class _Message:
-    """A message of one byte and one descriptor; `hold` inserts the descriptor."""
-
-    def __init__(self) -> None:
-        size = struct.calcsize("@Nii") + struct.calcsize("i")
-        self._control = ctypes.create_string_buffer(-(-size // 8) * 8)
-        struct.pack_into("@Niii", self._control, 0, size, socket.SOL_SOCKET, socket.SCM_RIGHTS, -1)
-        self._vector = _IoVector(b"L", 1)
-        self._header = _MessageHeader(
-            vector=ctypes.pointer(self._vector),
-            vectors=1,
-            control=ctypes.cast(self._control, ctypes.c_char_p),
-            control_length=size,
-        )
-        self.reference = ctypes.byref(self._header)
-
-    def hold(self, descriptor: int) -> None:
-        """Insert the descriptor."""
-        struct.pack_into("@i", self._control, struct.calcsize("@Nii"), descriptor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position, for_each
@@ -17,6 +17,7 @@ from seccompgen.filters.find.raw_abis import abis_of
 from seccompgen.formats import load_policy_for
 from seccompgen.io.reading import MAX_FILTER, read_input
 from seccompgen.pipeline.build import build_policy
+from seccompgen.render.ring_source import ring_value
 from seccompgen.verify import Code, kernel_objections, meaning
 
 if TYPE_CHECKING:
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.built import Built
     from seccompgen.core.model import Origin, ResolvedPolicy, Settings
-    from seccompgen.core.tables import Tables
+    from seccompgen.core.tables import Table, Tables
     from seccompgen.filters.find.module import Module
     from seccompgen.pipeline.build import BuildOptions
+    from seccompgen.render.ring_source import RingValue
     from seccompgen.verify import Meaning
 
 
@@ -38,7 +40,8 @@ class LoadedFilter:
 
     ``sides`` are its answers, by the names of the ABIs: the meaning of a policy, or the program.
     For a compiled policy, ``origins`` are those of each instruction. ``settings`` is None for raw
-    instructions, which have none. ``module`` is the whole content of a generated filter.
+    instructions, which have none. ``module`` is the whole content of a generated filter,
+    and ``built`` that of a policy that was compiled.
     """
 
     path: Path
@@ -49,6 +52,17 @@ class LoadedFilter:
     origins: Mapping[str, tuple[tuple[Origin, ...], ...]] = field(default_factory=dict)
     notes: tuple[Diagnostic, ...] = ()
     module: Module | None = None
+    built: Built | None = None
+
+    def rings(self, table: Table) -> RingValue | None:
+        """Return what the filter has for the rings of the ABI of ``table``."""
+        if self.module:
+            value: Any = self.module.rings.get(table.abi.name)
+            return value  # type: ignore[no-any-return] # its form was compared with a module's
+        if self.built and self.built.rings:
+            programs = zip(self.built.programs, self.built.rings, strict=True)
+            return next(ring_value(one, table) for p, one in programs if p.abi == table.abi)
+        return None
 
     @property
     def programs(self) -> dict[str, Code]:
@@ -152,6 +166,7 @@ def filter_of(path: Path, built: Built) -> LoadedFilter:
         built.policy,
         {one.abi.name: one.origins for one in built.programs},
         built.notes,
+        built=built,
     )
 
 
