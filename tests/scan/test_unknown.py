@@ -207,6 +207,7 @@ def test_new_instructions_on_vectors_are_stepped_over(tmp_path: Path, code: str)
     [
         ("-static-pie", "cmp w@GOTPCREL(%rip), %rax"),
         ("-no-pie", "cmp $w, %rax"),
+        ("-no-pie", "cmp $w + 1, %rax"),
         ("-static-pie", "lea w(%rip), %rcx; cmp %rax, %rcx; mov $0, %ecx"),
     ],
 )

@@ -188,7 +188,7 @@ class ImageCode:
         name = self.stub(address)
         if name is not None:
             return Imports(name, is_call=False, is_taken=True)
-        if not image.relocatable and image.frames and not self.may_begin(address):
+        if self._is_number(address):
             return Harmless("a number that looks like an address, in an instruction")
         if image.function_at(address) in _ONLY_COMPARED:
             return Reaches(address)
@@ -418,7 +418,17 @@ class ImageCode:
                 return way if name is None else Imports(name, is_call, is_taken=False)
             case Takes(address):
                 return self.taken(address)
+            case Reaches(address) if self._is_number(address):
+                return Harmless("a number that looks like an address, in a comparison")
         return way
+
+    def _is_number(self, address: int) -> bool:
+        """Return True if no instruction begins at ``address``, which a file may have as a number.
+
+        Files that are loaded anywhere make addresses otherwise than numbers.
+        """
+        image = self.image
+        return not image.relocatable and bool(image.frames) and not self.may_begin(address)
 
     def _targets(self, function: FunctionBody, events: Sequence[Effect]) -> dict[int, list[int]]:
         """Return the targets of jumps by tables, by the index of each jump."""
