@@ -70,6 +70,9 @@ static long by_three(long nr, long a, long b, long c) { return syscall(nr, a, b,
 static struct { long (*three)(long, long, long, long); } calls = {by_three};
 void cap_set_syscall(void *f) { calls.three = f; }
 volatile long number;
+void (*volatile other)(void *);
+static long mark;
+void cap_also(void) { other(&mark); }
 long cap_set(long a) { return calls.three(126, a, 0, 0); }
 long cap_other(long a) { return calls.three(%s, a, 0, 0); }
 """
@@ -94,8 +97,8 @@ def test_libcap_calls_syscall_by_pointer(
     for path, source in ((libc, WRAPPER), (library, LIBCAP % number)):
         named = ("-o", path, f"-Wl,-soname={path.name}")
         subprocess.run([*shared, *named], input=source, text=True, check=True)
-    used = "extern long cap_set(long), cap_other(long);"
-    source = f"{HEAD}{used} void _start(void) {{ cap_set(0); cap_other(0); {EXIT} }}"
+    used = "extern long cap_set(long), cap_other(long); extern void cap_also(void);"
+    source = f"{HEAD}{used} void _start(void) {{ cap_set(0); cap_other(0); cap_also(); {EXIT} }}"
     program = tmp_path / "program"
     options = ("-nostdlib", "-ffreestanding", "-O1", "-pie", "-Wl,--no-as-needed", "-xc", "-")
     linked = ("-xnone", library, libc, "-o", program, f"-Wl,--dynamic-linker={libc}")

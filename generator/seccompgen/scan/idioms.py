@@ -35,6 +35,8 @@ GLIBC_SETXID = frozenset(
 
 Each function that requests one also makes it itself, so the number is found there.
 """
+_FIRST_ADDRESS = 0x1000
+"""No kernel has calls of so large a number, and no library data at a smaller address."""
 _LIBCAP = re.compile(r"libcap\.so(\.|$)")
 _LOADED = frozenset({Why.MEMORY, Why.NARROW})
 _GLIBC_CALLERS = GLIBC_SETXID | {"seteuid", "setegid", "initgroups"}
@@ -205,7 +207,10 @@ def libcap_calls(follower: NumberFollower, lost: EnteredNumber) -> list[EnteredN
             if isinstance(way, Pointer):
                 place = ImageAddress(number, source)
                 found.update(dict.fromkeys(follower.values(place, graph.machine.arguments[0])))
-    return None if any(one.number is None for one in found) else list(found)
+    if any(one.number is None for one in found):
+        return None
+    # Others hand on an address, as register_tm_clones() does.
+    return [one for one in found if (one.number or 0) < _FIRST_ADDRESS]
 
 
 def resolve(
