@@ -86,16 +86,18 @@ kernels that differ in them.
 
 {rings}
 
-- *Operations*: filters written by hand, and operations on no file, around the values where answers
-  change. The kernel, an interpreter on the context that the tests' oracle makes, and the meaning
-  of the filter must agree.
+- *Operations*: filters written by hand, and compiled ones, and operations on no file, around the
+  values where answers change. The kernel, an interpreter on the context that the tests' oracle
+  makes, and the meaning of the filter must agree.
 - *Contexts*: the forty bytes that a filter sees, read from the kernel bit by bit.
 - *Facts*: threads, forks, exec, chains, submission, stacked filters and more, by release.
 - *Packages* of seccompgen are installed, whole and with each program changed, under sandboxes that
   lie, and one after the other. install() must see what does not hold, and refuse rings then.
 - *Attacks*: ways round a policy that permits one database, one directory and registered files. Each
   succeeds free. Filters hold off most; rings and threads that are there already are found by who
-  installs; what is registered, and a ring of another process, is refused by seccomp.
+  installs; what is registered, and a ring of another process, is refused by seccomp. They are made
+  on the filters by hand, and on the `install()` of the same policy as it is built, which refuses
+  all rings where the kernel loses filters or shows no addresses.
 
 What they taught:
 

@@ -22,6 +22,7 @@ from guests.inside.ring_attacks import (
     RING_ATTACKS,
 )
 from guests.machines import RING_GUESTS
+from guests.ring_compiled import COMPILED, INSTALLS, package
 from guests.ring_facts import KEPT
 from guests.ring_facts import differences as fact_differences
 from guests.ring_filters import LAST, POLICIES, operations
@@ -136,11 +137,18 @@ _UNREAD = {*ring_dry.NEVER, *(11, 15, 50, 51, 53, 47, 48, 62, 63, 64)}
 """Operations that wait, complete twice, or want other rings: tried one by one alone."""
 
 
-def plan(guest: Guest, of: Release, policies: Sequence[RingPolicy] = POLICIES) -> dict[str, Any]:
+EVERY = (*POLICIES, COMPILED)
+
+
+def plan(
+    guest: Guest,
+    of: Release,
+    policies: Sequence[RingPolicy] = EVERY,
+    installs: Sequence[str] = (INSTALLS,),
+) -> dict[str, Any]:
     """Return what `inside.rings` takes; the attacks are made on the first of ``policies``.
 
-    With ``installs`` in it besides, the name of a module among the guest's files, the attacks are
-    made on what its function ``install`` puts in force.
+    They are made as well on what ``install()`` of each of the modules ``installs`` puts in force.
     """
     order = ABIS[guest.abi].byte_order
     every = asked(order)
@@ -159,27 +167,23 @@ def plan(guest: Guest, of: Release, policies: Sequence[RingPolicy] = POLICIES) -
         },
         "attacked": "attacked",
         "packages": [ring_packages.PACKAGE, ring_packages.NAMES, ring_packages.IN_TURN, guest.abi],
+        "installs": list(installs),
     }
 
 
-def boot(
-    guest: Guest,
-    planned: Mapping[str, Any],
-    processor: int | None = None,
-    more: Mapping[str, bytes] | None = None,
-) -> dict[str, Any]:
-    """Return the report of a guest that has ``more`` files. Raises what `emulator.boot` does."""
+def boot(guest: Guest, planned: Mapping[str, Any], processor: int | None = None) -> dict[str, Any]:
+    """Return the report of a guest. Raises what `emulator.boot` does."""
     files = {"main.py": b"from guests.inside.rings import main\n", **escapes.sources()}
     for path in sorted((Path(__file__).parent / "inside").glob("*.py")):
         files[f"guests/inside/{path.name}"] = path.read_bytes()
     files |= ring_packages.files(guest.abi)
-    files |= {"plan.json": json.dumps(planned).encode(), **(more or {})}
+    files |= {"plan.json": json.dumps(planned).encode(), **package()}
     report: dict[str, Any] = json.loads(emulator.boot(guest, files, processor=processor))
     return report
 
 
 def run_guest(
-    guest: Guest, processor: int | None = None, policies: Sequence[RingPolicy] = POLICIES
+    guest: Guest, processor: int | None = None, policies: Sequence[RingPolicy] = EVERY
 ) -> dict[str, Any]:
     """Return what was tried in a guest and what differed, and write it down."""
     of = expected_release(guest)
@@ -212,7 +216,7 @@ def judged(
     of: Release,
     planned: Mapping[str, Any],
     report: Mapping[str, Any],
-    policies: Sequence[RingPolicy] = POLICIES,
+    policies: Sequence[RingPolicy] = EVERY,
 ) -> Iterator[str]:
     """Yield all that differs in a report, in words."""
     version = report["version"].partition("Debian ")[2]
@@ -287,14 +291,22 @@ def _contexts(
 def attack_differences(of: Release, report: Mapping[str, Sequence[Sequence[str]]]) -> Iterator[str]:
     """Yield attacks that were not held off by what should hold them, or did not work without."""
     for one in RING_ATTACKS:
-        free, confined = (tuple(outcome) for outcome in report[one.name])
+        free, confined, compiled = (tuple(outcome) for outcome in report[one.name])
         if free[0] != "escaped":
             yield f"attack {one.name}: without the policy: {free}"
         held = {
             FILTERS: confined == ("refused", "EACCES"),
             PROGRAM: confined == ("refused", "EPERM"),
-            INSTALL: confined[0] == "broken" and NOT_INSTALLED in confined[1],
+            INSTALL: _not_installed(confined),
             KERNEL: confined == (("refused", "EACCES") if of >= KEPT else ("escaped", "")),
         }
         if not held[one.held_by]:
             yield f"attack {one.name}: {confined}, not held off by {one.held_by}"
+        answers = {"EACCES", "ENOSYS", *(("EPERM", "EINVAL") if one.held_by == PROGRAM else ())}
+        refused = compiled[0] == "refused" and compiled[1] in answers
+        if not (_not_installed(compiled) if one.held_by == INSTALL else refused):
+            yield f"attack {one.name}: {compiled}, not held off by the compiled policy"
+
+
+def _not_installed(outcome: tuple[str, ...]) -> bool:
+    return outcome[0] == "broken" and NOT_INSTALLED in outcome[1]

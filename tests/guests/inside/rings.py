@@ -3,19 +3,20 @@
 The plan has the guest's ``abi``, its ``numbers`` of system calls by name, its ``byte_order``;
 ``policies`` by name, as `ring.install` takes them; ``asked``, by policy, pairs of an operation and
 its fields; ``read``, with the ``sizes`` of operations' fields and pairs to read the contexts of;
-``attacked``, the name of the policy that the attacks are made on; ``packages``, what
-`ring_packages` takes.
+``attacked``, the name of the policy that the attacks are made on, and ``installs``, modules whose
+``install()`` puts in force what they are made on as well; ``packages``, what `ring_packages` takes.
 """
 
 import functools
 import importlib
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
 
-from guests.inside import ring_dry, ring_facts, ring_packages
+from guests.inside import ring_attacks, ring_dry, ring_facts, ring_packages
 from guests.inside.attempts import Tell, in_child, refusal
 from guests.inside.ring import install
 from guests.inside.stock import raise_loopback
@@ -54,28 +55,24 @@ def main() -> bytes:
 
 
 def attacks(plan: "dict[str, Any]") -> object:
-    """Return the outcomes of the attacks, under the policy that the plan names.
+    """Return the outcomes of the attacks, under the policy that the plan names, and further ones.
 
-    ``installs`` in the plan, the name of a module in /trial with a function ``install``, takes the
-    place of the policy.
+    The plan's ``installs`` are modules in /trial whose ``install()`` puts one in force.
     """
-    from guests.inside import ring_attacks
-
-    def installed() -> None:
-        install(plan["policies"][plan["attacked"]])
-
-    chosen: "Callable[[], object]" = installed
-    if plan.get("installs"):
-        chosen = importlib.import_module(plan["installs"]).install
-    return ring_attacks.outcomes({**plan, "folder": _FOLDER}, chosen)
+    modules = [importlib.import_module(name) for name in plan["installs"]]
+    first = functools.partial(install, plan["policies"][plan["attacked"]])
+    installs = [first, *(module.install for module in modules)]
+    return ring_attacks.outcomes({**plan, "folder": _FOLDER}, installs)
 
 
 def _asked(policy: "dict[str, Any]", asked: "list[Any]", tell: Tell) -> None:
+    signal.alarm(ring_facts.SECONDS)
     tell("installed", refusal(lambda: install(policy)))
     asking = ring_dry.Asking()
     tell("results", [asking.result(operation, fields) for operation, fields in asked])
 
 
 def _read(tell: Tell, plan: "dict[str, Any]") -> None:
+    signal.alarm(ring_facts.SECONDS)
     reading = ring_dry.Reading(plan["byte_order"], plan["read"]["sizes"])
     tell("contexts", [reading.context(*one).hex() for one in plan["read"]["contexts"]])
