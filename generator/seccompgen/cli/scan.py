@@ -181,7 +181,8 @@ def scan(
     from seccompgen.scan import scan as scan_one  # noqa: PLC0415
 
     if packages or who_calls or table_path:
-        if words or image or output or not table_path or bool(packages) == bool(who_calls):
+        alone = not (words or image or output or after)
+        if not alone or not table_path or bool(packages) == bool(who_calls):
             raise InputError("--table goes with --packages DIR, or with --who-calls NAME, alone")
         cluster = _cluster(scheduler, store)
         if who_calls:
