@@ -31,6 +31,7 @@ class Endless:
     def __init__(self, code: ImageCode) -> None:
         self._code = code
         self._known: dict[int, bool] = {}
+        self._jumps: dict[int, list[int] | None] = {}
 
     def never_returns(self, address: int) -> bool:
         """Return True if the function at ``address`` never returns, by its own code alone.
@@ -60,7 +61,15 @@ class Endless:
         return self._known[address]
 
     def _jumps_out(self, address: int) -> list[int] | None:
-        """Return where the function at ``address`` jumps to; None if it may end otherwise."""
+        """Return where the function at ``address`` jumps to; None if it may end otherwise.
+
+        Many functions jump to the same ones, so each is looked at once.
+        """
+        if address not in self._jumps:
+            self._jumps[address] = self._looked_at(address)
+        return self._jumps[address]
+
+    def _looked_at(self, address: int) -> list[int] | None:
         cell = self._code.layout.cell(address)
         if cell is None or cell[0] != address:
             return None
