@@ -78,7 +78,8 @@ def disasm(
         print_json([*(_as_json(one, tables) for one in programs), *map(_ring_as_json, rings)])
         return
     say(*disassembly(programs, tables).splitlines())
-    say(*ring_disassembly(rings, "; "))
+    if rings:
+        say(*ring_disassembly(rings, "; "))
 
 
 def _raw_operation(path: Path, only: Abi | None, name: str | None, *, as_json: bool) -> None:

@@ -4,7 +4,9 @@
 
     preflight       warnings, before a command starts, about filters that will break it
     launch          find a command and start it under a filter: as this process, or as a child
+    descriptor_message  a descriptor, handed from one process to another over a socket
     launch_token    a secret argument with which a command starts even if its filter refuses execve
+    ring_installer  install() of filters with a section io_uring, for a command
     notify_rewrite  rewrite a filter so that it asks a supervisor instead of refusing
     steps           the part that a call plays in installing a filter
     startup         the end of a program's startup, from which the policy applies
