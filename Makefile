@@ -21,6 +21,7 @@
 #                 benchmarks/OPTIMUM.md; half an hour
 # make bench-compile  measure how long compiling takes, write benchmarks/COMPILING.md;
 #                 ARGS="outliers" or ARGS="random --policies 100 --every" for random policies
+# make bench-scan  scan 45 programs of Debian, PyPI and npm, write benchmarks/SCANNING.md; 2 GB
 # make bench-record   measure record against strace, write benchmarks/RECORD.md
 # make userlands      run programs in later Debians under filters recorded in Debian 11, write
 #                 docs/userlands.md; an hour, as root; ARGS="--only redis --land trixie"
@@ -44,7 +45,7 @@ DATE ?=
 REPOSITORY ?=
 SITE ?=
 
-.PHONY: generate picture pages companions test test-root test-long quick test-kernels test-ecosystem test-weekly check bench bench-optimum bench-compile bench-record userlands pythons evidence workloads lint types proof fresh site pins release system qemu ecosystem debootstrap npm clean
+.PHONY: generate picture pages companions test test-root test-long quick test-kernels test-ecosystem test-weekly check bench bench-optimum bench-compile bench-record bench-scan userlands pythons evidence workloads lint types proof fresh site pins release system qemu ecosystem debootstrap npm clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -139,6 +140,9 @@ bench-optimum: $(READY)
 
 bench-compile: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.compiling $(or $(ARGS),curves)
+
+bench-scan: $(READY) qemu npm
+	$(BIN)/python -m benchmarks.scanning build/scanned $(ARGS)
 
 bench-record: $(READY) system
 	$(BIN)/python -m benchmarks.record $(ARGS)

@@ -21,6 +21,7 @@ PUBLISHED = {
     "benchmarks/OPTIMUM.md": "benchmarks/optimum.md",
     "benchmarks/RECORD.md": "benchmarks/record.md",
     "benchmarks/COMPILING.md": "benchmarks/compiling.md",
+    "benchmarks/SCANNING.md": "benchmarks/scanning.md",
     "benchmarks/results.svg": "benchmarks/results.svg",
     "benchmarks/compiling.svg": "benchmarks/compiling.svg",
 }
