@@ -17,7 +17,7 @@ UNION = {
     "cli": "combine candidates commands common options reading_options",
     "core": "abis ages argument_families built constant_families equalities errnos errors facts "
     "foreign model multiplexed naming number_spans objective problems program published reach "
-    "releases report_only sets spelling styled tables text word wording",
+    "releases report_only ring ring_wording sets spelling styled tables text word wording",
     "filters": "combine combine.combined find find.box_walk find.lift find.loaded_filter "
     "find.locate find.raw_abis",
     "io": "console file_reach outputs reading streams",
@@ -27,9 +27,9 @@ UNION = {
     "formats": "android audit declaration detect firejail flatpak kafel load lxc minijail oci "
     "seccompiler snapd spo strace systemd",
     "policy": "condition_faults conditions dead document expressions form ground groups "
-    "horizon keys layers resolve schema source_rules stock",
+    "horizon keys layers resolve ring_keys schema source_rules stock",
     "languages": "python",
-    "render": "about call_names listing source templates",
+    "render": "about call_names listing ring_listing ring_rows ring_source source templates",
 }
 """All that a union of two policies loads of each room, but for compiling and proving."""
 FOREIGN = {"click", "jinja2", "markupsafe", "numpy", "yaml"}

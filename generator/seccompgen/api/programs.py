@@ -94,11 +94,7 @@ def programs_of(
     if isinstance(source, Policy | Filter):
         only_these = [only] if only else []
         return build_policy(document_of(source), tables, only_these, options=options).programs
-    read = compile_filter(_path(source), tables, only, options, reading)
-    return tuple(
-        Program(ABIS[name], code.instructions, read.origins.get(name, ()))
-        for name, code in read.programs.items()
-    )
+    return compile_filter(_path(source), tables, only, options, reading).listed
 
 
 def verify(

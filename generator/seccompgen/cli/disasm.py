@@ -59,8 +59,7 @@ def disasm(
     comments. For a policy, each line also names the part of the file it comes from. 'asm' makes
     the same bytes of it again. Programs for operations of rings come last, as comments.
     """
-    from seccompgen.api.programs import programs_of  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.filters.find.loaded_filter import load_filter  # noqa: PLC0415
+    from seccompgen.filters.find.loaded_filter import compile_filter  # noqa: PLC0415 - keeps --help fast
     from seccompgen.filters.find.ring_programs import ring_programs_of  # noqa: PLC0415
     from seccompgen.render.disassembly import disassembly  # noqa: PLC0415
     from seccompgen.render.ring_listing import ring_disassembly  # noqa: PLC0415
@@ -71,8 +70,8 @@ def disasm(
         return
     if operation:
         raise InputError("--operation needs --context io_uring")
-    programs = programs_of(path, tables, only, common.build_options(cached=True), reading)
-    loaded = load_filter(path, tables, only, reading)
+    loaded = compile_filter(path, tables, only, common.build_options(cached=True), reading)
+    programs = loaded.listed
     rings = [one for program in programs for one in ring_programs_of(loaded, program.abi)]
     if as_json:
         print_json([*(_as_json(one, tables) for one in programs), *map(_ring_as_json, rings)])

@@ -29,7 +29,6 @@ from seccompgen.policy.layers import (
     no_default,
     setting,
 )
-from seccompgen.policy.ring_section import section_rules, without_theirs
 from seccompgen.policy.source_rules import check_names, written_rules
 
 if TYPE_CHECKING:
@@ -77,9 +76,13 @@ def resolve_policy(
     answered = [tables.tables[name] for name in dict.fromkeys(a.name for a in (*arches, *compat))]
     horizon = horizon_of(layers, answered, tables, problems, notes)
     lists = written_rules(layers, answered, tables, problems, notes)
-    rings = section_rules(layers, arches, tables.facts, problems)
+    rings = None
+    if holder(layers, "io_uring"):
+        from seccompgen.policy import ring_section  # noqa: PLC0415 - addresses; few policies have one
+
+        rings = ring_section.section_rules(layers, arches, tables.facts, problems)
     if rings:
-        lists = [*rings.calls, *without_theirs(lists, layers, rings.section)]
+        lists = [*rings.calls, *ring_section.without_theirs(lists, layers, rings.section)]
     written = [one for rules in lists for one in rules]
     check_names(written, answered, tables, problems, notes)
     ground = Grounding(tables, answered, problems, notes, horizon or NO_LIMIT).ground(lists)

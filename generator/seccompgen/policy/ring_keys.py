@@ -18,7 +18,6 @@ from seccompgen.policy.form import (
     with_keys,
 )
 from seccompgen.policy.groups import is_mention
-from seccompgen.policy.ring_expressions import parse_ring_condition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +59,8 @@ def _parse_name(text: object) -> object:
 def _parse_when(text: object) -> object:
     if not isinstance(text, str):
         raise ValueError(f"'when' must be an expression such as port == 5432, not {text!r}")
+    from seccompgen.policy.ring_expressions import parse_ring_condition  # noqa: PLC0415 - ipaddress
+
     parse_ring_condition(text)
     return text
 

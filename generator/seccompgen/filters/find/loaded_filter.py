@@ -10,7 +10,7 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position, for_each
 from seccompgen.core.foreign import PLAIN_READING, Reading
 from seccompgen.core.problems import Problem
-from seccompgen.core.program import decode
+from seccompgen.core.program import Program, decode
 from seccompgen.core.report_only import REFUSES_NOTHING
 from seccompgen.filters.find.locate import FilterForm, kind_of
 from seccompgen.filters.find.raw_abis import abis_of
@@ -68,6 +68,14 @@ class LoadedFilter:
     def programs(self) -> dict[str, Code]:
         """The programs by the names of their ABIs; empty for a policy that was not compiled."""
         return {name: side for name, side in self.sides.items() if isinstance(side, Code)}
+
+    @property
+    def listed(self) -> tuple[Program, ...]:
+        """The programs with the origins of their instructions."""
+        return tuple(
+            Program(ABIS[name], code.instructions, self.origins.get(name, ()))
+            for name, code in self.programs.items()
+        )
 
 
 def require_no_rings(loaded: Iterable[LoadedFilter], done: str) -> None:
