@@ -320,7 +320,10 @@ def test_a_guest_pays_for_its_own_time_only() -> None:
     assert ends == [(b"@end\n", "ended")] * 4
 
 
-@pytest.mark.parametrize(("says", "boots"), [("", 2), ("@init", 1)])
+@pytest.mark.parametrize(
+    ("says", "boots"),
+    [("", 2), ("@init", 1), ("@init Attempted to kill init! exitcode=0x0000000b", 2)],
+)
 def test_only_a_kernel_that_does_not_start_is_started_again(
     says: str, boots: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
