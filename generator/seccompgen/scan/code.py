@@ -183,7 +183,7 @@ class ImageCode:
     def taken(self, address: int) -> Way:
         """Return the way of an address that code makes or data contains."""
         image = self.image
-        if image.is_go and address not in self.layout:
+        if self._is_no_go_function(address):
             return Harmless("all functions are known, and this is a number that looks like one")
         name = self.stub(address)
         if name is not None:
@@ -418,9 +418,13 @@ class ImageCode:
                 return way if name is None else Imports(name, is_call, is_taken=False)
             case Takes(address):
                 return self.taken(address)
-            case Reaches(address) if self._is_number(address):
+            case Reaches(address) if self._is_number(address) or self._is_no_go_function(address):
                 return Harmless("a number that looks like an address, in a comparison")
         return way
+
+    def _is_no_go_function(self, address: int) -> bool:
+        """Return True for a number in a Go program, whose functions are known, if it is none."""
+        return self.image.is_go and address not in self.layout
 
     def _is_number(self, address: int) -> bool:
         """Return True if no instruction begins at ``address``, which a file may have as a number.
