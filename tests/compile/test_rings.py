@@ -18,7 +18,7 @@ from seccompgen.compile.ring import compile_operation
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Position
 from seccompgen.core.model import Origin
-from seccompgen.core.ring import OPERATION_FIELDS, SQE_FLAGS, ContextTest, Operation, RingRule
+from seccompgen.core.ring import OPERATION_FIELDS, SQE_FLAGS, ContextTest, RingOperation, RingRule
 from seccompgen.kernel.ring_operations import ring_numbers
 from seccompgen.kernel.shipped import shipped_tables
 from seccompgen.policy.document import read_document
@@ -44,8 +44,8 @@ ADDRESSES = [
 PORTS = [0, 1, 255, 256, 5432, 14357, 6432, 65535]
 
 
-def operation(name: str) -> Operation:
-    return Operation(name, ring_numbers().operations[name].nr)
+def operation(name: str) -> RingOperation:
+    return RingOperation(name, ring_numbers().operations[name].nr)
 
 
 def programs(rules: str, arches: str = "[x86_64, s390x]") -> dict[tuple[str, str], RingProgram]:
@@ -208,7 +208,7 @@ def test_sockets_and_files_are_told_by_their_fields() -> None:
         assert not permitted(found[abi, "READ"], sqe_flags=0x10)
 
 
-def random_rules(rng: random.Random, one: Operation) -> list[RingRule]:
+def random_rules(rng: random.Random, one: RingOperation) -> list[RingRule]:
     rules = []
     for _ in range(rng.randint(1, 5)):
         tests = []

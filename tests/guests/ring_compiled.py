@@ -1,4 +1,4 @@
-"""What the compiler makes of the policy that `ring_filters` has by hand, and its package."""
+"""The policy of `ring_filters` as the compiler builds it: its programs, and its package."""
 
 from __future__ import annotations
 

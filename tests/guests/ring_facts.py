@@ -1,4 +1,4 @@
-"""What facts of `inside.ring_facts` each kernel should tell, by its release."""
+"""The facts of `inside.ring_facts` that are expected of each kernel, by its release."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a filter of an operation of io_uring sees, in the plainest form: 40 bytes from its fields.
+"""The 40 bytes that a filter of an io_uring operation sees, made of the operation's fields.
 
 Written from include/uapi/linux/io_uring/bpf_filter.h, fcntl.h of the architectures, and what
 kernels of several releases answered. It shares no code with seccompgen. ``interpreter.run`` takes

@@ -1,4 +1,4 @@
-"""Whether a filter with rings may let a process become another program: install() must know."""
+"""Filters with rings that may let a process become another program, which install() must know."""
 
 from __future__ import annotations
 

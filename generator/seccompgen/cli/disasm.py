@@ -83,7 +83,7 @@ def disasm(
 
 def _raw_operation(path: Path, only: Abi | None, name: str | None, *, as_json: bool) -> None:
     """Print a raw program of an operation of a ring."""
-    from seccompgen.core.ring import Operation  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.core.ring import RingOperation  # noqa: PLC0415 - keeps --help fast
     from seccompgen.filters.find.locate import FilterForm, kind_of  # noqa: PLC0415
     from seccompgen.filters.find.ring_programs import raw_ring_program  # noqa: PLC0415
     from seccompgen.kernel.ring_operations import ring_numbers  # noqa: PLC0415
@@ -100,7 +100,7 @@ def _raw_operation(path: Path, only: Abi | None, name: str | None, *, as_json: b
         hint = did_you_mean(name.upper(), known) if name else ", such as CONNECT"
         text = f"unknown operation {name!r}" if name else "name with --operation what they are for"
         raise InputError(f"{text}{hint}")
-    program = raw_ring_program(path, Operation(name, known[name].nr), only)
+    program = raw_ring_program(path, RingOperation(name, known[name].nr), only)
     if as_json:
         print_json([_ring_as_json(program)])
     else:

@@ -1,4 +1,4 @@
-"""What ``seccompgen scan`` says about one program: as text, as JSON, and as errors."""
+"""The results of ``seccompgen scan`` for one program, as text, as JSON and as errors."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from seccompgen.compile.word_search import Sample
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin, Predicate
-    from seccompgen.core.program import Layout
+    from seccompgen.core.program import ContextLayout
     from seccompgen.core.word import Word
 
 
@@ -90,7 +90,7 @@ class Arguments:
         *,
         in_order: bool = False,
         thorough: bool = True,
-        layout: Layout = SECCOMP_DATA,
+        layout: ContextLayout = SECCOMP_DATA,
     ) -> None:
         self._plans = plans
         self._graph = graph

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from seccompgen.compile.weights import Samples
     from seccompgen.compile.word_search import Sample
     from seccompgen.core.abis import Abi
-    from seccompgen.core.program import Instruction, Layout
+    from seccompgen.core.program import ContextLayout, Instruction
     from seccompgen.core.sets import Sets
 
 _Args: TypeAlias = tuple[int, ...]
@@ -104,7 +104,7 @@ def _executable(samples: list[Sample], instructions: Sequence[Instruction]) -> l
     return samples[:: 1 + len(samples) * len(instructions) // _MOST_EXECUTED]
 
 
-def words_of(args: Sequence[int], abi: Abi, layout: Layout = SECCOMP_DATA) -> dict[int, int]:
+def words_of(args: Sequence[int], abi: Abi, layout: ContextLayout = SECCOMP_DATA) -> dict[int, int]:
     """Return the words of six arguments by their offset in the structure of ``layout``."""
     return {
         word_offset(word, abi, layout): word.of(arg)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from seccompgen.compile.diagram import Diagram, NodeId
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Comparison, Origin, Predicate
-    from seccompgen.core.program import Layout
+    from seccompgen.core.program import ContextLayout
 
 _HALVES = (U32, U64 ^ U32)
 
@@ -47,7 +47,7 @@ def chain(
     abi: Abi,
     *,
     as_written: bool = False,
-    layout: Layout = SECCOMP_DATA,
+    layout: ContextLayout = SECCOMP_DATA,
 ) -> NodeId:
     """Return the diagram of ``rules``: it goes to the node of the first whose condition holds.
 
@@ -90,7 +90,7 @@ def _by_word(condition: Predicate | None) -> Iterator[Comparison]:
 
 
 class _Chain:
-    def __init__(self, graph: Diagram, abi: Abi, layout: Layout) -> None:
+    def __init__(self, graph: Diagram, abi: Abi, layout: ContextLayout) -> None:
         self._graph = graph
         self._abi = abi
         self._layout = layout

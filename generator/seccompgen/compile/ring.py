@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin
-    from seccompgen.core.ring import ContextTest, Operation, RingRule
+    from seccompgen.core.ring import ContextTest, RingOperation, RingRule
 
 _Case: TypeAlias = "tuple[All, int, Origin]"
 _Conjunction: TypeAlias = tuple[Comparison, ...]
@@ -46,7 +46,7 @@ _WORD = 8
 
 
 def compile_operation(
-    operation: Operation, rules: Sequence[RingRule], abi: Abi, origin: Origin
+    operation: RingOperation, rules: Sequence[RingRule], abi: Abi, origin: Origin
 ) -> RingProgram:
     """Return the shortest program found for ``operation``; the first rule that matches answers.
 
@@ -73,7 +73,7 @@ def compile_operation(
 
 
 def _program(
-    operation: Operation, cases: Sequence[_Case], abi: Abi, origin: Origin, objective: Objective
+    operation: RingOperation, cases: Sequence[_Case], abi: Abi, origin: Origin, objective: Objective
 ) -> RingProgram:
     plans = shared_plans()
     sets = plans.functions.sets

@@ -37,7 +37,7 @@ ARGS_OFFSET = 16
 """Offsets in bytes into struct seccomp_data (include/uapi/linux/seccomp.h)."""
 
 
-class Layout(NamedTuple):
+class ContextLayout(NamedTuple):
     """The structure that a program reads: ``size`` bytes, with 64-bit words from ``args_offset``.
 
     These words count as arguments, wherever they are; a structure has six of them at most.
@@ -47,9 +47,9 @@ class Layout(NamedTuple):
     args_offset: int
 
 
-SECCOMP_DATA = Layout(64, ARGS_OFFSET)
+SECCOMP_DATA = ContextLayout(64, ARGS_OFFSET)
 """struct seccomp_data: a system call."""
-IO_URING_CONTEXT = Layout(40, 0)
+IO_URING_CONTEXT = ContextLayout(40, 0)
 """struct io_uring_bpf_ctx: an operation of a ring (include/uapi/linux/io_uring/bpf_filter.h)."""
 
 
@@ -157,7 +157,7 @@ def _layout(abi: Abi) -> struct.Struct:
     return struct.Struct("<HBBI" if abi.byte_order == "little" else ">HBBI")
 
 
-def word_offset(word: Word, abi: Abi, layout: Layout = SECCOMP_DATA) -> int:
+def word_offset(word: Word, abi: Abi, layout: ContextLayout = SECCOMP_DATA) -> int:
     """Return the offset of ``word``, half of an argument, in the structure of ``layout``.
 
     Arguments are 64-bit values in the target's byte order, so the high word comes first on

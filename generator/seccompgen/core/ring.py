@@ -73,7 +73,7 @@ PDU_SIZES: Mapping[str, int] = {"CONNECT": 24, "OPENAT": 24, "OPENAT2": 24, "SOC
 """``pdu_size`` of the operations with fields: bytes from offset 16. CONNECT has 0 before 7.2."""
 
 
-class Operation(NamedTuple):
+class RingOperation(NamedTuple):
     """An operation of a ring: ``IORING_OP_`` and its name, and the opcode."""
 
     name: str
@@ -119,14 +119,14 @@ class ContextTest:
 class RingRule:
     """A rule about one operation: if all ``tests`` hold, it is permitted, or refused."""
 
-    operation: Operation
+    operation: RingOperation
     tests: tuple[ContextTest, ...]
     permits: bool
     origin: Origin
 
 
 class Without(Enum):
-    """What install() does where a kernel cannot filter rings."""
+    """The choice for kernels that cannot filter rings: install() refuses all rings, or fails."""
 
     REFUSE_RINGS = "refuse_rings"
     FAIL = "fail"
@@ -154,7 +154,7 @@ class RingSection:
         """Return the rules for ``abi``, one of the policy's ``arches``."""
         return dict(self.rules)[abi.name]
 
-    def operations(self, abi: Abi) -> tuple[Operation, ...]:
+    def operations(self, abi: Abi) -> tuple[RingOperation, ...]:
         """Return the operations that some rule permits, by opcode."""
         found = {rule.operation for rule in self.rules_for(abi) if rule.permits}
         return tuple(sorted(found, key=lambda one: one.opcode))
@@ -164,7 +164,7 @@ class RingSection:
 class RingProgram:
     """The program of one operation: it answers PERMIT or REFUSE."""
 
-    operation: Operation
+    operation: RingOperation
     abi: Abi
     instructions: tuple[Instruction, ...]
     origins: tuple[tuple[Origin, ...], ...] = ()

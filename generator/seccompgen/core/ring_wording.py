@@ -1,4 +1,4 @@
-"""What rings may do, in words: conditions on operations as the policy language writes them."""
+"""Conditions on operations of rings as text, as the policy language writes them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class RingRow(NamedTuple):
     condition: str
 
 
-class _Part(NamedTuple):
+class _WordingPart(NamedTuple):
     """A test in words: one of ``values`` is compared with ``subject``; none: it is all said."""
 
     subject: str
@@ -66,7 +66,7 @@ class _Part(NamedTuple):
         return f"{self.subject} {self.relation} {first}"
 
 
-_Parts: TypeAlias = tuple[_Part, ...]
+_Parts: TypeAlias = tuple[_WordingPart, ...]
 
 
 def ring_rows(rules: Iterable[RingRule], abi: Abi, facts: Facts) -> list[RingRow]:
@@ -141,20 +141,20 @@ def _parts(tests: Sequence[ContextTest], abi: Abi, facts: Facts) -> _Parts:
     )
 
 
-def _part(test: ContextTest, abi: Abi, facts: Facts) -> _Part:
+def _part(test: ContextTest, abi: Abi, facts: Facts) -> _WordingPart:
     field, value, mask = test.field, test.value, test.mask
     if field in _AF:
-        return _Part(ADDRESS, test.relation, (_network(field, value, mask),))
+        return _WordingPart(ADDRESS, test.relation, (_network(field, value, mask),))
     if mask == field.full & field.bits:
-        return _Part(field.name, test.relation, (_value(field, value, abi, facts),))
+        return _WordingPart(field.name, test.relation, (_value(field, value, abi, facts),))
     spelling = _spelling(field, abi, facts)
     bits = f"{field.name} & {spelling.bits(mask)}"
     one_bit = value == mask and value.bit_count() == 1
     plain = one_bit or (not value and not spelling.names_zero_under(mask))
     if test.relation in {"==", "!="} and plain:
         holds = (test.relation == "==") is one_bit
-        return _Part(bits if holds else f"not {bits}", "")
-    return _Part(bits, test.relation, (spelling.under(mask, value),))
+        return _WordingPart(bits if holds else f"not {bits}", "")
+    return _WordingPart(bits, test.relation, (spelling.under(mask, value),))
 
 
 def _value(field: RingField, value: int, abi: Abi, facts: Facts) -> str:
@@ -204,5 +204,5 @@ def _both(left: _Parts, right: _Parts) -> _Parts | None:
     one, other = left[place], right[place]
     if (one.subject, one.relation) != (other.subject, "==") or other.relation != "==":
         return None
-    both = _Part(one.subject, "==", tuple(dict.fromkeys((*one.values, *other.values))))
+    both = _WordingPart(one.subject, "==", tuple(dict.fromkeys((*one.values, *other.values))))
     return (*left[:place], both, *left[place + 1 :])

@@ -1,4 +1,4 @@
-"""What rings may do under a filter with a section for them, for the rules of lint."""
+"""The section ``io_uring`` of a filter, as the rules of lint ask about it."""
 
 from __future__ import annotations
 

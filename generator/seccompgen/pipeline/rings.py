@@ -17,7 +17,7 @@ from seccompgen.core.ring import (
     PERMIT,
     PORT,
     BuiltRings,
-    Operation,
+    RingOperation,
     RingProgram,
     Trial,
 )
@@ -67,7 +67,7 @@ def built_rings(
             means = operation_meaning(rules, abi, policy.io_uring.origin)
             trials += _trials(operation, rules, means, facts)
     for name in _WITHOUT_EFFECT:
-        operation = Operation(name, ring_numbers().operations[name].nr)
+        operation = RingOperation(name, ring_numbers().operations[name].nr)
         means = operation_meaning(rules_of(policy, abi, operation), abi, policy.io_uring.origin)
         answer = means.answer(Call(0, 0))
         trials.append(Trial(operation.opcode, (), answer == PERMIT))
@@ -76,13 +76,13 @@ def built_rings(
     )
 
 
-def rules_of(policy: ResolvedPolicy, abi: Abi, operation: Operation) -> tuple[RingRule, ...]:
+def rules_of(policy: ResolvedPolicy, abi: Abi, operation: RingOperation) -> tuple[RingRule, ...]:
     """Return the rules of ``policy`` about ``operation``."""
     assert policy.io_uring
     return tuple(one for one in policy.io_uring.rules_for(abi) if one.operation == operation)
 
 
-def proved_operation(policy: ResolvedPolicy, abi: Abi, operation: Operation) -> RingProgram:
+def proved_operation(policy: ResolvedPolicy, abi: Abi, operation: RingOperation) -> RingProgram:
     """Return the program of ``operation``; raise the errors of `built_rings`."""
     assert policy.io_uring
     origin = policy.io_uring.origin
@@ -129,7 +129,7 @@ def _permits_exec(policy: ResolvedPolicy, abi: Abi) -> bool:
 
 
 def _trials(
-    operation: Operation, rules: Sequence[RingRule], means: Meaning, facts: Facts
+    operation: RingOperation, rules: Sequence[RingRule], means: Meaning, facts: Facts
 ) -> Iterator[Trial]:
     """Yield a permitted and a refused operation, for each family, if there are such."""
     seen: set[tuple[int, bool]] = set()
@@ -142,7 +142,7 @@ def _trials(
 
 
 def _contexts(
-    operation: Operation, rules: Sequence[RingRule], abi: Abi, facts: Facts
+    operation: RingOperation, rules: Sequence[RingRule], abi: Abi, facts: Facts
 ) -> Iterator[Mapping[RingField, int]]:
     """Yield values of the fields, near those that ``rules`` compare."""
     near: dict[RingField, list[int]] = {}
@@ -162,7 +162,7 @@ def _contexts(
             yield {FAMILY: family, PORT: port, address: number}
 
 
-def _shown(operation: Operation, field: RingField, abi: Abi, facts: Facts) -> int:
+def _shown(operation: RingOperation, field: RingField, abi: Abi, facts: Facts) -> int:
     """Return the bits of ``field`` that the kernel shows to a filter as the program gave them.
 
     OPENAT drops unknown flags, the mode unless a file is made, and most flags with O_PATH.
@@ -190,7 +190,7 @@ def context_call(values: Mapping[RingField, int], abi: Abi) -> Call:
 
 
 def _asked(
-    operation: Operation, values: Mapping[RingField, int], abi: Abi
+    operation: RingOperation, values: Mapping[RingField, int], abi: Abi
 ) -> bytes | tuple[int, ...]:
     """Return what a program hands to the kernel for ``values``: see `Trial`."""
     if operation.name != "CONNECT":

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Position
     from seccompgen.core.facts import Facts
-    from seccompgen.core.ring import Operation, RingField
+    from seccompgen.core.ring import RingField, RingOperation
     from seccompgen.policy.expressions import ArgumentTest, ValueExpression
     from seccompgen.policy.ring_expressions import Network, RingExpression
 
@@ -33,7 +33,7 @@ _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", "<=": ">", ">": "<="}
 _LARGE_FILE = "O_LARGEFILE"
 
 
-def names_of(operation: Operation) -> list[str]:
+def names_of(operation: RingOperation) -> list[str]:
     """Return the names of the fields that conditions on ``operation`` can have."""
     own = [one.name for one in OPERATION_FIELDS.get(operation.name, ()) if one not in {IPV4, IPV6}]
     return [*own, *([ADDRESS] if FAMILY.name in own and len(own) == 2 else []), SQE_FLAGS.name]
@@ -43,7 +43,7 @@ class RingLookup:
     """A resolver of conditions on ``operation`` for ``abi``; it adds errors to ``problems``."""
 
     def __init__(
-        self, facts: Facts, abi: Abi, operation: Operation, problems: list[Diagnostic]
+        self, facts: Facts, abi: Abi, operation: RingOperation, problems: list[Diagnostic]
     ) -> None:
         self._facts = facts
         self._abi = abi

@@ -23,7 +23,7 @@ from seccompgen.core.ring import (
     PORT,
     RING_CALLS,
     ContextTest,
-    Operation,
+    RingOperation,
     RingRule,
     RingSection,
 )
@@ -126,7 +126,7 @@ def _calls(opcodes: Sequence[int], origin: Origin) -> list[list[WrittenRule]]:
 class _WrittenOperation(NamedTuple):
     """A rule about one operation, as a policy writes it."""
 
-    operation: Operation
+    operation: RingOperation
     condition: RingExpression | None
     permits: bool
     position: Position
@@ -144,7 +144,7 @@ def _written(
             places = layer.places(group.when, *here, "when")
             condition = parse_ring_condition(group.when, places)
         for name, at in _named(layer, "operations", group.names, (*here, "names"), problems):
-            operation = Operation(name, ring_numbers().operations[name].nr)
+            operation = RingOperation(name, ring_numbers().operations[name].nr)
             yield _WrittenOperation(operation, condition, group.action == ALLOW, at, origin)
 
 
@@ -184,7 +184,7 @@ def _grounded(
     origin: Origin,
 ) -> tuple[RingRule, ...]:
     """Return the rules in numbers for ``abi``, those about one operation next to each other."""
-    found: dict[Operation, list[RingRule]] = {}
+    found: dict[RingOperation, list[RingRule]] = {}
     for one in written:
         own = found.setdefault(one.operation, [])
         if one.condition is None:
@@ -207,7 +207,7 @@ def _grounded(
     return tuple(rule for operation, own in ordered for rule in _guarded(operation, own, origin))
 
 
-def _guarded(operation: Operation, rules: list[RingRule], origin: Origin) -> list[RingRule]:
+def _guarded(operation: RingOperation, rules: list[RingRule], origin: Origin) -> list[RingRule]:
     """Return ``rules`` with one before them that refuses hidden addresses, if that is needed.
 
     From 7.2 to 7.2.10 the kernel shows some IPv6 addresses as port 0 of ``::``, and connects to

@@ -1,4 +1,4 @@
-"""What install() has of the section ``io_uring``, as the templates of C and similar print it."""
+"""The section ``io_uring`` as install() gets it, as the templates of C and similar print it."""
 
 from __future__ import annotations
 

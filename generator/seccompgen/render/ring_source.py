@@ -1,4 +1,4 @@
-"""What install() has of the section ``io_uring``, as a value of Python and as its source."""
+"""The section ``io_uring`` as install() gets it, as a value of Python and as its source."""
 
 from __future__ import annotations
 

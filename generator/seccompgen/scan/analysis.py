@@ -24,7 +24,7 @@ _JOB_BYTES = 1 << 17
 
 
 class ObjectFacts(NamedTuple):
-    """What leads on from a data object that counts; ``leads`` are the starts of other objects."""
+    """The ways on from a data object that counts; ``leads`` are the starts of other objects."""
 
     start: int
     taken: tuple[int, ...]

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 _BEFORE = 256
 _BEFORE_FROM_START = 64
-"""How far before an object its address may be made: anywhere, or where another object starts."""
+"""The most bytes before an object at which code may make its address.
+
+The second is for addresses at which another object starts.
+"""
 _VARIABLES = frozenset(
     {".data", ".data.rel", ".data.rel.local", ".data.rel.ro", ".data.rel.ro.local"}
 )

@@ -79,14 +79,14 @@ REGISTERS = _registers()
 """All names of registers that can hold the number of a call or a part of it."""
 
 
-class _Words(dict[str, str]):
+class _LastWords(dict[str, str]):
     """Mnemonics without prefixes such as lock, rep and notrack; there are some hundred."""
 
     def __missing__(self, mnemonic: str) -> str:
         return self.setdefault(mnemonic, mnemonic.rpartition(" ")[2])
 
 
-WORDS = _Words()
+WORDS = _LastWords()
 
 
 def word_of(instruction: Instruction) -> str:

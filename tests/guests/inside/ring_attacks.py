@@ -40,7 +40,7 @@ Steps = Generator[None, None, None]
 
 FILTERS, PROGRAM, INSTALL, KERNEL = "filters", "program", "install", "kernel"
 NOT_INSTALLED = "not installed"
-"""What an outcome says where install() refused."""
+"""The beginning of an outcome where install() refused."""
 
 _NOP, _READV, _SENDMSG, _CONNECT, _OPENAT = 0, 1, 9, 16, 18
 _FILES_UPDATE, _READ, _SEND, _OPENAT2, _MSG_RING = 20, 22, 26, 28, 40

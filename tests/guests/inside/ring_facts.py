@@ -1,4 +1,4 @@
-"""What a kernel does with filters of operations beyond the answer to one: in words and numbers.
+"""Facts about a kernel's filters of operations, beyond the answer to one, in words and numbers.
 
 Each fact is found out in a child of its own. Standard library only, Python 3.9 or newer.
 """

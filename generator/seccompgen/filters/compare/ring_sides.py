@@ -1,4 +1,4 @@
-"""What rings may do under a filter, as one side of a comparison: all operations of one ABI."""
+"""A filter's answers to all operations of rings on one ABI, as one side of a comparison."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from seccompgen.core.ring import (
     RING_CALLS,
     ContextTest,
     RingField,
+    RingOperation,
     RingRule,
 )
-from seccompgen.core.ring import Operation as RingOperation
 from seccompgen.core.word import ARCH, ARGS, NR
 from seccompgen.filters.find.box_walk import ALL_CALLS, BoxWalk, with_field
 from seccompgen.filters.find.ring_programs import ring_programs_of

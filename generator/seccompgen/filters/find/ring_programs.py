@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import RET_K, decode
-from seccompgen.core.ring import Operation, RingProgram
+from seccompgen.core.ring import RingOperation, RingProgram
 from seccompgen.io.reading import MAX_FILTER, read_input
 from seccompgen.kernel.ring_operations import ring_numbers
 from seccompgen.pipeline.rings import proved_operation
@@ -40,7 +40,7 @@ def ring_programs_of(loaded: LoadedFilter, abi: Abi) -> tuple[RingProgram, ...]:
     return ()
 
 
-def raw_ring_program(path: Path, operation: Operation, abi: Abi) -> RingProgram:
+def raw_ring_program(path: Path, operation: RingOperation, abi: Abi) -> RingProgram:
     """Return the raw instructions in a file as the program of ``operation``.
 
     Raises InputError if the kernel would refuse it.
@@ -67,14 +67,14 @@ def _of_module(value: object, abi: Abi, here: Position) -> Iterator[RingProgram]
                     case (int(opcode), int(), bytes(data)) if opcode not in seen:
                         seen.add(opcode)
                         name = names.get(opcode, f"operation {opcode}")
-                        yield _program(Operation(name, opcode), data, abi, here)
+                        yield _program(RingOperation(name, opcode), data, abi, here)
                     case _:
                         raise _not_ours(abi, "its programs for rings", here)
         case _:
             raise _not_ours(abi, "its programs for rings", here)
 
 
-def _program(operation: Operation, data: bytes, abi: Abi, here: Position) -> RingProgram:
+def _program(operation: RingOperation, data: bytes, abi: Abi, here: Position) -> RingProgram:
     what = f"the program for {operation.name}"
     try:
         instructions = decode(data, abi)

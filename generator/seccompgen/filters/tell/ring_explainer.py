@@ -21,7 +21,7 @@ from seccompgen.core.ring import (
     PORT,
     REFUSE,
     SQE_FLAGS,
-    Operation,
+    RingOperation,
 )
 from seccompgen.core.ring_wording import ADDRESS, condition_text, context_text
 from seccompgen.filters.find.ring_programs import ring_programs_of
@@ -54,7 +54,7 @@ _INET, _INET6 = 2, 10
 class WrittenOperation(NamedTuple):
     """An operation as it was written, and the values of fields by name."""
 
-    operation: Operation
+    operation: RingOperation
     values: Mapping[str, str]
 
 
@@ -116,7 +116,7 @@ def _parsed(words: Sequence[str]) -> WrittenOperation:
     if name not in known:
         text = f"unknown operation {name!r}{did_you_mean(name.upper(), known)}"
         raise InputError(text, kind=Problem.UNKNOWN_OPERATION)
-    operation = Operation(name, known[name].nr)
+    operation = RingOperation(name, known[name].nr)
     fields = names_of(operation)
     values: dict[str, str] = {}
     wrong: list[Diagnostic] = []
@@ -136,7 +136,7 @@ def _parsed(words: Sequence[str]) -> WrittenOperation:
     return WrittenOperation(operation, values)
 
 
-def _own(operation: Operation) -> tuple[RingField, ...]:
+def _own(operation: RingOperation) -> tuple[RingField, ...]:
     return (*OPERATION_FIELDS.get(operation.name, ()), SQE_FLAGS)
 
 
@@ -192,7 +192,7 @@ def _title(
 
 def _answers(
     policy: ResolvedPolicy,
-    operation: Operation,
+    operation: RingOperation,
     fields: Mapping[RingField, int],
     abi: Abi,
     facts: Facts,
@@ -240,7 +240,7 @@ def _left(
     return left
 
 
-def _program(loaded: LoadedFilter, operation: Operation, abi: Abi) -> tuple[Instruction, ...]:
+def _program(loaded: LoadedFilter, operation: RingOperation, abi: Abi) -> tuple[Instruction, ...]:
     """Return the program of an operation; none for one that the filter refuses."""
     if loaded.policy and loaded.policy.io_uring:
         # Only this one is compiled.
