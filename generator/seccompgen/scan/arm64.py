@@ -86,6 +86,7 @@ class Arm64(Arm64Instructions):
         flow = PageFlow(
             code,
             partial(self.preserves, image),
+            image.pads,
             begins=bool(code) and image.starts_function(code[0][0]),
         )
         for place, page in carried(code, flow.pages):

@@ -20,6 +20,7 @@ _CONDITIONS = (
     *("eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc"),
     *("hi", "ls", "ge", "lt", "gt", "le", "al", "nv"),
 )
+_BY_REGISTER = frozenset({"br", "braa", "brab", "braaz", "brabz"})
 _GOES = frozenset({"b", "cbz", "cbnz", "tbz", "tbnz"} | {f"b.{one}" for one in _CONDITIONS})
 
 
@@ -59,29 +60,36 @@ class PageFlow:
     """The pages that a register may hold where a function uses it.
 
     ``begins`` is True if no control comes from elsewhere into the middle of the function. Where it
-    is unknown how control arrives, as behind a jump by a table, each page counts that the function
-    puts into the register.
+    is unknown how control arrives, each page counts that the function puts into the register:
+    behind a jump by a table, at ``pads``, where code goes on after exceptions, and, if there are
+    tables, behind a call, which may never return.
     """
 
     def __init__(
-        self, code: Sequence[Instruction], preserves: Callable[[str], bool], *, begins: bool
+        self,
+        code: Sequence[Instruction],
+        preserves: Callable[[str], bool],
+        pads: Collection[int],
+        *,
+        begins: bool,
     ) -> None:
         self.pages = pages_of(code)
         self._code = code
         self._preserves = preserves
+        self._pads = pads
         self._begins = begins
 
     def at(self, index: int, register: str) -> Collection[int]:
         """Return the pages that may be in ``register`` before ``code[index]``."""
-        pages = self.pages.get(register, set())
-        if len(pages) < 2:
-            return pages
+        pages = self.pages.get(register)
+        if not pages:
+            return ()
         found: set[int] = set()
         seen, waiting = {index}, [index]
         while waiting:
             at = waiting.pop()
             earlier = self._before(at)
-            if not earlier and (at or not self._begins):
+            if self._is_unclear(at, earlier):
                 return pages
             for before in earlier:
                 page = self._page(before, register)
@@ -102,6 +110,30 @@ class PageFlow:
         if whole(first) != register or only_read:
             return None
         return number(rest) if mnemonic == "adrp" else 0
+
+    def _is_unclear(self, index: int, earlier: Collection[int]) -> bool:
+        """Return True if control may reach an instruction otherwise than from ``earlier``."""
+        if index == 0:
+            return not self._begins
+        if not earlier or self._code[index][0] in self._pads:
+            return True
+        return self._has_tables and self._code[index - 1][2] in CALLS
+
+    @cached_property
+    def _has_tables(self) -> bool:
+        return any(one[2] in _BY_REGISTER and self._by_table(i) for i, one in enumerate(self._code))
+
+    def _by_table(self, index: int) -> bool:
+        """Return False if a jump only leads to a word that was loaded just before."""
+        register = whole(self._code[index][3].partition(", ")[0])
+        while index and index not in self._sources:
+            index -= 1
+            _, _, mnemonic, operands = self._code[index]
+            if mnemonic in CALLS or mnemonic in STOPS:
+                return True
+            if whole(operands.partition(", ")[0]) == register and mnemonic[:2] != "st":
+                return mnemonic != "ldr" or memory_operand(operands) is None
+        return True
 
     def _before(self, index: int) -> list[int]:
         found = [*self._sources.get(index, ())]

@@ -176,6 +176,11 @@ class Image:
             yield from self.landings[start]
 
     @cached_property
+    def pads(self) -> frozenset[int]:
+        """All addresses at which code goes on after exceptions."""
+        return frozenset(pad for pads in self.landings.values() for pad in pads)
+
+    @cached_property
     def _landing_starts(self) -> list[int]:
         return sorted(self.landings)
 
