@@ -124,7 +124,7 @@ def test_nobody_is_left_out() -> None:
         "docs/layers.md": 1,
         "docs/proof.md": 3,
         "docs/record.md": 1,
-        "docs/scan.md": 4,
+        "docs/scan.md": 6,
         "docs/tables.md": 2,
         "docs/tour.md": 3,
         "docs/userlands.md": 1,

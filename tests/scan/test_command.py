@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from c_programs import compiled
 from command import inside, said, seccompgen
-from seccompgen.cli import scan_reasons, scan_texts
+from seccompgen.cli import scan_reasons, scan_texts, scan_unknown
 from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy.modeline import MODELINE, SCHEMA_NAME
@@ -156,7 +156,7 @@ def test_codes_stay_and_each_has_its_text() -> None:
         " object"
     )
     assert codes == f"{why} {others} {leads}".split()
-    assert [*scan_texts.WHY, *scan_texts.ORIGIN, *scan_texts.CAVEAT, *scan_reasons.LEAD] == codes
+    assert [*scan_unknown.WHY, *scan_texts.ORIGIN, *scan_texts.CAVEAT, *scan_reasons.LEAD] == codes
 
 
 def test_without_capstone_it_says_what_to_install(tmp_path: Path) -> None:

@@ -10,16 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from seccompgen.cli import common, options
+from seccompgen.cli.scan_assumptions import assumptions, require_used
 from seccompgen.cli.scan_reasons import place, show_imports, show_paths
-from seccompgen.cli.scan_texts import (
-    CAVEAT,
-    advice,
-    diagnostic,
-    reason,
-    scan_json,
-    show,
-    show_implied,
-)
+from seccompgen.cli.scan_texts import CAVEAT, scan_json, show, show_implied
+from seccompgen.cli.scan_unknown import advice, assumption, diagnostic, reason, show_unknown
 from seccompgen.cli.scanned_image import (
     RUNTIME_CALLS,
     Targets,
@@ -79,6 +73,13 @@ _HOSTS = {"i386": "x86_64"}
     "--after",
     type=click.Choice(["main"]),
     help="Leave out what only comes before main: for a filter that BINARY installs itself.",
+)
+@click.option(
+    "--assume",
+    "assumed",
+    multiple=True,
+    metavar="PLACE=CALLS|FILE",
+    help="What an unknown PLACE that the scan lists calls, or none; or a FILE with such lines.",
 )
 @click.option(
     "--accept-unknown",
@@ -145,6 +146,7 @@ def scan(
     why: tuple[str, ...],
     without: tuple[str, ...],
     after: str | None,
+    assumed: tuple[str, ...],
     libraries: tuple[Path, ...],
     directories: tuple[Path, ...],
     root: Path,
@@ -181,7 +183,7 @@ def scan(
     from seccompgen.scan import scan as scan_one  # noqa: PLC0415
 
     if packages or who_calls or table_path:
-        alone = not (words or image or output or after)
+        alone = not (words or image or output or after or assumed)
         if not alone or not table_path or bool(packages) == bool(who_calls):
             raise InputError("--table goes with --packages DIR, or with --who-calls NAME, alone")
         cluster = _cluster(scheduler, store)
@@ -212,7 +214,10 @@ def scan(
         else:
             targets = Targets([(Path(word), libraries) for word in words], directories, root)
         names = _without(without, [path for path, _ in targets.programs])
-        asked = Questions(names, frozenset(wanted), by_import=by_import, after=after or "")
+        given = assumptions(assumed)
+        asked = Questions(
+            *(names, frozenset(wanted), by_import, after or "", given), details=not accept_unknown
+        )
         report = stack.enter_context(common.progress("reading code"))
         how = _means(tables, report, cached=not no_cache)
         where = targets.directories, targets.root, how, asked
@@ -221,7 +226,9 @@ def scan(
             for path, more in targets.programs
         ]
     abis = list(dict.fromkeys(one.abi for one in found))
-    _require_known(allowed | denied | wanted, abis, tables)
+    said = {name for one in given for name in one.calls}
+    _require_known(allowed | denied | wanted | said, abis, tables)
+    require_used(given, found)
     if image:
         allowed |= RUNTIME_CALLS - denied
     calls = _calls(found, allowed, denied, tables)
@@ -258,7 +265,10 @@ def scan(
         if output and not refused:
             common.print_written(written)
     if refused:
-        raise AnswerNo(*map(diagnostic, unknown), advice(output))
+        if not as_json:
+            for one in found:
+                show_unknown(one, tables.tables[one.abi.name])
+        raise AnswerNo(advice(output, unknown))
     for location in unknown:
         say(diagnostic(location), err=True)
     made = {name for one in found for name in one.names}
@@ -381,6 +391,10 @@ def _heading(found: list[Scan], *, accept: bool) -> list[str]:
         lines.append("It is for a filter that the program installs itself, in main() or later.")
     if without:
         lines.append(f"It lacks what only these imports lead to: {', '.join(without)}.")
+    lines += [
+        f"Assumed: {one}."
+        for one in dict.fromkeys(assumption(one) for result in found for one in result.assumed)
+    ]
     unknown = [one for result in found for one in result.unknown]
     if accept and unknown:
         lines.append("It lacks what is called here, where the number is unknown:")

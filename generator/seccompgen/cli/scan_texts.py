@@ -1,46 +1,18 @@
-"""The results of ``seccompgen scan`` for one program, as text, as JSON and as errors."""
+"""The results of ``seccompgen scan`` for one program, as text and as JSON."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seccompgen.cli.scan_reasons import place, reasons_json
-from seccompgen.core.errors import Diagnostic, Position
+from seccompgen.cli.scan_reasons import reasons_json
+from seccompgen.cli.scan_unknown import assumption, unknown_json
 from seccompgen.io.console import say
 from seccompgen.scan.result import Caller, Caveat
-from seccompgen.scan.unknown import Why
 
 if TYPE_CHECKING:
-    from seccompgen.scan import Scan, Unknown
+    from seccompgen.scan import Scan
 
-WHY = {
-    Why.MEMORY: "it is loaded from memory",
-    Why.NARROW: "it is loaded from memory, as less than a word",
-    Why.COMPUTED: "it is computed",
-    Why.DECODED: "it is computed by an exclusive or, or a rotation",
-    Why.PART: "a part of it is set alone",
-    Why.RETURNED: "it is what a call returned",
-    Why.CHANGED: "a call may have changed it",
-    Why.STORED: "it may have been changed on the stack",
-    Why.NO_STACK: "the stack pointer is computed",
-    Why.NOBODY: "it is on the stack of nobody",
-    Why.POINTER: "it is handed to a function that is called by a pointer",
-    Why.NO_CALLER: "it is handed to a function without known callers",
-    Why.NO_WAY_HERE: "it is not known how control gets there",
-    Why.NO_CODE: "the code around it is not understood",
-    Why.TOO_MUCH: "too many ways lead here",
-    Why.NO_CALL: "the kernel has no call of that number",
-    Why.FOREIGN: "it enters the kernel by another ABI, which the policy does not allow",
-    Why.NO_WAY: "it is not understood where this leads",
-    Why.SUM: "where it goes is computed, and not from a jump table that is understood",
-    Why.NO_FILE: "no file that is read has the function",
-    Why.NO_INSTRUCTION: "control runs into bytes that are no instruction known here",
-    Why.RELOCATION: "its relocation is of a type that is not understood",
-    Why.FRAMES: "what catches exceptions is written in a form that is not understood",
-    Why.WRITABLE: "this code can be written, so that it may be other code when it runs",
-}
 ORIGIN = {
     Caller.RESTART: "the kernel makes it to go on after a signal",
     Caller.SIGNAL_RETURN: ("the kernel's trampoline makes it to return from a signal handler"),
@@ -86,6 +58,8 @@ def show(found: Scan, denied: set[str], *, sites: bool) -> None:
         say(f"what can come after {found.after} has begun, for a filter that it installs itself")
     if found.without:
         say(f"without what only these imports lead to: {', '.join(found.without)}")
+    for assumed in found.assumed:
+        say(f"assumed: {assumption(assumed)}")
     left_out = sorted(denied & set(found.names))
     if left_out:
         say(f"denied: {', '.join(left_out)}")
@@ -98,30 +72,6 @@ def show_implied(found: Scan, wanted: set[str]) -> None:
     for one in found.implied:
         if one.name in wanted - found.paths.keys():
             say(f"{one.name}: {ORIGIN[one.origin]}")
-
-
-def reason(unknown: Unknown) -> str:
-    """Return why something is unknown."""
-    more = [unknown.detail] if unknown.detail else []
-    lost = unknown.lost
-    if (lost.path, lost.address) != (unknown.path, unknown.address):
-        elsewhere = f" of {Path(lost.path).name}" if lost.path != unknown.path else ""
-        more.append(f"at {place(lost)}{elsewhere}")
-    return WHY[unknown.why] + (f" ({', '.join(more)})" if more else "")
-
-
-def diagnostic(unknown: Unknown) -> Diagnostic:
-    """Return the error about something unknown."""
-    what = "what can run from" if unknown.why.leads_on else "the number of the system call at"
-    return Diagnostic(
-        f"{what} {place(unknown)} is unknown: {reason(unknown)}", Position(unknown.path)
-    )
-
-
-def advice(output: Path | None) -> str:
-    """Return what to do about it."""
-    wrote = "nothing is written: " if output else ""
-    return f"{wrote}see what these call, allow that with --allow, and then say --accept-unknown"
 
 
 def scan_json(found: Scan) -> dict[str, object]:
@@ -137,17 +87,7 @@ def scan_json(found: Scan) -> dict[str, object]:
             {"name": one.name, "kind": one.origin, "reason": ORIGIN[one.origin]}
             for one in found.implied
         ],
-        "unknown": [
-            {
-                "path": one.path,
-                "address": one.address,
-                "function": one.function,
-                "kind": one.why,
-                "reason": reason(one),
-                "leads_on": one.why.leads_on,
-            }
-            for one in found.unknown
-        ],
+        **unknown_json(found),
         "after": found.after,
         "without": list(found.without),
         **reasons_json(found),

@@ -8,10 +8,11 @@ through a function, ``index_bounds`` the bounds of numbers), ``endless`` functio
 return, ``lookups`` the names that dlsym() gets. ``analysis`` collects the
 facts of all functions, and ``kept`` caches them. ``graph`` finds the code that can run, ``values``
 the numbers with which it enters the kernel (``idioms`` those that pass through memory). Whatever is
-not understood is reported as ``unknown``. ``reasons`` says why a call is there. ``processor`` is
-the interface to processors; ``x86`` and ``arm64`` implement it, with ``jump_tables``, ``vectors``
-for instructions newer than the disassembler, and ``stack_escape`` for addresses that leave a
-function.
+not understood is reported as ``unknown``; ``unknown_functions`` describes the functions, with
+``source_lines``, and takes what the user assumes. ``reasons`` says why a call is there.
+``processor`` is the interface to processors; ``x86`` and ``arm64`` implement it, with
+``jump_tables``, ``vectors`` for instructions newer than the disassembler, and ``stack_escape`` for
+addresses that leave a function.
 
 A container image is a directory or an archive (``saved_image``, ``layers``); ``image_programs``
 finds what it starts, and ``inside`` its files. ``packages`` scans the programs of Debian packages

@@ -147,6 +147,11 @@ class Image:
                 return found.name
         return ""
 
+    def name_before(self, address: int) -> tuple[str, int]:
+        """Return the nearest name at or before ``address``, and the distance; "" if none."""
+        i = bisect_right(self._addresses, address) - 1
+        return (self.functions[i].name, address - self._addresses[i]) if i >= 0 else ("", 0)
+
     def starts_function(self, address: int) -> bool:
         """Return True if a function, not merely a label, starts at ``address``."""
         if address in self.frames:

@@ -41,6 +41,14 @@ def call_paths(graph: CodeGraph, sites: Iterable[Site]) -> dict[str, CallPath]:
     }
 
 
+def paths_to(
+    graph: CodeGraph, cells: Iterable[ImageAddress]
+) -> dict[ImageAddress, tuple[PathStep, ...]]:
+    """Return the shortest way to each of the functions ``cells`` that can run."""
+    came = _shortest(graph)
+    return {cell: tuple(_steps(graph, _way(came, cell))) for cell in cells if cell in came}
+
+
 def _origins(graph: CodeGraph) -> list[ControlOrigin]:
     """Return the origins at which ways begin, the program's own first."""
     found = [one for one in graph.leads if isinstance(one, ControlOrigin) and one.lead in _FIRST]

@@ -147,6 +147,37 @@ class ImportedCalls(NamedTuple):
     reached: tuple[str, ...]
 
 
+class UnknownFunction(NamedTuple):
+    """A function with unknown locations, or one such location outside of all functions.
+
+    ``spot`` is its start, in the file with the hash ``sha256``. ``nearest`` is the last name at or
+    before it, ``offset`` bytes before, or "". ``called`` is the function that the first of
+    ``places`` calls, ``source`` its file and line, each "" if unknown. ``path`` is the shortest way
+    to the function.
+    """
+
+    spot: Spot
+    sha256: str
+    nearest: str
+    offset: int
+    called: str
+    source: str
+    path: tuple[PathStep, ...]
+    places: tuple[Unknown, ...]
+
+
+class Assumption(NamedTuple):
+    """The ``calls`` that the user says the function around ``address`` makes where it is unknown.
+
+    ``sha256`` is the beginning of the hash of the file, whose name is ``file``.
+    """
+
+    file: str
+    sha256: str
+    address: int
+    calls: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Scan:
     """The calls that one program can make.
@@ -154,7 +185,9 @@ class Scan:
     ``files`` are those that were read, the program first, each with its sha256. ``caveats`` list
     what the result leaves out or overestimates. ``after`` is the function since whose
     start it counts, "" for all. ``without`` are imports that the program is taken
-    not to use. ``paths``, by call, and ``imports`` are there if they were asked for.
+    not to use, ``assumed`` what the user says of unknown locations, which ``unknown`` lacks.
+    ``paths``, by call, ``imports``, and ``unclear``, the functions of ``unknown``, are there if
+    they were asked for.
     """
 
     path: str
@@ -169,6 +202,8 @@ class Scan:
     after: str = ""
     paths: Mapping[str, CallPath] = field(default_factory=dict)
     imports: tuple[ImportedCalls, ...] = ()
+    unclear: tuple[UnknownFunction, ...] = ()
+    assumed: tuple[Assumption, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position
 from seccompgen.scan.analysis import alone, analyse
 from seccompgen.scan.binary import read_binary
+from seccompgen.scan.debug_files import debug_place
 from seccompgen.scan.elf import image_of
 from seccompgen.scan.gates import calls_of_loader_modes
 from seccompgen.scan.graph import explore
@@ -18,18 +20,22 @@ from seccompgen.scan.libraries import System, load
 from seccompgen.scan.phase import after_start
 from seccompgen.scan.reasons import call_paths, imported_calls
 from seccompgen.scan.result import Caller, Caveat, ImpliedCall, Scan, Site, Spot, Unknown
+from seccompgen.scan.source_lines import SourceLines
 from seccompgen.scan.unknown import Why
+from seccompgen.scan.unknown_functions import assume, unknown_functions
 from seccompgen.scan.values import NumberFollower
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from seccompgen.core.tables import Table, Tables
     from seccompgen.scan.analysis import Spread
+    from seccompgen.scan.binary import Binary
     from seccompgen.scan.graph import CodeGraph
     from seccompgen.scan.image import Image
     from seccompgen.scan.kept import Kept
+    from seccompgen.scan.result import Assumption
     from seccompgen.scan.values import EnteredNumber
     from seccompgen.scan.ways import ImageAddress
 
@@ -58,13 +64,16 @@ class Questions:
 
     ``without`` are imports that it is taken not to use. ``why`` are calls to show the shortest way
     to; with ``by_import``, the result has the calls that each import leads to.
-    If ``after`` is "main", the calls before main() do not count.
+    If ``after`` is "main", the calls before main() do not count. ``assumed`` is what the user
+    says of unknown locations. With ``details``, the result describes the functions with others.
     """
 
     without: frozenset[str] = frozenset()
     why: frozenset[str] = frozenset()
     by_import: bool = False
     after: str = ""
+    assumed: tuple[Assumption, ...] = ()
+    details: bool = False
 
 
 NO_QUESTIONS = Questions()
@@ -105,9 +114,9 @@ def scan(
         raise InputError(f"Linux {tables.tag} has no {program.abi.name}")
     binaries = load(program, libraries, system)
     loaded = [i for i, binary in enumerate(binaries) if binary.place in libraries]
-    is_plain = asked == NO_QUESTIONS
+    is_plain = replace(asked, details=False) == NO_QUESTIONS
     result = means.kept.result(binaries, loaded) if means.kept and is_plain else None
-    if result:
+    if result and not (asked.details and result.unknown):
         return result
     images = tuple(map(image_of, binaries))
     if program.abi.name == "i386" and not images[0].is_only_go:
@@ -124,14 +133,34 @@ def scan(
     graph = explore(images, machine_for(program.abi), found, loaded, asked.without)
     if asked.after:
         graph = after_start(graph, found, loaded, asked.without)
-    result, requested = _result(program.path, graph, tables.tables[program.abi.name])
+    table = tables.tables[program.abi.name]
+    result, requested = _result(program.path, graph, table)
     if means.kept:
         new_facts = [(image.key, one) for image, one in made.items()]
         means.kept.add(new_facts, (binaries, loaded, result) if is_plain else None)
+    if asked.assumed:
+        result, more = assume(result, graph, table.numbers, asked.assumed)
+        requested = (*requested, *more)
+    if asked.details and result.unknown:
+        result = replace(
+            result, unclear=unknown_functions(graph, result.unknown, _lines_of(system, binaries))
+        )
     return result if is_plain else _answered(result, requested, graph, asked)
 
 
-def _answered(result: Scan, requested: Sequence[Site], graph: CodeGraph, asked: Questions) -> Scan:
+def _lines_of(system: System, binaries: Sequence[Binary]) -> Callable[[ImageAddress], str]:
+    """Return what finds source lines: in a file itself, or in its debug file."""
+
+    @lru_cache(maxsize=4)
+    def lines(image: int) -> SourceLines:
+        binary = binaries[image]
+        debug = debug_place(binary.build_id) if binary.build_id else ""
+        return SourceLines(binary.place, system.file(system.root / debug) if debug else None)
+
+    return lambda place: lines(place.image).at(place.address)
+
+
+def _answered(result: Scan, requested: Iterable[Site], graph: CodeGraph, asked: Questions) -> Scan:
     """Return ``result`` with the answers to the questions ``asked``."""
     return replace(
         result,
