@@ -41,6 +41,7 @@ def wanted(of: Release) -> dict[str, Any]:
         "exec_after_a_ring": _ACCES if of >= KEPT else 0,
         "exec_without_a_ring": _ACCES,
         "armed": [1, _ACCES],
+        "multishot": [[0, _ACCES]] * 3,
         "disabled": _ACCES,
         "unknown": _INVAL,
         "harmless": {

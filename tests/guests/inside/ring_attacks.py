@@ -42,13 +42,14 @@ FILTERS, PROGRAM, INSTALL, KERNEL = "filters", "program", "install", "kernel"
 NOT_INSTALLED = "not installed"
 """The beginning of an outcome where install() refused."""
 
-_NOP, _READV, _SENDMSG, _CONNECT, _OPENAT = 0, 1, 9, 16, 18
+_NOP, _READV, _SENDMSG, _ACCEPT, _CONNECT, _OPENAT = 0, 1, 9, 13, 16, 18
 _FILES_UPDATE, _READ, _SEND, _OPENAT2, _MSG_RING = 20, 22, 26, 28, 40
 _SOCKET, _URING_CMD, _SEND_ZC, _SENDMSG_ZC = 45, 46, 47, 48
 _BIND, _LISTEN, _URING_CMD128 = 56, 57, 64
 _BENEATH, _IN_ROOT = 8, 16
 _HERE = -100
 _FASTOPEN = 0x20000000
+_MULTISHOT = 1
 _SETSOCKOPT = 3
 _SLOTS = 2
 
@@ -283,6 +284,17 @@ def be_reached(scene: Scene) -> Steps:
 
 
 @held_by(FILTERS)
+def be_reached_again_and_again(scene: Scene) -> Steps:
+    """IORING_OP_ACCEPT, multishot, of a socket that listens already."""
+    server = scene.listening()
+    yield
+    ring = Ring(2)
+    done = ring.submit(entry(_ACCEPT, server.fileno(), ioprio=_MULTISHOT), wait=0)
+    scene.connected(server.getsockname())
+    _or_raise((done or ring.completed(1))[0].result)
+
+
+@held_by(FILTERS)
 def set_an_option_by_a_command(scene: Scene) -> Steps:
     """IORING_OP_URING_CMD, whose command nothing shows."""
     yield from _sets_option(scene, _URING_CMD, 0)
@@ -461,6 +473,13 @@ def open_by_the_kernels_thread(scene: Scene) -> Steps:
     """SQPOLL: the kernel takes the entries by itself, without a system call."""
     yield
     _must_be_old(_opens(scene, Ring(2, SQPOLL)))
+
+
+@held_by(FILTERS)
+def open_by_a_registered_ring_of_its_own(scene: Scene) -> Steps:
+    """A ring without a descriptor that is made under the policy."""
+    yield
+    _must_be_old(_opens(scene, Ring(1, NO_MMAP | REGISTERED_FD_ONLY)))
 
 
 @held_by(FILTERS)

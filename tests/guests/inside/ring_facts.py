@@ -4,9 +4,11 @@ Each fact is found out in a child of its own. Standard library only, Python 3.9 
 """
 
 import contextlib
+import ctypes
 import errno
 import os
 import signal
+import socket
 import struct
 import threading
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from guests.inside import ring as rings
 from guests.inside import ring_dry
 from guests.inside.attempts import Tell, in_child, outcome
 from guests.inside.ring import (
+    BUFFER_SELECT,
     DENY_REST,
     HARDLINK,
     LINK,
@@ -25,12 +28,16 @@ from guests.inside.ring import (
     SZ_STRICT,
     THIS_TASK,
     Ring,
+    address,
     entry,
     no_new_privs,
     register,
 )
 
-_NOP, _POLL_ADD, _CLOSE, _MADVISE = 0, 6, 19, 25
+_NOP, _POLL_ADD, _ACCEPT, _CLOSE, _MADVISE = 0, 6, 13, 19, 25
+_RECV, _PROVIDE_BUFFERS, _READ_MULTISHOT = 27, 31, 49
+_ACCEPT_MULTISHOT, _RECV_MULTISHOT = 1, 2
+_GROUP, _BUFFERS = 7, 8
 _ALLOW = struct.pack("=HBBI", 6, 0, 0, 1)
 _REFUSE = struct.pack("=HBBI", 6, 0, 0, 0)
 _EXECUTED = """
@@ -257,6 +264,48 @@ def _armed() -> "list[int]":
     return [ring.completed(1)[0].result, ring.one(poll)]
 
 
+def _multishot() -> "list[list[int]]":
+    """Return results of ACCEPT, RECV and READ for all times, armed before their filter, and after.
+
+    A first result counts as 0 where there is one: it is a new descriptor, or a number of bytes.
+    """
+    no_new_privs()
+    ring = Ring(8)
+    buffers = ctypes.create_string_buffer(_BUFFERS * 64)
+    provided = entry(_PROVIDE_BUFFERS, _BUFFERS, addr=address(buffers), length=64, buffer=_GROUP)
+    ring.one(provided)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        own, other = socket.socketpair()
+        reader, writer = os.pipe()
+        client = socket.socket()
+        chosen: "dict[str, int]" = {"flags": BUFFER_SELECT, "buffer": _GROUP}
+        trials: "list[tuple[bytes, Callable[[], object]]]" = [
+            (
+                entry(_ACCEPT, server.fileno(), ioprio=_ACCEPT_MULTISHOT),
+                partial(client.connect, server.getsockname()),
+            ),
+            (
+                entry(_RECV, own.fileno(), ioprio=_RECV_MULTISHOT, **chosen),
+                partial(other.send, b"x"),
+            ),
+            (
+                entry(_READ_MULTISHOT, reader, off=(1 << 64) - 1, **chosen),
+                partial(os.write, writer, b"x"),
+            ),
+        ]
+        for made, _ in trials:
+            ring.submit(made, wait=0)
+        for made, _ in trials:
+            register(ring.fd, made[0], _REFUSE, 0)
+        found = []
+        for made, happens in trials:
+            happens()
+            found.append([min(ring.completed(1)[0].result, 0), ring.one(made)])
+    return found
+
+
 def _poll_in() -> int:
     return 1 if struct.pack("=H", 1) == b"\1\0" else 1 << 16
 
@@ -294,6 +343,6 @@ def _each() -> "list[int]":
 
 _FACTS: "tuple[Fact, ...]" = (
     *(_sizes, _accepted, _longest, _rights, _stack, _rest, _submission, _chains, _threads),
-    *(_forks, _shared, _exec_after_a_ring, _exec_without_a_ring, _armed, _disabled, _unknown),
-    _harmless,
+    *(_forks, _shared, _exec_after_a_ring, _exec_without_a_ring, _armed, _multishot, _disabled),
+    *(_unknown, _harmless),
 )
