@@ -196,7 +196,7 @@ $(READY): requirements/dev.txt pyproject.toml
 # what filters are handed to.
 # Without the right to install, what needs them is skipped and says so.
 SYSTEM := curl gcc libc6-dev libseccomp2 linux-libc-dev ninja-build pypy3 python3 python3-seccomp python3-venv strace
-QEMU := qemu-system-arm qemu-system-mips qemu-system-misc qemu-system-ppc qemu-system-x86 zstd
+QEMU := gcc libc6-dev linux-libc-dev qemu-system-arm qemu-system-mips qemu-system-misc qemu-system-ppc qemu-system-x86 rustc zstd
 ECOSYSTEM := bazel-bootstrap bison bubblewrap busybox-static cargo chromium chromium-headless-shell clang crun curl debootstrap dnsmasq-base docker-cli docker.io fish flex g++ gcc gcc-aarch64-linux-gnu git gnupg golang-github-opencontainers-specs-dev golang-go groff-base iproute2 jq libc6-dev-arm64-cross libc6-dev-i386 libimage-exiftool-perl librust-libc-dev librust-serde-derive-dev librust-serde-json-dev lighttpd lua-socket lua5.4 man-db mandoc memcached mksh mosquitto mosquitto-clients musl-tools nginx-light patchelf podman postgresql redis-server ripgrep rsync runc rustc rustfmt socat sqlite3 strace systemd tcl xz-utils zsh
 DEBOOTSTRAP := debootstrap iproute2 util-linux
 system: PACKAGES = $(SYSTEM)

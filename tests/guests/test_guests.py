@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from guests import kernel_records, rings
+from guests import kernel_records, ring_programs, rings
 from guests.emulator import Unavailable
 from guests.machines import GUESTS, RING_GUESTS, Guest
 from guests.run import run, write
@@ -55,3 +55,17 @@ def test_rings(guest: Guest, processor: int | None) -> None:
         rings.write(guest, {"guest": guest.name, "abi": guest.abi, "skipped": str(missing)})
         pytest.skip(str(missing))
     assert result["differences"] == []
+
+
+@pytest.mark.parametrize("guest", ring_programs.GUESTS, ids=lambda guest: f"programs-{guest.name}")
+def test_programs_of_rings(guest: Guest, processor: int | None) -> None:
+    """PostgreSQL, node and others work under a section, and are refused what it leaves out."""
+    try:
+        result = ring_programs.run_guest(guest, processor)
+    except Unavailable as missing:
+        skipped = {"guest": guest.name, "abi": guest.abi, "skipped": str(missing)}
+        ring_programs.write(guest, skipped)
+        pytest.skip(str(missing))
+    assert result["differences"] == []
+    if result["untried"]:
+        pytest.skip(f"the others do what they should, but not tried: {result['untried']}")
