@@ -27,8 +27,8 @@ malformed-file mask-never-matches memory-twin misplaced-key missing-key missing-
 module-twin mount-twin multiplexed-unsaid multiplexed-way namespace-twin negative-order
 newer-argument newer-call newer-group newer-kernel no-banner no-common-abi no-exit no-filters
 no-listener no-restart no-rules no-sigreturn no-such-argument no-such-filter no-tsync no-wait
-not-combined not-in-minijail not-in-oci-profile not-in-seccompiler not-in-unit not-report-only
-number-without-arches open-hole open-twin opposite-effect other-filter other-runtime
+not-combined not-in-minijail not-in-oci-profile not-in-seccompiler not-in-unit not-mirrored
+not-report-only number-without-arches open-hole open-twin opposite-effect other-filter other-runtime
 other-tables pointer-argument pointer-compared policy-needed process-twin racing-memory
 refused-program refused-too-much repeated-abi repeated-group repeated-rule replaced-filter
 report-only ring-beneath ring-commands ring-connect ring-messages ring-personality

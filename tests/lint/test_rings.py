@@ -117,6 +117,18 @@ def test_what_is_found(tmp_path: Path, case: str) -> None:
     assert all(one.position and {*one.abis} >= {"x86_64"} for one in found)
 
 
+def test_operations_that_mirror_the_calls_are_no_other_way(tmp_path: Path) -> None:
+    rules = (
+        "- {action: errno(EACCES), names: [open]}\n- {action: allow, names_with_args: "
+        "[{name: openat, when: not flags & O_ACCMODE}]}"
+    )
+    text = policy(rules=rules).replace("register:", "mirror: true\n  register:")
+    (tmp_path / "ring.yml").write_text(text)
+    assert inside("explain", "ring.yml", "io_uring", "OPENAT", cwd=tmp_path).out.count("mirror of")
+    found = lint_filter(tmp_path / "ring.yml", TABLES).findings
+    assert not any("ring" in one.kind.value for one in found)
+
+
 def test_a_condition_on_the_operation_makes_it_a_note(tmp_path: Path) -> None:
     text = policy(TO_ONE, rules="- {action: errno(EACCES), names: [connect]}")
     (tmp_path / "ring.yml").write_text(text)

@@ -59,6 +59,7 @@ class Problem(Enum):
     NOT_IN_SECCOMPILER = "not-in-seccompiler"
     NOT_REPORT_ONLY = "not-report-only"
     RINGS_NOT_SUPPORTED = "rings-not-supported"
+    NOT_MIRRORED = "not-mirrored"
     REPORT_ONLY = "report-only"
     ACCEPTED_LOSS = "accepted-loss"
 

@@ -117,12 +117,16 @@ class ContextTest:
 
 @dataclass(frozen=True, slots=True)
 class RingRule:
-    """A rule about one operation: if all ``tests`` hold, it is permitted, or refused."""
+    """A rule about one operation: if all ``tests`` hold, it is permitted, or refused.
+
+    A ``mirrored`` rule follows from those for system calls.
+    """
 
     operation: RingOperation
     tests: tuple[ContextTest, ...]
     permits: bool
     origin: Origin
+    mirrored: bool = False
 
 
 class Without(Enum):

@@ -1,10 +1,13 @@
 """The operations of io_uring and the opcodes of io_uring_register at the pin, with first releases.
 
-The table is ``io_uring.csv``. Sources: include/uapi/linux/io_uring.h of each release.
+The table is ``io_uring.csv``. Sources: include/uapi/linux/io_uring.h of each release. Its column
+``calls`` has the system calls that do the same as an operation. Of ``a|b`` either does all that the
+operation does; ``<a`` does less than another call there.
 """
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,12 +23,14 @@ _FILE = Path(__file__).with_name("io_uring.csv")
 class RingNumber(NamedTuple):
     """An operation or an opcode of io_uring_register: its number, and its first release.
 
-    ``calls`` are the system calls that do the same as an operation.
+    ``calls`` are the system calls that do the same as an operation. Who may make one call of each
+    tuple in ``needed`` can do all that the operation does.
     """
 
     nr: int
     since: Release
     calls: tuple[str, ...] = ()
+    needed: tuple[tuple[str, ...], ...] = ()
 
 
 class RingNumbers(NamedTuple):
@@ -45,5 +50,10 @@ def ring_numbers() -> RingNumbers:
     found: dict[str, dict[str, RingNumber]] = {"op": {}, "register": {}}
     for line in _FILE.read_text().splitlines()[1:]:
         kind, name, nr, since, *_, calls = line.split(",")
-        found[kind][name] = RingNumber(int(nr), Release.parse(f"v{since}"), tuple(calls.split()))
+        found[kind][name] = RingNumber(
+            int(nr),
+            Release.parse(f"v{since}"),
+            tuple(re.findall(r"\w+", calls)),
+            tuple(tuple(one.split("|")) for one in calls.split() if one[0] != "<"),
+        )
     return RingNumbers(found["op"], found["register"])

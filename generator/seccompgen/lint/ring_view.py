@@ -37,9 +37,10 @@ class RingView:
         return next(found, None)
 
     def does(self, call: str) -> Iterator[str]:
-        """Yield the permitted operations that do the same as a system call."""
+        """Yield the permitted operations that do the same as a system call, without its rules."""
+        mirrored = {one.operation.name for one in self.rules if one.mirrored}
         for name, one in ring_numbers().operations.items():
-            if name in self.permitted and call in one.calls:
+            if name in self.permitted and name not in mirrored and call in one.calls:
                 yield name
 
 

@@ -83,7 +83,7 @@ def policy_schema(tables: Tables) -> dict[str, Any]:
             "policy": _mapping(POLICY_KEYS),
             "group": _group(),
             "entry": _entry(conditions),
-            "io_uring": _section(IoUring),
+            "io_uring": _section(IoUring, anyOf=_RULES_OF_RINGS),
             "operation_group": _section(OperationGroup),
             "argument": _argument(),
             "action": _action(),
@@ -106,6 +106,10 @@ def policy_schema(tables: Tables) -> dict[str, Any]:
     }
 
 
+_RULES_OF_RINGS = [
+    {"required": ["operations"]},
+    {"required": ["mirror"], "properties": {"mirror": {"const": True}}},
+]
 _EXAMPLES = [
     "family in {AF_UNIX, AF_INET}",
     "not prot & PROT_EXEC",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,6 +118,10 @@ def resolve_policy(
         unsaid=frozenset(key for key in _ACTIONS if holder(layers, key) is None),
         io_uring=rings.section if rings else None,
     )
+    if rings and rings.mirror:
+        from seccompgen.policy.ring_mirror import mirrored  # noqa: PLC0415 - few policies have one
+
+        policy = replace(policy, io_uring=mirrored(policy, rings.named, tables, notes))
     problems += _unheard(policy)
     if not problems:
         check_dead(written, ground, answered, main.position().file, problems, notes)

@@ -39,6 +39,14 @@ def names_of(operation: RingOperation) -> list[str]:
     return [*own, *([ADDRESS] if FAMILY.name in own and len(own) == 2 else []), SQE_FLAGS.name]
 
 
+def comparable(field: RingField, facts: Facts, abi: Abi) -> RingField:
+    """Return ``field`` with the bits that mean the same on every kernel of ``abi``."""
+    if field.name != "flags":
+        return field
+    # The kernel adds it, and which programs ask for it depends on the ABI.
+    return field._replace(bits=field.full & ~(facts.value(_LARGE_FILE, abi) or 0))
+
+
 class RingLookup:
     """A resolver of conditions on ``operation`` for ``abi``; it adds errors to ``problems``."""
 
@@ -88,11 +96,7 @@ class RingLookup:
             return SQE_FLAGS
         for field in OPERATION_FIELDS.get(self._operation.name, ()):
             if field.name == test.argument:
-                if field.name == "flags":
-                    # The kernel adds it, and which programs ask for it depends on the ABI.
-                    added = self._facts.value(_LARGE_FILE, self._abi) or 0
-                    return field._replace(bits=field.full & ~added)
-                return field
+                return comparable(field, self._facts, self._abi)
         known = names_of(self._operation)
         name = f"arg{test.argument}" if isinstance(test.argument, int) else test.argument
         hint = did_you_mean(name, known) or f": a filter sees {', '.join(known)} of it"

@@ -9,6 +9,7 @@ from seccompgen.core.errors import did_you_mean
 from seccompgen.core.ring import Without
 from seccompgen.policy.form import (
     PolicyValue,
+    boolean,
     defined,
     key,
     list_of,
@@ -120,7 +121,16 @@ class IoUring(PolicyValue):
         "`'@basic'`",
         default=None,
     )
-    operations: Sequence[OperationGroup] = key(
-        list_of(section(OperationGroup, defined("operation_group"))),
+    mirror: bool = key(
+        boolean,
+        "`true`: operations that `operations` does not name follow the rules in `syscalls` for the "
+        "calls that do the same.",
+        "`false`",
+        default=False,
+    )
+    operations: Sequence[OperationGroup] | None = key(
+        maybe(list_of(section(OperationGroup, defined("operation_group")))),
         "The rules: the first that matches an operation decides it.",
+        "required without `mirror`",
+        default=None,
     )

@@ -61,10 +61,15 @@ def ring_groups() -> Mapping[str, Mapping[str, Sequence[str]]]:
 
 
 class SectionRules(NamedTuple):
-    """A section in numbers, and its rules for system calls, as lists of rules that commute."""
+    """A section in numbers, and its rules for system calls, as lists of rules that commute.
+
+    With ``mirror`` all operations that are not ``named`` follow the rules for system calls.
+    """
 
     section: RingSection
     calls: list[list[WrittenRule]]
+    mirror: bool
+    named: frozenset[str]
 
 
 def section_rules(
@@ -76,14 +81,18 @@ def section_rules(
         return None
     content: IoUring = layer.content[KEY]
     origin = Origin(KEY, layer.position(KEY))
-    written = list(_written(layer, content.operations, problems))
+    if content.operations is None and not content.mirror:
+        text = "'operations' is missing: list what rings may do, or write mirror: true"
+        problems.append(Diagnostic(text, origin.position, Problem.MISSING_KEY))
+    written = list(_written(layer, content.operations or (), problems))
     rules = tuple((abi.name, _grounded(written, abi, facts, problems, origin)) for abi in abis)
     opcodes = [
         ring_numbers().register[name].nr
         for name, _ in _named(layer, "register", content.register, (KEY, "register"), problems)
     ]
     section = RingSection(rules, content.without, origin)
-    return SectionRules(section, _calls(opcodes, origin))
+    named = frozenset(one.operation.name for one in written)
+    return SectionRules(section, _calls(opcodes, origin), content.mirror, named)
 
 
 def without_theirs(

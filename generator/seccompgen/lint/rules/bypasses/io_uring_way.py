@@ -6,7 +6,8 @@ A ring also gets past a supervisor that decides such calls. Programs take their 
 `io_uring_setup` gets ENOSYS.
 
 With a section [`io_uring`](io-uring.md) the operations decide: a call that a rule refuses is found
-if the operation that does the same is permitted. It is a note if that has conditions.
+if the operation that does the same is permitted. It is a note if that has conditions. Operations
+that follow the calls by `mirror: true` are never found.
 
 ```diff
  - {action: errno, names: [bind]}
