@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from seccompgen.scan.processor import (
@@ -14,7 +15,7 @@ from seccompgen.scan.processor import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from seccompgen.scan.image import Image
 
@@ -51,6 +52,10 @@ ENTRY_SIZES = {"ldrb": 1, "ldrsb": 1, "ldrh": 2, "ldrsh": 2, "ldr": 4, "ldrsw": 
 """The bytes of a jump table's entry, by the instruction that loads it."""
 
 
+_RETURNS = frozenset({"ret", "retaa", "retab"})
+
+
+@lru_cache(maxsize=1 << 12)
 def whole(name: str) -> str:
     """Return the name of the whole register: x0 for w0; "" for other operands."""
     if name in {"fp", "lr"}:
@@ -60,10 +65,17 @@ def whole(name: str) -> str:
     return f"x{name[1:]}" if REGISTER.fullmatch(name) else ""
 
 
+@lru_cache(maxsize=1 << 16)
 def number(text: str) -> int:
     """Return the value of ``text``, or -1 if it is not a number."""
     match = NUMBER.fullmatch(text.strip())
     return int(match[1], 0) if match else -1
+
+
+@lru_cache(maxsize=1 << 16)
+def _registers_in(operands: str) -> frozenset[str]:
+    """Return the whole registers of which ``operands`` name a part."""
+    return frozenset(map(whole, WORD.findall(operands)))
 
 
 class Arm64Instructions:
@@ -80,7 +92,11 @@ class Arm64Instructions:
 
     def returns(self, instruction: Instruction) -> bool:
         """See ``Machine``."""
-        return instruction[2] in {"ret", "retaa", "retab"}
+        return instruction[2] in _RETURNS
+
+    def any_returns(self, mnemonics: Iterable[str]) -> bool:
+        """See ``Machine``."""
+        return not _RETURNS.isdisjoint(mnemonics)
 
     def is_call(self, instruction: Instruction) -> bool:
         """See ``Machine``."""
@@ -154,7 +170,7 @@ class Arm64Instructions:
 
     def mentions(self, instruction: Instruction, register: str) -> bool:
         """See ``Machine``."""
-        return any(whole(one) == register for one in WORD.findall(instruction[3]))
+        return register in _registers_in(instruction[3])
 
     def is_comparison(self, instruction: Instruction) -> bool:
         """See ``Machine``."""

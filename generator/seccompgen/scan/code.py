@@ -58,6 +58,14 @@ _AS_CALLED = {EffectKind.LOAD: EffectKind.CALL_SLOT, EffectKind.REFERENCE: Effec
 """The effect of a call of what an effect puts into a register."""
 
 
+class DecodedCode(NamedTuple):
+    """The instructions of a function, their addresses, and the mnemonics that are among them."""
+
+    code: list[Instruction]
+    addresses: list[int]
+    mnemonics: frozenset[str]
+
+
 class DecodedFunction(NamedTuple):
     """A decoded function: its instructions, their addresses, and the ways of each.
 
@@ -149,7 +157,7 @@ class ImageCode:
         cell = self.layout.cell(address)
         if cell is None:
             return False
-        addresses = self.decoded(*cell)[1]
+        addresses = self.decoded(*cell).addresses
         at = bisect_left(addresses, address)
         return at < len(addresses) and addresses[at] == address
 
@@ -158,7 +166,7 @@ class ImageCode:
         cell = self.layout.cell(address)
         if cell is None:
             return False
-        return self.begins(address) or any(one[2] == ".byte" for one in self.decoded(*cell)[0])
+        return self.begins(address) or ".byte" in self.decoded(*cell).mnemonics
 
     def overlay_end(self, address: int) -> int:
         """Return the address at which the code at ``address`` meets the surrounding function's.
@@ -205,10 +213,11 @@ class ImageCode:
         unclear: set[tuple[int, Why, str]] = set()
         said: set[tuple[Why, str]] = set()
         for source, way in reading.ways:
+            if type(way) is Goes:  # most are
+                if way.address not in reading.inner:
+                    goes.add(way.address)
+                continue
             match way:
-                case Goes(address):
-                    if address not in reading.inner:
-                        goes.add(address)
                 case Takes(address):
                     takes.add(address)
                 case Reaches(address):
@@ -254,16 +263,18 @@ class ImageCode:
                 return way.name
         return ""
 
-    def _decode(self, start: int, end: int) -> tuple[list[Instruction], list[int]]:
+    def _decode(self, start: int, end: int) -> DecodedCode:
         code = self.machine.disassemble(self.image, start, end)
-        return code, [instruction[0] for instruction in code]
+        return DecodedCode(code, [one[0] for one in code], frozenset({one[2] for one in code}))
 
     def _read(self, start: int, end: int) -> DecodedFunction:
-        code, addresses = self.decoded(start, end)
+        code, addresses, mnemonics = self.decoded(start, end)
         events = list(self.machine.events(self.image, code))
         here = frozenset(addresses)
-        inside = [one for one in events if one.kind is EffectKind.JUMP and one.value in here]
-        others = [one for one in events if one.kind is not EffectKind.JUMP or one.value not in here]
+        inside: list[Effect] = []
+        others: list[Effect] = []
+        for one in events:
+            (inside if one.kind is EffectKind.JUMP and one.value in here else others).append(one)
         function = self._body(AddressRange(start, end), events, inside)
         ways: list[tuple[int, Way]] = []
         ways += ((one.address, Goes(one.value, is_call=False)) for one in inside)
@@ -273,11 +284,11 @@ class ImageCode:
         for source, way in ways:
             if type(way) is Goes and way.address in here:
                 inner[way.address].append((source, way.is_call))
-        dead = self._dead(function, here, ways)
+        dead = self._dead(function, here, ways, has_bytes=".byte" in mnemonics)
         if dead:
             ways = [(source, way) for source, way in ways if not _inside(source, dead)]
         span = range(start, end)
-        leaves = any(map(self.machine.returns, reversed(code))) or any(
+        leaves = self.machine.any_returns(mnemonics) or any(
             one.kind in LEAVING or (one.kind is EffectKind.JUMP and one.value not in span)
             for one in others
         )
@@ -319,7 +330,7 @@ class ImageCode:
         def endless(call: int) -> bool:
             return call in called and self.endless.never_returns(called[call])
 
-        code, addresses = self.decoded(span.start, span.end)
+        code, addresses, _ = self.decoded(span.start, span.end)
         pads = tuple(self.image.pads_of(span))
         return FunctionBody(self.image, span, code, addresses, sources, leads, endless, pads)
 
@@ -333,7 +344,9 @@ class ImageCode:
                 found = self._indirect(context, function, event, targets)
             else:
                 found = ways_of(context, event.kind, event.value)
-            called = self._only_called(function, event, targets)
+            called = None
+            if event.kind in _AS_CALLED:
+                called = self._only_called(function, event, targets)
             if called is not None and not any(type(way) is Unclear for way in found):
                 for call in called:
                     for way in ways_of(context, _AS_CALLED[event.kind], event.value):
@@ -348,7 +361,12 @@ class ImageCode:
                     yield event.address, self._settled(way)
 
     def _dead(
-        self, function: FunctionBody, here: frozenset[int], ways: Sequence[tuple[int, Way]]
+        self,
+        function: FunctionBody,
+        here: frozenset[int],
+        ways: Sequence[tuple[int, Way]],
+        *,
+        has_bytes: bool,
     ) -> tuple[tuple[int, int], ...]:
         """Return the ranges to which nothing in the function leads and that are not code.
 
@@ -358,7 +376,7 @@ class ImageCode:
         an overlay.
         """
         code, addresses, image = function.code, function.addresses, function.image
-        strange = {one[0] for one in code if one[2] == ".byte"}
+        strange = {one[0] for one in code if one[2] == ".byte"} if has_bytes else set()
         # Most ways stay within the function, whose instructions are then those of the layout.
         inside = here if function.span.start in self.layout else frozenset()
         strange |= {

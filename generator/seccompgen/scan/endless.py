@@ -73,10 +73,12 @@ class Endless:
         cell = self._code.layout.cell(address)
         if cell is None or cell[0] != address:
             return None
-        machine, code = self._code.machine, self._code.decoded(*cell)[0]
+        machine = self._code.machine
+        code, _, mnemonics = self._code.decoded(*cell)
+        if machine.any_returns(mnemonics):
+            return None
         last = last_of(machine, code)
-        stops = last is not None and (machine.stops(last) or machine.is_call(last))
-        if not stops or any(map(machine.returns, code)):
+        if last is None or not (machine.stops(last) or machine.is_call(last)):
             return None
         events = list(machine.events(self._code.image, code))
         if any(event.kind in LEAVING for event in events):

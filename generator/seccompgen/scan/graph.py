@@ -197,6 +197,7 @@ class _Explorer:
         self.waiting: list[ImageAddress] = []
         self.callers: dict[ImageAddress, set[ImageAddress]] = defaultdict(set)
         self.taken: set[ImageAddress] = set()
+        self.imports_taken: set[ControlOrigin] = set()
         self.entrances: list[Entrance] = []
         self.unclear: dict[ImageAddress, tuple[Why, str]] = {}
         self.overlays: set[ImageAddress] = set()
@@ -317,8 +318,13 @@ class _Explorer:
                 self._take(cause, place)
 
     def _take_import(self, cause: Cause, number: int, name: str) -> None:
+        origin = ControlOrigin(number, Lead.IMPORT, name)
+        if origin in self.imports_taken:
+            self.leads[cause][origin] = None
+            return
         for place in self._import(cause, number, name, (ANY_NAME,)):
-            self._take(ControlOrigin(number, Lead.IMPORT, name), place)
+            self._take(origin, place)
+            self.imports_taken.add(origin)
 
     def _import(
         self, cause: Cause, number: int, name: str, lookups: Sequence[str]

@@ -11,7 +11,6 @@ jump, or is empty.
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import replace
 from functools import partial
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, NamedTuple
@@ -318,7 +317,7 @@ def _spilled(location: Location) -> Location:
     The address of a jump table is no value of the program's. So a word that holds one is the
     compiler's own, not a part of a variable.
     """
-    return replace(location, only_named=True) if isinstance(location, Slot) else location
+    return location._replace(only_named=True) if isinstance(location, Slot) else location
 
 
 def _joins_others(machine: Machine, function: FunctionBody, earlier: int, index: int) -> bool:

@@ -6,7 +6,6 @@ Instructions are tuples of address, size, mnemonic and operands as text, from ca
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
@@ -64,15 +63,13 @@ class Effect(NamedTuple):
     value: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(NamedTuple):
     """A register, by the name of the whole register: rax, x8."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """A word of the stack, ``offset`` bytes from the address in register ``base``.
 
     ``only_named`` is True if only instructions that name it by base and offset write it, as where
@@ -87,23 +84,20 @@ class Slot:
 Location: TypeAlias = Register | Slot
 
 
-@dataclass(frozen=True, slots=True)
-class KnownValue:
+class KnownValue(NamedTuple):
     """The location holds ``value`` after the instruction."""
 
     value: int
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(NamedTuple):
     """The location holds what one of ``places`` held before the instruction, plus ``add``."""
 
     places: tuple[Location, ...]
     add: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(NamedTuple):
     """The location holds a value that the analysis does not follow.
 
     ``why`` is the reason, ``detail`` the instruction if that explains more.
@@ -162,6 +156,9 @@ class Machine(Protocol):
 
     def returns(self, instruction: Instruction) -> bool:
         """Return True if the instruction returns to the caller."""
+
+    def any_returns(self, mnemonics: Iterable[str]) -> bool:
+        """Return True if an instruction with one of ``mnemonics`` returns from its function."""
 
     def is_call(self, instruction: Instruction) -> bool:
         """Return True if the instruction is a call, which may or may not return."""

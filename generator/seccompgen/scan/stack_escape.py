@@ -23,12 +23,13 @@ def is_only_compared(machine: Machine, code: Sequence[Instruction], index: int) 
     comparison, or if other functions may see the register.
     """
     register = machine.sets(code[index])
+    leaves, branches, mentions = machine.leaves, machine.branches, machine.mentions
     compared = False
     for at in range(index + 1, min(index + _MAX_USES, len(code))):
         instruction = code[at]
-        if machine.leaves(instruction) or (not compared and machine.branches(instruction)):
+        if leaves(instruction) or (not compared and branches(instruction)):
             return False
-        if not machine.mentions(instruction, register):
+        if not mentions(instruction, register):
             continue
         if not machine.is_comparison(instruction):
             return compared and machine.only_sets(instruction, register)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _MAKING = frozenset({EffectKind.REFERENCE, EffectKind.COMPARISON})
 _FIXED = frozenset({EffectKind.LOAD, EffectKind.CALL_SLOT, EffectKind.JUMP_SLOT})
+_TOUCHING = _MAKING | _FIXED | {EffectKind.PAGE}
 
 
 def touched(image: Image, code: Sequence[Instruction], events: Sequence[Effect]) -> tuple[int, ...]:
@@ -28,7 +29,7 @@ def touched(image: Image, code: Sequence[Instruction], events: Sequence[Effect])
     if any(one[2] == ".byte" for one in code):
         return tuple(one.start for one in image.objects)
     starts: set[int] = set()
-    for kind, value in {(event.kind, event.value) for event in events}:
+    for kind, value in {(one.kind, one.value) for one in events if one.kind in _TOUCHING}:
         starts.update(one.start for one in _reached(image, kind, value))
         if kind in _MAKING or kind in _FIXED:
             starts |= _by_slot(image, kind, value)

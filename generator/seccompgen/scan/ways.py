@@ -140,10 +140,15 @@ def _by_distance(image: Image, table: int) -> list[Way]:
     Compilers use such tables of virtual functions to avoid relocations.
     """
     found: list[Way] = []
-    data = image.read(table, _TABLE_BYTES) if not image.in_code(table) else b""
+    if image.in_code(table):
+        return found
+    first = image.read(table, 4)  # enough for most
+    if table + int.from_bytes(first, "little", signed=True) not in image.starts:
+        return found
+    data = image.read(table, _TABLE_BYTES)
     for i in range(0, len(data) - 3, 4):
         target = table + int.from_bytes(data[i : i + 4], "little", signed=True)
-        if not image.in_code(target) or target not in image.starts:
+        if target not in image.starts:
             break
         found.append(Takes(target))
     return found

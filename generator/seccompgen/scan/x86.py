@@ -149,7 +149,7 @@ class X86(X86Values):
             return
         # The start of the slots is used as a base only with offsets, which movabs loads; else
         # this is the end of the preceding data.
-        base = any(table.start == value for table in image.slot_tables)
+        base = mnemonic == "lea" and any(table.start == value for table in image.slot_tables)
         end = base and not any(one[2] == "movabs" for one in code)
         yield Effect(
             EffectKind.REFERENCE if mnemonic == "lea" and not end else EffectKind.LOAD,

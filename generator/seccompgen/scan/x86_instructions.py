@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from seccompgen.scan.processor import Register, Slot, Sum, TableLoad
 from seccompgen.scan.x86_operands import (
+    PARTS,
     REGISTERS,
+    WORDS,
     Immediate,
     Memory,
     Reg,
@@ -18,7 +20,7 @@ from seccompgen.scan.x86_operands import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from seccompgen.scan.image import Image
     from seccompgen.scan.processor import Instruction, Location
@@ -62,6 +64,10 @@ class X86Instructions:
     def returns(self, instruction: Instruction) -> bool:
         """See ``Machine``."""
         return word_of(instruction) in _RETURNS
+
+    def any_returns(self, mnemonics: Iterable[str]) -> bool:
+        """See ``Machine``."""
+        return not _RETURNS.isdisjoint(map(WORDS.__getitem__, mnemonics))
 
     def is_call(self, instruction: Instruction) -> bool:
         """See ``Machine``."""
@@ -160,7 +166,11 @@ class X86Instructions:
 
     def mentions(self, instruction: Instruction, register: str) -> bool:
         """See ``Machine``."""
-        return register in registers_in(instruction[3])
+        text = instruction[3]
+        for part in PARTS[register]:  # most instructions have none of them
+            if part in text:
+                return register in registers_in(text)
+        return False
 
     def is_comparison(self, instruction: Instruction) -> bool:
         """See ``Machine``."""

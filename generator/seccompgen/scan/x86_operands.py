@@ -79,6 +79,18 @@ REGISTERS = _registers()
 """All names of registers that can hold the number of a call or a part of it."""
 
 
+class _Parts(dict[str, tuple[str, ...]]):
+    """Texts, one of which is in the name of each part of a register."""
+
+    def __missing__(self, register: str) -> tuple[str, ...]:
+        names = [name for name, part in REGISTERS.items() if part.name == register]
+        short = {name for name in names if not any(one in name for one in names if one != name)}
+        return self.setdefault(register, tuple(sorted(short)) or (register,))
+
+
+PARTS = _Parts()
+
+
 class _LastWords(dict[str, str]):
     """Mnemonics without prefixes such as lock, rep and notrack; there are some hundred."""
 
