@@ -155,3 +155,63 @@ def test_a_killed_worker_and_a_full_disk_change_nothing(
     assert set(facts.values()) == {1}
     assert {done for _, done in seen} == {"True", "False"}  # the full disk was tried
     assert not list((tmp_path / "store").glob("seccompgen-*"))
+
+
+def test_rows_come_before_all_programs_were_read(
+    debs: Path, tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one worker the first row is there while most programs wait here."""
+    from seccompgen.kernel.shipped import shipped_tables
+    from seccompgen.scan import cluster as scanned_by
+    from seccompgen.scan.packages import PackagedProgram, packages_in
+
+    read: list[str] = []
+    of = scanned_by._files_of
+
+    def files_of(program: PackagedProgram, root: Path) -> dict[str, Path] | None:
+        read.append(program.name)
+        return of(program, root)
+
+    monkeypatch.setattr(scanned_by, "_files_of", files_of)
+    cluster.work("one")
+    package = packages_in(debs)[1]
+    programs = [
+        PackagedProgram(package, f"/usr/bin/p{i}", tmp_path / "root/usr/bin" / f"p{i}")
+        for i in range(PROGRAMS)
+    ]
+    for deb in debs.iterdir():
+        subprocess.run(["dpkg-deb", "-x", str(deb), str(tmp_path / "root")], check=True)
+    (tmp_path / "store").mkdir()
+    rows_of = scanned_by.rows_by(cluster.address(), tmp_path / "store", shipped_tables())
+    found = rows_of(programs, tmp_path / "root")
+    first = next(found)
+    assert first
+    assert first.calls
+    assert len(read) < PROGRAMS // 2
+    assert len([first, *found]) == PROGRAMS
+    assert sorted(read) == sorted(one.name for one in programs)
+
+
+def test_a_killed_scan_goes_on(debs: Path, tmp_path: Path, cluster: Cluster) -> None:
+    """Killed with some rows, the same command adds the others, and finds no fact again."""
+    cluster.work("one")
+    address = cluster.address()
+    ask = [sys.executable, "-m", "seccompgen", "scan", "--packages", str(debs)]
+    where = ["--scheduler", address, "--store", "store", "--table", "t"]
+    run = subprocess.Popen([*ask, *where], cwd=tmp_path)
+    seen: list[list[str]] = []
+    there = 0
+    while there < PROGRAMS // 4 and run.poll() is None:
+        seen += cluster.reported()
+        there = len(rows(tmp_path / "t")) if (tmp_path / "t").exists() and seen else 0
+        time.sleep(0.01)
+    run.kill()
+    run.wait()
+    assert PROGRAMS // 4 <= len(rows(tmp_path / "t")) < PROGRAMS
+    again = subprocess.run([*ask, *where], cwd=tmp_path, capture_output=True, check=False)
+    assert again.returncode == 0, again.stderr
+    seen += cluster.reported()
+    assert inside("scan", "--packages", str(debs), "--table", "w", cwd=tmp_path).code == 0
+    query = f"SELECT {COLUMNS} FROM programs ORDER BY file"
+    assert rows(tmp_path / "t", query) == rows(tmp_path / "w", query)
+    assert set(Counter(sha256 for sha256, _ in seen).values()) == {1}

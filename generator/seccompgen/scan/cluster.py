@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _SECONDS = 30
 """The time to wait for an answer of the scheduler."""
+_AHEAD = 4
+"""The tasks that are handed over for each thread of the workers, so that none waits for us."""
 
 _ONE_AT_A_TIME = threading.Lock()
 """Held by each task: the disassembler is not for several threads, which would not be faster."""
@@ -107,19 +109,29 @@ def _rows(
         running.add(future)
         return future
 
-    for program in programs:
-        files = _files_of(program, terms.root)
-        if files is None:
-            yield None
-            continue
-        missing[program] = len(files)
-        for key, place in files.items():
-            if key not in needing:
-                keys[started(facts_of, place)] = key
-            needing.setdefault(key, []).append(program)
-        if not files:
-            rows[started(row_of, program)] = program
-    for future in running:
+    done: set[str] = set()
+    waiting = iter(programs)
+    while True:
+        # Few at a time: until the last program was read, there would be no row.
+        while running.count() < _AHEAD * max(1, sum(client.nthreads().values())):
+            program = next(waiting, None)
+            if program is None:
+                break
+            files = _files_of(program, terms.root)
+            if files is None:
+                yield None
+                continue
+            lacks = {key: place for key, place in files.items() if key not in done}
+            missing[program] = len(lacks)
+            for key, place in lacks.items():
+                if key not in needing:
+                    keys[started(facts_of, place)] = key
+                needing.setdefault(key, []).append(program)
+            if not lacks:
+                rows[started(row_of, program)] = program
+        future = next(running, None)
+        if future is None:
+            return
         answer: Any
         try:
             answer = future.result()
@@ -137,9 +149,10 @@ def _rows(
             yield answer
             continue
         key = keys.pop(future)
+        done.add(key)
         if answer:
             kept.add([(key, answer)], None)
-        for program in needing[key]:
+        for program in needing.pop(key):
             missing[program] -= 1
             if not missing[program]:
                 rows[started(row_of, program)] = program
