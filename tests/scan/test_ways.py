@@ -56,6 +56,23 @@ def test_each_way_is_followed_or_unknown(
     assert any(one.why.leads_on for one in without.unknown)
 
 
+def test_an_address_that_is_compared_first_still_counts_as_taken(tmp_path: Path) -> None:
+    """The two ways have the same fields, and once the second was taken for the first."""
+    functions = "".join(
+        f".type {name},@function; {name}: {code}; ret; .size {name},.-{name};"
+        for name, code in (
+            ("calls", "mov %edi,%eax; syscall"),
+            ("compares", "lea calls(%rip), %rdx; cmp %rdx, %rdi; mov $0, %edx"),
+            ("taker", "call *%rdi"),
+        )
+    )
+    way = "call compares; mov $39, %edi; call calls; lea calls(%rip), %rdi; call taker"
+    source = f'__asm__(".text; {functions}");' + STARTS.replace("{way}", way).replace("}}", "}")
+    path = compiled(tmp_path, source, "-O1", "-static-pie", "-Wl,--no-relax")
+    found = scan(path, shipped_tables(), (), (), Path("/"))
+    assert [one.why for one in found.unknown] == [Why.POINTER]
+
+
 HANDED_ON = {
     "to what is called": (
         "taker: call *%rdi; ret",

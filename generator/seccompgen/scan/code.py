@@ -145,7 +145,8 @@ class ImageCode:
         self.endless = Endless(self)
         self.decoded = lru_cache(maxsize=512)(self._decode)
         self.read = lru_cache(maxsize=512)(self._read)
-        self._settled = lru_cache(maxsize=1 << 16)(self._settle)
+        # By type as well: Takes(1) and Reaches(1) are equal.
+        self._settled = lru_cache(maxsize=1 << 16, typed=True)(self._settle)
 
     @cached_property
     def layout(self) -> Layout:
