@@ -82,12 +82,20 @@ def spread(
 
 
 def _attempt(work: Callable[[_S, _J], _R], shared: _S, job: _J) -> _R | SeccompgenError:
+    try:
+        with collecting_rarely():
+            return work(shared, job)
+    except SeccompgenError as error:
+        return error
+
+
+@contextlib.contextmanager
+def collecting_rarely() -> Iterator[None]:
+    """Collect garbage in cycles only after many new objects, in the block or decorated function."""
     often = gc.get_threshold()
     gc.set_threshold(often[0] and _NEW_OBJECTS, *often[1:])
     try:
-        return work(shared, job)
-    except SeccompgenError as error:
-        return error
+        yield
     finally:
         gc.set_threshold(*often)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seccompgen.core.errors import InputError, OutsideError, SeccompgenError
 from seccompgen.kernel.shipped import shipped_tables
+from seccompgen.pipeline.pool import collecting_rarely
 from seccompgen.scan.analysis import alone, analyse
 from seccompgen.scan.code import forget_images
 from seccompgen.scan.elf import image_of
@@ -190,6 +191,7 @@ def attempt(work: Callable[..., Any], *words: Any) -> Any:
             return OutsideError(f"a worker failed, which is a bug: {error!r}")
 
 
+@collecting_rarely()
 def facts_of(terms: Terms, place: Path) -> Analysis | None:
     """Add the facts of a file to the store; return them if that is impossible."""
     kept = _kept(terms)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position
+from seccompgen.pipeline.pool import collecting_rarely
 from seccompgen.scan.analysis import alone, analyse
 from seccompgen.scan.binary import read_binary
 from seccompgen.scan.debug_files import debug_place
@@ -87,6 +88,7 @@ def require_disassembler() -> None:
         )
 
 
+@collecting_rarely()
 def scan(
     path: Path,
     tables: Tables,
