@@ -1,7 +1,8 @@
 """Find the calls that a program can make, from its code, without running it.
 
 ``libraries`` finds the files that a program is loaded with, each a ``binary``; ``elf`` reads these
-as an ``image`` (``symbol_tables``, ``relocations``, ``frames``, and ``pclntab`` for Go's names).
+as an ``image`` (``symbol_tables``, ``relocations``, ``fixed_words`` where there are none,
+``frames``, and ``pclntab`` for Go's names).
 ``code`` divides an image into functions and decodes them, one by one: ``ways`` lists how an
 instruction leads to code, ``jumps`` finds the targets of computed jumps (``paths`` are the ways
 through a function, ``index_bounds`` the bounds of numbers), ``endless`` functions that never

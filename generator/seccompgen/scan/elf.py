@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
 
 from seccompgen.core.text import printable
 from seccompgen.scan.binary import broken_is_refused
+from seccompgen.scan.fixed_words import words_anywhere, words_into_code
 from seccompgen.scan.frames import UnreadFramesError, read_frames, read_landings
 from seccompgen.scan.image import AddressRange, FunctionSymbol, Image, name_in
 from seccompgen.scan.objects import divided
@@ -52,7 +52,7 @@ def _image(binary: Binary) -> Image:
     starts = frozenset(frame.start for frame in frames)
     words = relocated.words
     if not binary.relocatable:
-        words.update(_words_that_point_into_code(binary))
+        words.update(words_into_code(binary))
     # Targets of these slots are reached only by code that refers to the slots.
     tables = binary.spans_of(lambda name: name in {".got", ".got.plt"})
     own_slots = {place: words[place] for place in words if _inside(place, tables)}
@@ -70,14 +70,15 @@ def _image(binary: Binary) -> Image:
     }
     standing = pointers | standing_words
     pointers |= {value for place, value in words.items() if place not in own_slots}
+    of_go = dict(go_functions(binary.section_data("gopclntab"), words)) if is_go else {}
     if is_go:
-        for address, name in go_functions(binary.section_data("gopclntab"), words):
+        for address, name in of_go.items():
             if binary.in_code(address):
                 named.setdefault(address, FunctionSymbol(address, 0, printable(name)))
         # All functions are known, so any other value is a number that looks like an address.
         pointers &= set(named) | starts
-    if not binary.relocatable and not (is_go and not frames):  # Go's own pointers are whole words
-        pointers |= _words_anywhere(binary, named.keys() | starts)
+    if not binary.relocatable and (frames or not is_go):
+        pointers |= words_anywhere(binary, (named.keys() | starts) - of_go.keys())
     if not objects:
         standing = pointers
     unread += [
@@ -182,66 +183,3 @@ def _names(binary: Binary) -> AddressRange:
 def _landings(binary: Binary, frames: Sequence[Frame]) -> dict[int, tuple[int, ...]]:
     """Return, by the start of a frame, the addresses at which it continues after exceptions."""
     return {frame.start: tuple(read_landings(binary, frame)) for frame in frames if frame.handlers}
-
-
-def _words_that_point_into_code(binary: Binary) -> dict[int, int]:
-    """Return all words of data that could be code addresses; for files without relocations.
-
-    The file's headers are left out, and Go's table of functions, whose many offsets may look like
-    addresses.
-    """
-    low, high = binary.code[0].start, binary.code[-1].end
-    form = struct.Struct("<Q" if binary.word == 8 else "<I")
-    found: dict[int, int] = {}
-    table, content = binary.section_data("gopclntab")
-    headers = _headers_end(binary)
-    for segment in binary.segments:
-        skip = -segment.address % binary.word
-        whole = (len(segment.data) - skip) // binary.word * binary.word
-        if whole <= 0:
-            continue
-        words = form.iter_unpack(segment.data[skip : skip + whole])
-        for i, (value,) in enumerate(words):
-            if low <= value < high:
-                place = segment.address + skip + i * binary.word
-                if place >= headers and not table <= place < table + len(content):
-                    found[place] = value
-    return found
-
-
-def _headers_end(binary: Binary) -> int:
-    header = binary.elf.header
-    size = max(header["e_ehsize"], header["e_phoff"] + header["e_phnum"] * header["e_phentsize"])
-    return int(min(one.address for one in binary.segments) + size)
-
-
-def _words_anywhere(binary: Binary, starts: set[int] | frozenset[int]) -> set[int]:
-    """Return the ``starts`` of functions that data contains as unaligned or four-byte words.
-
-    Packed structures contain unaligned pointers, and compact tables truncated ones. A number that
-    equals the start of a function by accident is rare.
-    """
-    form = struct.Struct("<I")
-    found: set[int] = set()
-    headers = _headers_end(binary)
-    # Exception tables contain offsets; they are parsed separately.
-    frames = binary.spans_of(lambda name: name.startswith((".eh_frame", ".gcc_except_table")))
-    apart = sorted((*binary.code, *frames))
-    for segment in binary.segments:
-        begin = min(max(segment.address, headers), segment.end)
-        inside = [span for span in apart if begin <= span.start < segment.end]
-        for span in (*inside, AddressRange(segment.end, segment.end)):
-            data = segment.data[begin - segment.address : span.start - segment.address]
-            begin_of = begin
-            begin = span.end
-            for shift in range(4):
-                whole = (len(data) - shift) // 4 * 4
-                if whole > 0:
-                    words = [value for (value,) in form.iter_unpack(data[shift : shift + whole])]
-                    aligned = (begin_of + shift) % 4 == 0
-                    found |= {
-                        value
-                        for value, following in zip(words, [*words[1:], 0], strict=True)
-                        if (aligned or following == 0) and value in starts
-                    }
-    return found
