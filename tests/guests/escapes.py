@@ -36,11 +36,16 @@ class Verdict:
     differences: list[str]
 
 
-def sources() -> dict[str, bytes]:
-    """Return the files of the attacks, by their paths."""
+def sources(module: str) -> dict[str, bytes]:
+    """Return what a guest runs, by path: ``main()`` of a module of `inside`, and what they import.
+
+    These are the scripts for guests, and the attacks.
+    """
     paths = [_ESCAPE / f"{name}.py" for name in _IN_GUESTS]
     paths += sorted((_ESCAPE / "attacks").glob("*.py"))
-    return {str(path.relative_to(_ESCAPE.parent)): path.read_bytes() for path in paths}
+    paths += sorted((Path(__file__).parent / "inside").glob("*.py"))
+    files = {str(path.relative_to(_ESCAPE.parent)): path.read_bytes() for path in paths}
+    return {"main.py": f"from guests.inside.{module} import main\n".encode(), **files}
 
 
 def attacks_of(guest: Guest, share: slice) -> list[Attack]:

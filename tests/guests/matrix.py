@@ -7,13 +7,16 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from guests import table
+from guests import ring_programs, table
 from guests.machines import GUESTS, RING_GUESTS
 from guests.run import RESULTS, ROOT
 from oracle import ABIS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from guests.machines import Guest
 
 _Column: TypeAlias = "str | Callable[[Mapping[str, Any]], int]"
 """A field of a result, or what makes a number of one."""
@@ -99,6 +102,11 @@ kernels that differ in them.
   on the filters by hand, and on the `install()` of the same policy as it is built, which refuses
   all rings where the kernel loses filters or shows no addresses.
 
+Programs that people have, and two of ours, work there under sections, and are refused what these
+leave out: [io-uring.md](io-uring.md#programs-that-ran-under-a-section).
+
+{programs}
+
 What they taught:
 
 - Up to 7.1.7 a thread that ever set up a ring loses its filters when it executes a program.
@@ -108,6 +116,7 @@ What they taught:
 - O_LARGEFILE is added to open's flags, another bit on aarch64 and powerpc. O_EMPTYPATH is among
   those that pass since 7.2.
 - Up to 7.2.13 a filter that a parent adds reaches the rings and children that it has.
+- A poll, ACCEPT, RECV or READ for all times goes on if its filter comes after it.
 - A timeout for a chain whose first operation is refused ends with ECANCELED, refused or not.
   RECV_ZC fails before a filter is asked, where no network card's queue is registered.
 - io_uring_register(2) of a registered ring says EINVAL in a thread that had no ring yet: only a
@@ -134,39 +143,45 @@ does not count them. A guest is skipped only if its emulator or packages are not
 def main(arguments: Sequence[str]) -> int:
     """Write the page; return 1 if a guest has no result, an excuse is idle, or CI misses some."""
     assert not arguments, "there are no options"
-    results = []
-    missing = []
-    for guest in GUESTS:
-        path = RESULTS / f"{guest.name}.json"
-        if path.exists():
-            results.append(json.loads(path.read_text()))
-        else:
-            missing.append(guest.name)
-    rings = []
-    for guest in RING_GUESTS:
-        path = RESULTS / "rings" / f"{guest.name}.json"
-        if path.exists():
-            rings.append(json.loads(path.read_text()))
-        else:
-            missing.append(f"rings of {guest.name}")
+    missing: list[str] = []
+    results = _results(RESULTS, GUESTS, "{}", missing)
+    rings = _results(RESULTS / "rings", RING_GUESTS, "rings of {}", missing)
+    programs = _results(
+        ring_programs.FOLDER, ring_programs.GUESTS, "programs of rings of {}", missing
+    )
+    every = (*results, *rings, *programs)
     ran = [result for result in results if "skipped" not in result]
     ran_rings = [result for result in rings if "skipped" not in result]
-    failed = [result["guest"] for result in (*ran, *ran_rings) if result["differences"]]
+    failed = [result["guest"] for result in every if result.get("differences")]
     if missing or failed or not ran:
         names = ", ".join([*missing, *failed])
         print(f"{PAGE.name} is left as it is, for something is wrong with {names or 'all'}")
         return 1
-    for result in (*results, *rings):
+    for result in every:
         if "skipped" in result:
             print(f"skipped: {result['guest']}: {result['skipped']}")
     if len(ran) == len(GUESTS) and (idle := table.idle(ran)):
         print("\n".join(["ABSENT, in table.py, excuses what is there:", *idle]))
         return 1
-    PAGE.write_text(page(results, rings))
+    PAGE.write_text(page(results, rings, programs))
     if os.environ.get("CI") == "true" and (few := too_few(ran) or too_few(ran_rings)):
         print(few)
         return 1
     return 0
+
+
+def _results(
+    folder: Path, guests: Iterable[Guest], what: str, missing: list[str]
+) -> list[dict[str, Any]]:
+    """Return the results that guests left in a folder; add to ``missing`` those that left none."""
+    results = []
+    for guest in guests:
+        path = folder / f"{guest.name}.json"
+        if path.exists():
+            results.append(json.loads(path.read_text()))
+        else:
+            missing.append(what.format(guest.name))
+    return results
 
 
 def too_few(ran: Iterable[Mapping[str, Any]]) -> str:
@@ -180,7 +195,11 @@ def too_few(ran: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
-def page(results: Sequence[Mapping[str, Any]], rings: Iterable[Mapping[str, Any]]) -> str:
+def page(
+    results: Sequence[Mapping[str, Any]],
+    rings: Iterable[Mapping[str, Any]],
+    programs: Iterable[Mapping[str, Any]],
+) -> str:
     """Return the page, Markdown."""
     ran = [result for result in results if "skipped" not in result]
     differences = sum(len(result["differences"]) for result in ran)
@@ -193,7 +212,12 @@ def page(results: Sequence[Mapping[str, Any]], rings: Iterable[Mapping[str, Any]
         differences=f"There were {differences} differences." if differences else "None differed.",
         faults=max(result["faults"] or 0 for result in ran),
     )
-    tail = _TAIL.format(excuses=_reasons(ran), untried=_counts(ran), rings=ring_table(rings))
+    tail = _TAIL.format(
+        excuses=_reasons(ran),
+        untried=_counts(ran),
+        rings=ring_table(rings),
+        programs=program_table(programs),
+    )
     return f"{head}\n{tail}"
 
 
@@ -228,6 +252,19 @@ def ring_table(rings: Iterable[Mapping[str, Any]]) -> str:
     columns |= {one: one for one in counts}
     columns["differences"] = _differences
     return _drawn(rings, columns, 2)
+
+
+def program_table(programs: Iterable[Mapping[str, Any]]) -> str:
+    """Return which guests ran programs that use rings, a table of Markdown."""
+    columns: dict[str, _Column] = {
+        "ABI": "abi",
+        "kernel": "release",
+        "PostgreSQL": "postgres",
+        "runs": lambda result: len(result["programs"]),
+        "untried": lambda result: len(result["untried"]),
+        "differences": _differences,
+    }
+    return _drawn(programs, columns, 3)
 
 
 def _differences(result: Mapping[str, Any]) -> int:

@@ -96,8 +96,11 @@ def _unpacked(suite: str, architecture: str, patterns: Iterable[str], root: Path
 
 
 def needs(tool: str) -> None:
-    """Raise Unavailable where a tool is not here."""
-    if shutil.which(tool) is None:
+    """Raise Unavailable where a tool is not here, or only a link to rustup without a toolchain."""
+    asked = shutil.which(tool) and subprocess.run(
+        [tool, "--version"], capture_output=True, check=False
+    )
+    if not asked or asked.returncode:
         raise Unavailable(f"{tool} is not installed")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import functools
 import json
+import platform
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,13 +20,16 @@ from guests.inside.ring_programs import FILE, ROWS
 from guests.machines import RING_GUESTS, Software
 from guests.packages import Unavailable
 from guests.ring_builds import PACKAGE
-from guests.run import RESULTS
+from guests.run import RESULTS, write
 from oracle import ABIS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from guests.machines import Guest
+
+FOLDER = RESULTS / PACKAGE
+"""Where there is a file of JSON for each guest."""
 
 GUESTS = tuple(
     replace(one, user=Software("sid", one.user.architecture), memory=max(one.memory, 1024))
@@ -128,11 +132,14 @@ _DRIFTED = "error while loading shared libraries"
 
 
 def run_guest(guest: Guest, processor: int | None = None) -> dict[str, Any]:
-    """Return what was run in a guest and what differed, and write it down."""
+    """Return what was run in a guest and what differed, and write it down.
+
+    Raises what `emulator.boot` does.
+    """
+    if platform.machine() != "x86_64":
+        raise Unavailable("the programs are compiled on x86_64")
     made, untried = programs(guest.abi)
-    files = {"main.py": b"from guests.inside.ring_programs import main\n", **escapes.sources()}
-    for path in sorted((Path(__file__).parent / "inside").glob("*.py")):
-        files[f"guests/inside/{path.name}"] = path.read_bytes()
+    files = escapes.sources("ring_programs")
     archives, version = [], ""
     if guest.abi == "x86_64":
         try:
@@ -158,15 +165,8 @@ def run_guest(guest: Guest, processor: int | None = None) -> dict[str, Any]:
         "differences": [*differences(guest.abi, report)],
         "seconds": report["seconds"],
     }
-    write(guest, result)
+    write(guest, result, FOLDER)
     return result
-
-
-def write(guest: Guest, result: Mapping[str, Any]) -> None:
-    """Write a guest's result down: what was found, or ``skipped`` with the reason."""
-    folder = RESULTS / "programs_of_rings"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{guest.name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 def programs(abi: str) -> tuple[dict[str, bytes], dict[str, str]]:

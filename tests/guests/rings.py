@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guests import emulator, escapes, image, ring_packages, shares
@@ -26,7 +25,7 @@ from guests.ring_compiled import COMPILED, INSTALLS, package
 from guests.ring_facts import KEPT
 from guests.ring_facts import differences as fact_differences
 from guests.ring_filters import LAST, POLICIES, operations
-from guests.run import RESULTS
+from guests.run import RESULTS, write
 from interpreter import CONTEXT_SIZE, assemble, check, run
 from oracle import ABIS
 from ring_context import (
@@ -53,6 +52,9 @@ if TYPE_CHECKING:
     from ring_context import Fields, Release
 
     Asked = tuple[int, dict[str, Any]]
+
+FOLDER = RESULTS / "rings"
+"""Where there is a file of JSON for each guest."""
 
 _READ_BY_EACH = 12
 """One of so many contexts is read, bit by bit, in a guest that shares them with others."""
@@ -173,9 +175,7 @@ def plan(
 
 def boot(guest: Guest, planned: Mapping[str, Any], processor: int | None = None) -> dict[str, Any]:
     """Return the report of a guest. Raises what `emulator.boot` does."""
-    files = {"main.py": b"from guests.inside.rings import main\n", **escapes.sources()}
-    for path in sorted((Path(__file__).parent / "inside").glob("*.py")):
-        files[f"guests/inside/{path.name}"] = path.read_bytes()
+    files = escapes.sources("rings")
     files |= ring_packages.files(guest.abi)
     files |= {"plan.json": json.dumps(planned).encode(), **package()}
     report: dict[str, Any] = json.loads(emulator.boot(guest, files, processor=processor))
@@ -200,15 +200,8 @@ def run_guest(
         "differences": [*judged(guest, of, planned, report, policies)],
         "seconds": report["seconds"],
     }
-    write(guest, result)
+    write(guest, result, FOLDER)
     return result
-
-
-def write(guest: Guest, result: Mapping[str, Any]) -> None:
-    """Write a guest's result down: what was found, or ``skipped`` with the reason."""
-    folder = RESULTS / "rings"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{guest.name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 def judged(

@@ -167,10 +167,10 @@ def untried(result: Mapping[str, Any]) -> list[str]:
     return [f"{part}: nothing was tried" for part in parts if result[part] == 0]
 
 
-def write(guest: Guest, result: Mapping[str, Any]) -> None:
+def write(guest: Guest, result: Mapping[str, Any], folder: Path = RESULTS) -> None:
     """Write a guest's result down: what was found, or ``skipped`` with the reason."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{guest.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{guest.name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 def _report(
@@ -205,9 +205,7 @@ def _report(
 
 def _sources() -> dict[str, bytes]:
     """Return what runs in guests: our scripts; the runtime and the filters, as vendored."""
-    files = {"main.py": b"from guests.inside.main import main\n", **escapes.sources()}
-    for path in sorted((Path(__file__).parent / "inside").glob("*.py")):
-        files[f"guests/inside/{path.name}"] = path.read_bytes()
+    files = escapes.sources("main")
     package = ROOT / "generated" / "seccomp_filters"
     for path in sorted([*package.glob("*.py"), *package.glob("*/_*.py")]):
         if path.parent.name != "tables":

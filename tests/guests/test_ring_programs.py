@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from command import ROOT
-from guests import ring_programs
+from guests import matrix, ring_programs
 from guests.ring_programs import LIBURINGS_TEST, PROGRAMS
 
 BIG_ENDIAN = """\
@@ -94,6 +94,16 @@ def test_the_plan_names_each_run_and_its_policy() -> None:
         "programs_of_rings.postgres",
     ]
     assert ring_programs.plan([], database=False) == {"database": {}, "programs": []}
+
+
+def test_the_page_of_kernels_says_which_guests_ran_them() -> None:
+    told = {"postgres": "18.6-3", "programs": ["a", "b"], "untried": {"c": "no rustc"}}
+    ran = {"guest": "one", "abi": "x86_64", "release": "7.3.4-1", **told, "differences": []}
+    skipped = {"guest": "other", "abi": "s390x", "skipped": "no kernel"}
+    assert matrix.program_table([ran, skipped]).splitlines()[2:] == [
+        "| one | x86_64 | 7.3.4-1 | 18.6-3 | 2 | 1 | 0 |",
+        "| other | s390x | skipped: no kernel |  |  |  |  |",
+    ]
 
 
 def test_the_page_shows_the_policy_that_the_clients_have() -> None:
