@@ -33,6 +33,7 @@ from seccompgen.scan.processor import (
 )
 from seccompgen.scan.stack_escape import Frames, is_only_compared
 from seccompgen.scan.unknown import Why
+from seccompgen.scan.ways import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,7 +88,7 @@ class Arm64(Arm64Instructions):
             code,
             partial(self.preserves, image),
             image.pads,
-            begins=bool(code) and image.starts_function(code[0][0]),
+            whole=bool(code) and _is_function(image, code[0][0], code[-1][0] + code[-1][1]),
         )
         for place, page in carried(code, flow.pages):
             yield Effect(EffectKind.PAGE, place, page)
@@ -104,7 +105,10 @@ class Arm64(Arm64Instructions):
             elif mnemonic == "svc":
                 yield Effect(EffectKind.ENTER, address)
             elif mnemonic == "adr":
-                yield Effect(EffectKind.REFERENCE, address, number(operands.partition(", ")[2]))
+                value = number(operands.partition(", ")[2])
+                # A page of slots: only its slots are taken that are loaded, as with adrp.
+                if value % PAGE or not any(one.contains(value) for one in image.slot_tables):
+                    yield Effect(EffectKind.REFERENCE, address, value)
             elif mnemonic == "ret":
                 if _return_register(code, i):
                     yield Effect(EffectKind.INDIRECT_JUMP, address)
@@ -114,10 +118,10 @@ class Arm64(Arm64Instructions):
             elif mnemonic == "movk" and not image.relocatable:
                 yield from parts_of(code, i)
             elif flow.pages and (mnemonic == "add" or mnemonic[:3] == "ldr"):
-                yield from self._reference(code, i, flow)
+                yield from self._reference(image, code, i, flow)
 
     def _reference(
-        self, code: Sequence[Instruction], index: int, flow: PageFlow
+        self, image: Image, code: Sequence[Instruction], index: int, flow: PageFlow
     ) -> Iterator[Effect]:
         """Yield references or loads that ``adrp`` and this ``add`` or ``ldr`` make together.
 
@@ -130,6 +134,8 @@ class Arm64(Arm64Instructions):
             if len(parts) != 3 or parts[2][:1] != "#":
                 return
             base, offset = whole(parts[1]), number(parts[2])
+            if parts[0][0] == "w" and image.relocatable:
+                return  # such a file is loaded above addresses that fit half a word
             if parts[0] == "x16" and _STUB.fullmatch(_text(code, index)):
                 return
         else:
@@ -351,6 +357,11 @@ class Arm64(Arm64Instructions):
             if mnemonic in CALLS:
                 break
         return 0
+
+
+def _is_function(image: Image, start: int, end: int) -> bool:
+    """Return True if the code from ``start`` to ``end`` is no part of another function."""
+    return image.starts_function(start) and (not image.in_code(end) or image.starts_function(end))
 
 
 def _text(code: Sequence[Instruction], index: int) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.scan.arm64_instructions import CALLS, COMPARES, STOPS, number, whole
 from seccompgen.scan.processor import Effect, EffectKind, Instruction
+from seccompgen.scan.ways import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -46,23 +47,35 @@ def memory_operand(operands: str) -> BaseOffset | None:
     return BaseOffset(base, offset, 0)
 
 
+def page_made(instruction: Instruction) -> int | None:
+    """Return the page that an instruction puts into a register; None for others.
+
+    A linker may write ``adr`` in place of ``adrp``, as ld does for erratum 843419.
+    """
+    _, _, mnemonic, operands = instruction
+    if mnemonic not in {"adr", "adrp"}:
+        return None
+    page = number(operands.partition(", ")[2])
+    return None if page % PAGE else page
+
+
 def pages_of(code: Sequence[Instruction]) -> dict[str, set[int]]:
-    """Return the pages that ``adrp`` puts into each register."""
+    """Return the pages that ``code`` puts into each register."""
     pages: dict[str, set[int]] = defaultdict(set)
-    for _, _, mnemonic, operands in code:
-        if mnemonic == "adrp":
-            name, _, page = operands.partition(", ")
-            pages[whole(name)].add(number(page))
+    for instruction in code:
+        page = page_made(instruction)
+        if page is not None:
+            pages[whole(instruction[3].partition(", ")[0])].add(page)
     return pages
 
 
 class PageFlow:
     """The pages that a register may hold where a function uses it.
 
-    ``begins`` is True if no control comes from elsewhere into the middle of the function. Where it
-    is unknown how control arrives, each page counts that the function puts into the register:
-    behind a jump by a table, at ``pads``, where code goes on after exceptions, and, if there are
-    tables, behind a call, which may never return.
+    Control may come to ``pads`` from each call, by an exception, and from each jump by a table to
+    what nothing else leads to, or what is behind a call, which may never return. If the code is not
+    ``whole``, but a part of a function, it may come from elsewhere, too. Then each page counts that
+    the code puts into the register.
     """
 
     def __init__(
@@ -71,13 +84,13 @@ class PageFlow:
         preserves: Callable[[str], bool],
         pads: Collection[int],
         *,
-        begins: bool,
+        whole: bool,
     ) -> None:
         self.pages = pages_of(code)
         self._code = code
         self._preserves = preserves
         self._pads = pads
-        self._begins = begins
+        self._whole = whole
 
     def at(self, index: int, register: str) -> Collection[int]:
         """Return the pages that may be in ``register`` before ``code[index]``."""
@@ -87,9 +100,8 @@ class PageFlow:
         found: set[int] = set()
         seen, waiting = {index}, [index]
         while waiting:
-            at = waiting.pop()
-            earlier = self._before(at)
-            if self._is_unclear(at, earlier):
+            earlier = self._before(waiting.pop())
+            if earlier is None:
                 return pages
             for before in earlier:
                 page = self._page(before, register)
@@ -105,26 +117,41 @@ class PageFlow:
         _, _, mnemonic, operands = self._code[index]
         if mnemonic in CALLS:
             return None if self._preserves(register) else 0
-        first, _, rest = operands.partition(", ")
-        only_read = mnemonic[:2] in {"st", "cb", "tb"} or mnemonic in {*COMPARES, "movk"}
-        if whole(first) != register or only_read:
+        if register[1:] not in operands:
             return None
-        return number(rest) if mnemonic == "adrp" else 0
+        if mnemonic[:2] in {"cb", "tb"} or mnemonic in COMPARES:
+            return 0 if register in map(whole, operands.split(", ")) else None
+        first = operands.partition(", ")[0]
+        if whole(first) != register or mnemonic[:2] == "st" or mnemonic == "movk":
+            return None
+        return page_made(self._code[index]) or 0
 
-    def _is_unclear(self, index: int, earlier: Collection[int]) -> bool:
-        """Return True if control may reach an instruction otherwise than from ``earlier``."""
+    def _before(self, index: int) -> Sequence[int] | None:
+        """Return the instructions from which control may come to one; None if that is unknown."""
+        found = [*self._sources.get(index, ())]
         if index == 0:
-            return not self._begins
-        if not earlier or self._code[index][0] in self._pads:
-            return True
-        return self._has_tables and self._code[index - 1][2] in CALLS
+            return found if self._whole else None
+        behind_call = self._code[index - 1][2] in CALLS
+        if self._code[index - 1][2] not in STOPS:
+            found.append(index - 1)
+        is_pad = self._code[index][0] in self._pads
+        if found and not is_pad and not behind_call:
+            return found
+        if not self._whole:
+            return None
+        return [*found, *self._tables, *(self._calls if is_pad else ())]
 
     @cached_property
-    def _has_tables(self) -> bool:
-        return any(one[2] in _BY_REGISTER and self._by_table(i) for i, one in enumerate(self._code))
+    def _calls(self) -> list[int]:
+        return [i for i, one in enumerate(self._code) if one[2] in CALLS]
 
-    def _by_table(self, index: int) -> bool:
-        """Return False if a jump only leads to a word that was loaded just before."""
+    @cached_property
+    def _tables(self) -> list[int]:
+        """The jumps through registers, but for those to a word that was loaded just before."""
+        jumps = (i for i, one in enumerate(self._code) if one[2] in _BY_REGISTER)
+        return [i for i in jumps if self._may_be_by_table(i)]
+
+    def _may_be_by_table(self, index: int) -> bool:
         register = whole(self._code[index][3].partition(", ")[0])
         while index and index not in self._sources:
             index -= 1
@@ -134,12 +161,6 @@ class PageFlow:
             if whole(operands.partition(", ")[0]) == register and mnemonic[:2] != "st":
                 return mnemonic != "ldr" or memory_operand(operands) is None
         return True
-
-    def _before(self, index: int) -> list[int]:
-        found = [*self._sources.get(index, ())]
-        if index and self._code[index - 1][2] not in STOPS:
-            found.append(index - 1)
-        return found
 
     @cached_property
     def _sources(self) -> dict[int, list[int]]:
@@ -190,8 +211,8 @@ def _is_carried(code: Sequence[Instruction], index: int, register: str, end: int
             second, _, rest = rest.partition(", ")
         memory = memory_operand(operands)
         based = memory is not None and memory.base == register and not memory.moves
-        if mnemonic[:2] == "st" and based:
-            if word.search(operands.partition("[")[0]):
+        if mnemonic[:2] == "st":
+            if not based or word.search(operands.partition("[")[0]):
                 return True
             continue
         added = mnemonic == "add" and rest.count(", ") == 1 and ", #" in rest

@@ -125,7 +125,8 @@ def _reference(context: Context, kind: EffectKind, value: int) -> list[Way]:
     the first of their table, whose address stands for the whole.
     """
     image = context.image
-    tables = [one for one in image.slot_tables if one.start <= value < one.end]
+    is_word = value % (image.abi.bits // 8) == 0
+    tables = [one for one in image.slot_tables if is_word and one.start <= value < one.end]
     if value in image.thread_words and all(value != one.start for one in tables):
         return [Harmless("thread-local data")]
     ways: list[Way] = []
