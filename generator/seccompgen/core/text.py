@@ -34,6 +34,8 @@ def printable(text: str) -> str:
     So it cannot end a comment or control a terminal. A byte that was not UTF-8, which Python keeps
     as a lone surrogate (PEP 383), becomes the escape of that byte.
     """
+    if text.isprintable():
+        return text
     return "".join(one if one.isprintable() else _escape(one) for one in text)
 
 

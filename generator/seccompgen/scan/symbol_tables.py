@@ -50,4 +50,5 @@ def _dynamic_symbol_count(binary: Binary) -> int:
 
 def _symbol_table(binary: Binary, table: bytes, strings: bytes) -> Iterator[ElfSymbol]:
     for symbol in read_symbol_table(table, strings, bits=binary.abi.bits):
-        yield symbol._replace(name=printable(symbol.name))
+        plain = symbol.name.isprintable()
+        yield symbol if plain else symbol._replace(name=printable(symbol.name))
