@@ -6,6 +6,7 @@ Rust. Nothing is installed here.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from command import inside
+from command import ROOT, inside
 from guests import cache, image
 from guests.image import Entry
 from guests.packages import Unavailable, fetch
@@ -249,6 +250,20 @@ def postgres() -> tuple[Path, str]:
 def _built(policy: str, *arguments: str) -> None:
     run = inside("build", str(SOURCES / f"{policy}.yml"), *arguments, cwd=SOURCES)
     assert run.code == 0, run.err
+
+
+def seccompgen() -> dict[str, bytes]:
+    """Return the files of the generator and of what it imports to run a command, by path."""
+    names = ("seccompgen", "seccomp_filters", "click", "jinja2", "markupsafe")
+    folders = {name: Path(*importlib.import_module(name).__path__) for name in names}
+    # As in a wheel.
+    folders |= {f"seccompgen/{name}": ROOT / name for name in ("templates", "policies")}
+    return {
+        f"site/{name}/{path.relative_to(folder)}": path.read_bytes()
+        for name, folder in folders.items()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".so"
+    }
 
 
 def packages() -> dict[str, bytes]:

@@ -73,6 +73,8 @@ class Program:
     name: str
     file: str
     arguments: tuple[str, ...] = (FILE,)
+    launcher: tuple[str, ...] = ()
+    """Words before its path: a program that starts it."""
     environment: tuple[tuple[str, str], ...] = ()
     policy: str = ""
     """The package that confines it; "" where it does so itself."""
@@ -107,6 +109,13 @@ PROGRAMS = (
         environment=_BY_RING,
         policy="files",
         free=(*_files("", by_node=False).items(),),
+        confined=(*_files(_REFUSED, by_node=False).items(),),
+    ),
+    Program(
+        "libuv under run",
+        "files",
+        launcher=("/usr/bin/python3", "-m", "seccompgen", "run", f"/trial/{PACKAGE}/files", "--"),
+        environment=(*_BY_RING, ("PYTHONPATH", "/trial/site"), ("PYTHONHASHSEED", "0")),
         confined=(*_files(_REFUSED, by_node=False).items(),),
     ),
     Program(
@@ -147,7 +156,7 @@ def run_guest(guest: Guest, processor: int | None = None) -> dict[str, Any]:
             archives.append(archive)
         except Unavailable as missing:
             untried["PostgreSQL"] = str(missing)
-        files |= ring_builds.packages()
+        files |= ring_builds.packages() | ring_builds.seccompgen()
         files["files.js"] = (ring_builds.SOURCES / "files.js").read_bytes()
     planned = plan([one for one in PROGRAMS if one.file in made], database=bool(version))
     files |= {**made, "plan.json": json.dumps(planned).encode()}
@@ -208,7 +217,7 @@ def plan(programs: list[Program], *, database: bool) -> dict[str, Any]:
             [
                 name,
                 f"{PACKAGE}.{policy}" if policy else "",
-                [f"/trial/{one.file}", *one.arguments],
+                [*one.launcher, f"/trial/{one.file}", *one.arguments],
                 dict(one.environment),
             ]
             for one in programs
