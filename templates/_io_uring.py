@@ -513,9 +513,8 @@ def _tried(
     syscall.argtypes, syscall.restype = (ctypes.c_long,), ctypes.c_long
 
     def call(*words: int) -> int:
-        return syscall(  # type: ignore[no-any-return]
-            *map(ctypes.c_long, (*words, 0, 0, 0, 0)[:7])
-        )
+        result: int = syscall(*map(ctypes.c_long, (*words, 0, 0, 0, 0)[:7]))
+        return result
 
     # A page each for the ring, its entry, and all that pointers point to.
     page = mmap.PAGESIZE

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 PACKAGE = "rings_in_force"
 """The package that holds all of them."""
 
+ONE_FILE = "one_file"
+"""A single file with the first of them."""
+
 KEPT, ADDRESSES = (7, 1, 8), (7, 2, -1)
 """The first releases, or candidates, that keep filters at exec, and show CONNECT's fields."""
 
@@ -99,6 +102,9 @@ def files(abi: str) -> dict[str, bytes]:
             (place / f"{name}.yml").write_text(text)
         run = inside("build", *(f"{name}.yml" for name in texts), "-o", PACKAGE, cwd=place)
         assert run.code == 0, run.err
+        words = ("vendor", "database.yml", f"{PACKAGE}/{ONE_FILE}.py", "--single-file")
+        run = inside(*words, cwd=place)
+        assert run.code == 0, run.err
         made = {
             str(path.relative_to(place)): path.read_bytes()
             for path in sorted((place / PACKAGE).rglob("*.py"))
@@ -114,6 +120,7 @@ def wanted(of: Release) -> dict[str, Any]:
         # Of the package whose programs, and whose refusal of exec, every release takes.
         "disabled": [[False, 3], [True, 3]],
         "ignored": [True, 0],
+        "one file": _of_package("database", of)["refuse_rings"],
         "lied to": lied,
         # The second refuses what the first permits; the third's trials find what that refuses.
         "in turn": {**_IN_TURN, "ended": "exit 0"},

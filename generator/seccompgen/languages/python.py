@@ -24,6 +24,7 @@ from seccompgen.render.ring_source import ring_source
 from seccompgen.render.source import serves_text
 from seccompgen.render.templates import (
     BANNER,
+    IO_URING_NAME,
     RUNTIME_NAME,
     RUNTIME_NAMES,
     render_python,
@@ -75,11 +76,8 @@ def program_module(abi: str) -> str:
 def render_single_file(one: Built, tables: Tables) -> bytes:
     """Return a module equivalent to the package, with the runtime as a part of it."""
     about = about_policy(one.policy, one.programs, tables, one.objective, single_file=True)
-    if one.policy.io_uring:
-        text = "a filter with io_uring has a runtime of its own: leave out --single-file"
-        raise InputError(Diagnostic(text, one.policy.io_uring.position))
-    sections = [_section(program, tables) for program in one.programs]
-    return _main_module(about, one.programs, sections, tables, ModuleForm.SINGLE_FILE)
+    sections = _sections(one.programs, tables, one.rings)
+    return _main_module(about, one.programs, sections, tables, ModuleForm.SINGLE_FILE, one.rings)
 
 
 def policy_docstrings(
@@ -154,10 +152,7 @@ def _package(
     tables: Tables,
     rings: Sequence[BuiltRings] = (),
 ) -> dict[str, bytes]:
-    sections = [_section(program, tables) for program in programs]
-    for i, own in enumerate(rings):
-        table = tables.tables[sections[i].abi]
-        sections[i] = sections[i]._replace(rings=ring_source(own, table, tables))
+    sections = _sections(programs, tables, rings)
     files = {
         "__init__.py": _main_module(about, programs, sections, tables, ModuleForm.PACKAGE, rings)
     }
@@ -168,6 +163,16 @@ def _package(
         source = render_python("filter_program.py.j2", blocks, section=section)
         files[f"{program_module(section.abi)}.py"] = source
     return files
+
+
+def _sections(
+    programs: Sequence[CompiledProgram], tables: Tables, rings: Sequence[BuiltRings]
+) -> list[_ProgramSection]:
+    sections = [_section(program, tables) for program in programs]
+    for i, own in enumerate(rings):
+        table = tables.tables[sections[i].abi]
+        sections[i] = sections[i]._replace(rings=ring_source(own, table, tables))
+    return sections
 
 
 def _main_module(
@@ -186,7 +191,8 @@ def _main_module(
     blocks = {}
     if form is ModuleForm.SINGLE_FILE:
         blocks = {section.abi: section.literal for section in sections}
-        blocks["runtime"] = inlined_runtime()
+        blocks |= {f"{section.abi} rings": section.rings for section in sections if section.rings}
+        blocks["runtime"] = inlined_runtime(rings=bool(rings))
     return render_python(
         "filter.py.j2",
         blocks,
@@ -237,18 +243,20 @@ def module_tree(
     settings: Settings,
     answers: Iterable[int],
     form: ModuleForm,
+    rings: Mapping[str, object] = {},
 ) -> ast.Module:
     """Return the syntax tree of the module that contains install(), without its docstring.
 
     ``programs`` maps ABI names to the number of seccomp(2) and the program's bytes. ``answers`` are
-    the actions that the module asks the kernel for.
+    the actions that the module asks the kernel for. ``rings`` are the values for rings by ABI.
     """
     sections = [_ProgramSection(abi, "", nr, "") for abi, (nr, _) in programs.items()]
     blocks = {}
     if form is not ModuleForm.PACKAGE:
         blocks = {abi: repr(data) for abi, (_, data) in programs.items()}
     if form is ModuleForm.SINGLE_FILE:
-        blocks["runtime"] = inlined_runtime()
+        blocks |= {f"{abi} rings": repr(value) for abi, value in rings.items()}
+        blocks["runtime"] = inlined_runtime(rings=bool(settings.without))
     about = About([], "", "", "", *settings)
     return ast.parse(_bare(_context(about, list(programs), sections, answers, form), blocks))
 
@@ -289,14 +297,24 @@ def render_runtime(name: str) -> bytes:
     return f"# {BANNER}\n{template_source(name)}".encode()
 
 
-def inlined_runtime() -> str:
-    """Return the runtime as part of a module; its install() becomes _install()."""
-    source = "\n\n".join(map(_without_siblings, RUNTIME_NAMES))
+def inlined_runtime(*, rings: bool = False) -> str:
+    """Return the runtime as part of a module; its install() becomes _install().
+
+    With ``rings`` that of filters of rings follows, whose install() becomes _install_rings().
+    """
+    parts = [_renamed("\n\n".join(map(_without_siblings, RUNTIME_NAMES)), "_install")]
+    if rings:
+        parts.append(_renamed(_without_siblings(IO_URING_NAME), "_install_rings"))
+    return "# The runtime; the filter is below.\n" + "\n\n".join(parts).rstrip() + "\n"
+
+
+def _renamed(source: str, name: str) -> str:
+    """Return ``source`` with another ``name`` for install(), which it does not call itself."""
     names = (node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name))
     assert "install" not in names
     before, definition, after = source.partition("\ndef install(")
     assert definition
-    return f"# The runtime; the filter is below.\n{before}\ndef _install({after}".rstrip() + "\n"
+    return f"{before}\ndef {name}({after}"
 
 
 def _without_siblings(name: str) -> str:

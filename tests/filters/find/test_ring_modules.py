@@ -85,7 +85,6 @@ def test_verify_finds_what_was_changed(tmp_path: Path, change: str) -> None:
         ("build", "db.yml", "--format", "oci", "-o", "out"),
         ("build", "db.yml", "--report-only", "-o", "out"),
         ("intersect", "--name", "both", "db.yml", "db.yml", "-o", "out"),
-        ("vendor", "db.yml", "out.py", "--single-file"),
     ],
 )
 def test_what_cannot_filter_rings_says_so(tmp_path: Path, words: tuple[str, ...]) -> None:
@@ -94,6 +93,62 @@ def test_what_cannot_filter_rings_says_so(tmp_path: Path, words: tuple[str, ...]
     assert result.code == 2
     assert "io_uring" in result.err
     assert not (tmp_path / words[-1]).exists()
+
+
+def single(place: Path, without: str = "fail") -> Path:
+    (place / "db.yml").write_text(POLICY.format(without=without))
+    result = seccompgen("vendor", "db.yml", "db.py", "--single-file", cwd=place)
+    assert result.code == 0, result.err
+    return place / "db.py"
+
+
+@pytest.mark.parametrize("without", ["refuse_rings", "fail"])
+def test_one_file_has_all_of_it(tmp_path: Path, without: str) -> None:
+    file = single(tmp_path, without)
+    text = file.read_text()
+    assert black.format_str(text, mode=MODE) == text
+    defined: dict[str, str] = {}
+    for statement in ast.parse(text, feature_version=(3, 9)).body:
+        match statement:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                names = {name: ast.unparse(statement)}
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                names = {name: ast.unparse(value)}
+            case ast.Assign(targets=[ast.Tuple(elts)], value=ast.Tuple(elts=values)):
+                names = {ast.unparse(a): ast.unparse(b) for a, b in zip(elts, values, strict=True)}
+            case _:
+                names = {}
+        for name, value in names.items():
+            assert defined.setdefault(name, value) == value, name
+    assert {"_install", "_install_rings", "install", "filtered", "obstacle"} <= {*defined}
+    result = seccompgen("verify", "db.py", cwd=tmp_path)
+    assert result.code == 0, result.err
+
+
+SINGLE_CHANGES = {
+    "a port": (r"\x15\x38\x00\x00", r"\x15\x39\x00\x00", "operation 16 is not what"),
+    "a trial": ("(0, (), False),", "(0, (), True),", "what install() does with rings"),
+    "the runtime": ("_LOOKS = 50", "_LOOKS = 51", "its runtime is not that of this seccompgen"),
+    "no rings": (", _X86_64_RINGS)", ")", "not a module that seccompgen generated"),
+    "of another ABI": ("_X86_64_RINGS)", "_S390X_RINGS)", "not a module that seccompgen generated"),
+    "what is called": (
+        "_install_rings(\n        __name__",
+        "_install(\n        __name__",
+        "not a mod",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", SINGLE_CHANGES)
+def test_verify_finds_what_was_changed_in_one_file(tmp_path: Path, change: str) -> None:
+    old, new, said = SINGLE_CHANGES[change]
+    file = single(tmp_path)
+    before, found, after = file.read_text().rpartition(old)
+    assert found
+    file.write_text(before + new + after)
+    result = seccompgen("verify", "db.py", cwd=tmp_path)
+    assert result.code
+    assert said in result.err
 
 
 TABLE = """

@@ -45,6 +45,7 @@ def found_out(package: str, names: "list[str]", in_turn: "list[str]", abi: str) 
                 if len(conditions) > len(program)
             ],
         }
+    report["one file"] = one_file(importlib.import_module(f"{package}.one_file"), abi)
     modules = [importlib.import_module(f"{package}.{name}") for name in in_turn]
     for name in in_turn:
         importlib.import_module(f"{package}.{name}._{abi}")
@@ -65,6 +66,18 @@ def found_out(package: str, names: "list[str]", in_turn: "list[str]", abi: str) 
     ]
     report["in turn"] = in_child(lambda tell: _in_turn(tell, rings, modules))
     return report
+
+
+def one_file(module: Any, abi: str) -> object:
+    """Return whether rings are filtered by a single file, and the outcome of its trials then."""
+
+    def body(tell: Tell) -> None:
+        module.install()
+        (numbers, _, trials, *_) = module._PROGRAMS[abi][2]
+        tell("outcome", [module.filtered(), module._tried(numbers, trials)[0]])
+
+    told = in_child(body)
+    return told.get("outcome", told)
 
 
 def _lie(runtime: Any, abi: str, nr_seccomp: int, number: int, answer: int) -> None:

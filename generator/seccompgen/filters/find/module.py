@@ -169,7 +169,7 @@ def read_module(path: Path) -> Module:
         else:
             alone = isinstance(tree.body[1], ast.Import)
             form = ModuleForm.SINGLE_FILE if alone else ModuleForm.MODULE
-            programs = _table(tree.body)
+            programs, rings = _table(tree.body)
     for abi in imported:
         file = path / f"{program_module(abi)}.py"
         contents[file] = read_input(file, MAX_FILTER)
@@ -180,8 +180,9 @@ def read_module(path: Path) -> Module:
                 rings[abi] = _rings(part.body)
         tree_of_it = program_tree(abi, *programs[abi], rings.get(abi))
         require_same(file, part.body, tree_of_it.body)
-    expected = module_tree(programs, settings, sorted(actions), form)
-    _require_same_module(main, contents[main], tree, expected, form)
+    expected = module_tree(programs, settings, sorted(actions), form, rings)
+    runtime = inlined_runtime(rings=bool(rings)) if form is ModuleForm.SINGLE_FILE else ""
+    _require_same_module(main, contents[main], tree, expected, runtime)
     return Module(
         form,
         docstring,
@@ -231,12 +232,15 @@ def _is_former_runtime(content: bytes, body: list[ast.stmt]) -> bool:
 
 
 def _require_same_module(
-    main: Path, content: bytes, tree: ast.Module, expected: ast.Module, form: ModuleForm
+    main: Path, content: bytes, tree: ast.Module, expected: ast.Module, inlined: str
 ) -> None:
-    """Raise InputError unless two modules with install() are equal except for their docstrings."""
+    """Raise InputError unless two modules with install() are equal except for their docstrings.
+
+    ``inlined`` is the runtime that they contain, or empty.
+    """
     here, there = tree.body[1:], expected.body[1:]
-    if form is ModuleForm.SINGLE_FILE:
-        runtime = len(ast.parse(inlined_runtime()).body)
+    if inlined:
+        runtime = len(ast.parse(inlined).body)
         former = [one for one in _FORMER_RUNTIMES if _is_former_runtime(content, here[:one])]
         if not former:
             what = "its runtime is not that of this seccompgen, or was changed: vendor it again"
@@ -337,14 +341,17 @@ def _rings(body: list[ast.stmt]) -> object:
     raise ValueError("there is no value for rings")
 
 
-def _table(body: list[ast.stmt]) -> dict[str, tuple[int, bytes]]:
-    """Return the numbers and programs of a single file, by the names of ABIs."""
+def _table(
+    body: list[ast.stmt],
+) -> tuple[dict[str, tuple[int, bytes]], dict[str, object]]:
+    """Return numbers and programs of a single file, and values for rings, by the names of ABIs."""
     constants: dict[str, ast.expr] = {}
     for statement in body:
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 constants.setdefault(name, value)
     programs: dict[str, tuple[int, bytes]] = {}
+    rings: dict[str, object] = {}
     match constants["_PROGRAMS"]:
         case ast.Dict(keys=[_, *_] as keys, values=values):
             pairs = zip(keys, values, strict=True)
@@ -354,15 +361,17 @@ def _table(body: list[ast.stmt]) -> dict[str, tuple[int, bytes]]:
         match key, value:
             case (
                 ast.Constant(value=str(abi)),
-                ast.Tuple(elts=[ast.Constant(value=number), ast.Name(id=name)]),
+                ast.Tuple(elts=[ast.Constant(value=number), ast.Name(id=name), *others]),
             ) if abi in ABIS and abi not in programs and _is_u32(number):
                 data = ast.literal_eval(constants[name])
                 if not isinstance(data, bytes):
                     raise TypeError("a program is bytes")
                 programs[abi] = number, data
+                for other in others[:1]:
+                    rings[abi] = ast.literal_eval(constants[ast.unparse(other)])
             case _:
                 raise ValueError("a program is for an ABI")
-    return programs
+    return programs, rings
 
 
 def _is_u32(value: object) -> TypeGuard[int]:
