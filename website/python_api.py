@@ -19,7 +19,7 @@ them in use.
 """
 _KINDS = {
     "Policies": "Policy SyscallGroup NameWithConditions Condition NamedGroup Action ActionKind Op "
-    "FilterFlag Filter validate notes build vendor read_filter",
+    "FilterFlag Filter IoUring OperationGroup Without validate notes build vendor read_filter",
     "Programs": "compile CompiledProgram Program Instruction Assembler assemble disassemble dump "
     "Objective Optimize Profile",
     "Proofs and comparisons": "verify equiv subset Verdict Proof Method Difference CallClass",

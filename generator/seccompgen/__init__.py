@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from seccompgen.core.objective import Objective, Optimize, Profile
     from seccompgen.core.problems import Problem, RuleCode
     from seccompgen.core.program import CompiledProgram, Instruction, Program
+    from seccompgen.core.ring import Without
     from seccompgen.core.tables import Table, Tables
     from seccompgen.filters.compare.call_classes import CallClass
     from seccompgen.filters.compare.claims import Verdict
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
         Policy,
         SyscallGroup,
     )
+    from seccompgen.policy.ring_keys import IoUring, OperationGroup
     from seccompgen.verify import Difference, Method, Proof
 
 __version__ = "0.1.0"
@@ -83,11 +85,13 @@ __all__ = [
     "Finding",
     "InputError",
     "Instruction",
+    "IoUring",
     "Method",
     "NameWithConditions",
     "NamedGroup",
     "Objective",
     "Op",
+    "OperationGroup",
     "Optimize",
     "OutsideError",
     "Policy",
@@ -105,6 +109,7 @@ __all__ = [
     "Tables",
     "UndecidedError",
     "Verdict",
+    "Without",
     "Witness",
     "assemble",
     "build",
@@ -138,6 +143,7 @@ _HOMES = {
     "seccompgen.core.objective": "Objective Optimize Profile",
     "seccompgen.core.problems": "Problem RuleCode",
     "seccompgen.core.program": "CompiledProgram Instruction Program",
+    "seccompgen.core.ring": "Without",
     "seccompgen.core.tables": "Table Tables",
     "seccompgen.filters.find.assembler": "Assembler",
     "seccompgen.filters.compare.claims": "Verdict",
@@ -145,6 +151,7 @@ _HOMES = {
     "seccompgen.kernel.shipped": "load_tables shipped_tables",
     "seccompgen.lint": "Finding Severity Witness",
     "seccompgen.policy.keys": "Condition NamedGroup NameWithConditions Policy SyscallGroup",
+    "seccompgen.policy.ring_keys": "IoUring OperationGroup",
     "seccompgen.verify": "Difference Method Proof",
 }
 """The modules that define what is exported. The imports above say the same to type checkers."""

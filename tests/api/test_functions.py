@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -264,6 +265,36 @@ def test_install_says_why_not() -> None:
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+RINGS = """
+import ctypes
+import seccompgen
+from seccompgen import Action, Filter, IoUring, OperationGroup, Policy, SeccompError
+nops = [OperationGroup("allow", ["NOP"])]
+rings = IoUring(default_action="deny", without="{without}", operations=nops)
+wanted = Filter(Policy(Action.ALLOW, [], io_uring=rings))
+try:
+    wanted.install()
+except SeccompError as error:
+    print(error.cause)
+libc = ctypes.CDLL(None, use_errno=True)
+print(libc.syscall(425, 0, 0), ctypes.get_errno())
+"""
+
+
+@pytest.mark.skipif(not IS_X86_64, reason="asks this machine's kernel")
+@pytest.mark.parametrize("without", ["refuse_rings", "fail"])
+def test_install_filters_rings_or_refuses_them_or_fails(without: str) -> None:
+    """Also where numpy, which compiles, would start threads."""
+    environment = {name: text for name, text in os.environ.items() if "OPENBLAS" not in name}
+    words = [sys.executable, "-c", RINGS.replace("{without}", without)]
+    run = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
+    filtered = f"-1 {errno.EFAULT}\n"
+    refused = {"refuse_rings": f"-1 {errno.ENOSYS}\n", "fail": f"no_ring_filters\n{filtered}"}
+    assert run.stdout in {refused[without], filtered}
+    old = int(os.uname().release.partition(".")[0]) < 7
+    assert not old or run.stdout == refused[without]
 
 
 def test_the_runtime_answers_through_the_library() -> None:

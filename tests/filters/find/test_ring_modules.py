@@ -114,12 +114,13 @@ def test_one_file_has_all_of_it(tmp_path: Path, without: str) -> None:
                 names = {name: ast.unparse(statement)}
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 names = {name: ast.unparse(value)}
-            case ast.Assign(targets=[ast.Tuple(elts)], value=ast.Tuple(elts=values)):
-                names = {ast.unparse(a): ast.unparse(b) for a, b in zip(elts, values, strict=True)}
+            case ast.Assign(targets=[ast.Tuple(elts=elts)], value=ast.Tuple(elts=values)):
+                pairs = zip(elts, values, strict=True)
+                names = {ast.unparse(one): ast.unparse(value) for one, value in pairs}
             case _:
                 names = {}
-        for name, value in names.items():
-            assert defined.setdefault(name, value) == value, name
+        for name, text_of in names.items():
+            assert defined.setdefault(name, text_of) == text_of, name
     assert {"_install", "_install_rings", "install", "filtered", "obstacle"} <= {*defined}
     result = seccompgen("verify", "db.py", cwd=tmp_path)
     assert result.code == 0, result.err
