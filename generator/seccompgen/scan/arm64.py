@@ -18,6 +18,7 @@ from seccompgen.scan.arm64_instructions import (
     whole,
 )
 from seccompgen.scan.arm64_pages import PageFlow, carried, memory_operand, parts_of
+from seccompgen.scan.arm64_vectors import half_before, half_named, is_half, stored_half
 from seccompgen.scan.jump_tables import relative_targets, word_targets
 from seccompgen.scan.processor import (
     Effect,
@@ -168,9 +169,11 @@ class Arm64(Arm64Instructions):
     ) -> Step:
         """See ``Machine``."""
         instruction = code[index]
+        operands = re.split(r", (?![^[]*\])", instruction[3]) if instruction[3] else []
+        if isinstance(location, Register) and is_half(location.name):
+            return half_before(instruction, operands, location)
         if self.is_call(instruction):
             return self._over_call(image, code, instruction, location)
-        operands = re.split(r", (?![^[]*\])", instruction[3]) if instruction[3] else []
         if isinstance(location, Slot):
             return self._slot_before(image, code, instruction, operands, location)
         return self._register_before(image, instruction, operands, location)
@@ -226,7 +229,7 @@ class Arm64(Arm64Instructions):
             return Moved((location,))
         if target == location.name:
             match mnemonic:
-                case "mov" | "movz" | "orr" if operands[1:] and len(operands) == 2:
+                case "mov" | "movz" | "orr" | "fmov" | "umov" if len(operands) == 2:
                     return self._copied(operands[1])
                 case "movn" if len(operands) == 2:
                     return KnownValue(~number(operands[1]))
@@ -263,6 +266,9 @@ class Arm64(Arm64Instructions):
             return KnownValue(0)
         if source[:1] == "#":
             return KnownValue(number(source))
+        half = half_named(source)
+        if half:
+            return Moved((half,))
         name = whole(source)
         return Moved((Register(name),)) if name and name != "sp" else Lost(Why.COMPUTED, "mov")
 
@@ -339,6 +345,9 @@ class Arm64(Arm64Instructions):
         names = stored[-2:] if mnemonic == "stp" else stored[-1:]
         for i, name in enumerate(names):
             start = offset + i * width
+            half = stored_half(name, place - start)
+            if half and mnemonic in {"str", "stur", "stp"}:
+                return Moved((half,))
             if start == place and width in {4, 8} and mnemonic in {"str", "stur", "stp"}:
                 return self._copied(name)
             if start < place + 4 and place < start + width:
