@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ POLICY = f"""{HEAD}
 """
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", [name for name in OTHERS if name != "launcher"])
 def test_the_files_are_those_that_were_looked_at(name: str) -> None:
     tables = shipped_tables()
     files = language(name).write(build_policy(GOLDEN / "rings.yml", tables), tables)
@@ -45,6 +46,28 @@ def test_a_language_without_them_refuses(name: str, tmp_path: Path) -> None:
     assert run.code == 2
     assert f"demo.yml:6:3: {name} cannot filter rings" in run.err
     assert all(f" {one}" in run.err.rpartition("use")[2] for one in (DEFAULT, *OTHERS))
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
+@pytest.mark.parametrize("without", ["refuse_rings", "fail"])
+def test_a_launcher_starts_a_command_with_filtered_rings_or_none(
+    without: str, tmp_path: Path
+) -> None:
+    """By the header of C: with `fail` it starts nothing where the kernel cannot filter rings."""
+    (tmp_path / "demo.yml").write_text(POLICY.replace("WITHOUT", without))
+    for name in ("launcher", "c"):
+        assert inside("build", "demo.yml", "--format", name, "-o", name, cwd=tmp_path).code == 0
+    files = tmp_path / "launcher" / "demo"
+    assert (files / "demo.h").read_bytes() == (tmp_path / "c" / "demo.h").read_bytes()
+    subprocess.run(["gcc", "-Werror", "launcher.c", "-o", "demo"], cwd=files, check=True)
+    setup = "import ctypes; c = ctypes.CDLL(None, use_errno=True); c.syscall(425, 0, 0); "
+    words = [files / "demo", sys.executable, "-c", f"{setup}print(ctypes.get_errno())"]
+    run = subprocess.run(words, capture_output=True, text=True, check=False)
+    old = int(os.uname().release.partition(".")[0]) < 7
+    if without == "fail" and old and "not installed" in run.stderr:
+        assert (run.returncode, run.stdout) == (125, "")
+    else:
+        assert run.stdout in {f"{errno.ENOSYS}\n"} | ({f"{errno.EFAULT}\n"} if not old else set())
 
 
 C_MAIN = """

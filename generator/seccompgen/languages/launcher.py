@@ -48,4 +48,4 @@ def _lets_execute(program: CompiledProgram, tables: Tables) -> bool:
     return kind_of_ret(answer).lets_through
 
 
-LANGUAGE = Language(_write, "launcher.md", c.TARGETS)
+LANGUAGE = Language(_write, "launcher.md", c.TARGETS, filters_rings=True)

@@ -101,7 +101,10 @@ def _render_one(task: tuple[Tables, str, int | None], one: Built) -> dict[str, b
     tables, form, systemd = task
     if one.policy.io_uring and not filters_rings(form):
         others = " or ".join(name for name in languages.NAMES if filters_rings(name))
-        text = f"{form} cannot filter rings: leave out the section io_uring, or use {others}"
+        text = (
+            f"{form} cannot filter rings: leave out the section io_uring, or use {others}; a "
+            "launcher, or seccompgen run, starts any program"
+        )
         position = one.policy.io_uring.position
         raise InputError(Diagnostic(text, position, Problem.RINGS_NOT_SUPPORTED))
     if form in languages.NAMES:

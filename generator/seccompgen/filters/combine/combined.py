@@ -107,7 +107,8 @@ def parts_of(
             text = f"unprintable characters in {str(path)!r}: rename the file"
             raise InputError(text, kind=Problem.UNPRINTABLE_NAME)
         found = load_filter(path, tables, only, reading)
-        require_no_rings([found], "combined")
+        instead = "include both policies in one that has a section of its own"
+        require_no_rings([found], "combined", instead)
         if found.settings and found.settings.report_only:
             text = f"{REFUSES_NOTHING}; combine the filter that refuses"
             raise InputError(Diagnostic(text, Position(str(path)), Problem.REPORT_ONLY))

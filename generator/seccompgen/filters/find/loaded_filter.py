@@ -78,11 +78,15 @@ class LoadedFilter:
         )
 
 
-def require_no_rings(loaded: Iterable[LoadedFilter], done: str) -> None:
-    """Raise InputError if one of the filters has a section for rings; ``done`` is what is not."""
+def require_no_rings(loaded: Iterable[LoadedFilter], done: str, instead: str = "") -> None:
+    """Raise InputError if one of the filters has a section for rings.
+
+    ``done`` is what is not done with it, and ``instead`` what a user can do.
+    """
     found = [one for one in loaded if one.settings and one.settings.without]
     if found:
         text = f"the section io_uring is not {done}: only the rules for system calls could be"
+        text += f"; {instead}" if instead else ""
         problems = [
             Diagnostic(
                 text,
