@@ -61,7 +61,7 @@ def test_a_launcher_starts_a_command_with_filtered_rings_or_none(
     assert (files / "demo.h").read_bytes() == (tmp_path / "c" / "demo.h").read_bytes()
     subprocess.run(["gcc", "-Werror", "launcher.c", "-o", "demo"], cwd=files, check=True)
     setup = "import ctypes; c = ctypes.CDLL(None, use_errno=True); c.syscall(425, 0, 0); "
-    words = [files / "demo", sys.executable, "-c", f"{setup}print(ctypes.get_errno())"]
+    words = [str(files / "demo"), sys.executable, "-c", f"{setup}print(ctypes.get_errno())"]
     run = subprocess.run(words, capture_output=True, text=True, check=False)
     old = int(os.uname().release.partition(".")[0]) < 7
     if without == "fail" and old and "not installed" in run.stderr:
