@@ -117,6 +117,16 @@ def test_what_is_found(tmp_path: Path, case: str) -> None:
     assert all(one.position and {*one.abis} >= {"x86_64"} for one in found)
 
 
+def test_a_section_leaves_no_other_thread_to_confine(tmp_path: Path) -> None:
+    text = policy().replace("flags: []\n", "")
+    (tmp_path / "ring.yml").write_text(text)
+    codes = [one.kind.value for one in lint_filter(tmp_path / "ring.yml", TABLES).findings]
+    assert "no-tsync" not in codes
+    (tmp_path / "ring.yml").write_text(text.partition("io_uring:")[0])
+    codes = [one.kind.value for one in lint_filter(tmp_path / "ring.yml", TABLES).findings]
+    assert "no-tsync" in codes
+
+
 def test_operations_that_mirror_the_calls_are_no_other_way(tmp_path: Path) -> None:
     rules = (
         "- {action: errno(EACCES), names: [open]}\n- {action: allow, names_with_args: "

@@ -29,7 +29,8 @@ class OperationExplanation(NamedTuple):
     """The answers to the operation ``title`` on ``abis``; the first that holds decides.
 
     ``steps`` are the executed instructions, of ``length`` in all. Without a program the kernel
-    refuses the operation; there are no steps if fields that were left out decide.
+    refuses the operation; there are no steps if fields that were left out decide. ``since`` is the
+    first release of Linux with the operation.
     """
 
     abis: tuple[str, ...]
@@ -37,6 +38,7 @@ class OperationExplanation(NamedTuple):
     answers: tuple[OperationAnswer, ...]
     steps: tuple[str, ...]
     length: int
+    since: str
 
 
 def operation_explanation_text(found: Sequence[OperationExplanation]) -> Iterator[str | Styled]:
@@ -56,6 +58,7 @@ def operation_explanation_text(found: Sequence[OperationExplanation]) -> Iterato
             yield from (f"    {step}" for step in one.steps)
         elif not one.length:
             yield "  it has no program: the kernel refuses it"
+        yield f"  Linux has this operation since {one.since}"
 
 
 def operation_explanation_json(file: str, found: Sequence[OperationExplanation]) -> dict[str, Any]:
@@ -65,6 +68,7 @@ def operation_explanation_json(file: str, found: Sequence[OperationExplanation])
         "operations": [
             {
                 "operation": one.title,
+                "since": one.since,
                 "abis": list(one.abis),
                 "answers": [
                     {

@@ -161,3 +161,10 @@ def test_a_filter_without_a_section_says_so(place: Path) -> None:
 def test_help_and_page_have_the_form() -> None:
     text = re.sub(r"\s+", " ", inside("explain", "--help").out)
     assert "io_uring CONNECT addr=10.0.0.1 port=5432" in text
+
+
+@pytest.mark.parametrize(("name", "since"), [("READV", "5.1"), ("READ_MULTISHOT", "6.7")])
+def test_it_says_since_when_there_is_the_operation(place: Path, name: str, since: str) -> None:
+    assert [one["since"] for one in explained(place, name)] == [since]
+    run = inside("explain", "db.yml", "io_uring", name, cwd=place)
+    assert run.out.endswith(f"\n  Linux has this operation since {since}\n")

@@ -100,8 +100,9 @@ def explain_operation(
         elif not policy:
             answers = (OperationAnswer(False, "", None),)
         key = (title, answers, bool(instructions))
+        since = str(ring_numbers().operations[written.operation.name].since)
         first = found.setdefault(
-            key, OperationExplanation((), title, answers, steps, len(instructions))
+            key, OperationExplanation((), title, answers, steps, len(instructions), since)
         )
         found[key] = first._replace(abis=(*first.abis, abi.name))
     return list(found.values())
