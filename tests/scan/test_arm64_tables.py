@@ -8,8 +8,10 @@ import pytest
 from arm64_images import image_of_words
 from seccompgen.scan.arm64 import Arm64
 from seccompgen.scan.image import AddressRange
+from seccompgen.scan.index_bounds import targets_near_label
 from seccompgen.scan.jumps import table_targets
 from seccompgen.scan.paths import FunctionBody
+from seccompgen.scan.processor import Register
 
 CODE, TABLE = AddressRange(0x1000, 0x1030), AddressRange(0x2000, 0x2010)
 JUMP, DEFAULT = 7, 9
@@ -92,3 +94,24 @@ B_LS = 0x54000109
 def test_a_check_counts_only_on_the_side_that_it_limits() -> None:
     targets = table_targets(Arm64(), of_llvm(2, B_LS), JUMP, lambda _: False)
     assert len(targets) == 4
+
+
+@pytest.mark.parametrize(
+    ("sums", "targets"),
+    [
+        pytest.param([0x8B000C21, 0xD61F0020], [16, 24], id="add x1, x1, x0, lsl #3; br x1"),
+        pytest.param([0x8B204C21, 0xD61F0020], [], id="add x1, x1, w0, uxtw #3, which is unread"),
+        pytest.param([0x8B001021, 0xD61F0020], [16, 32], id="add x1, x1, x0, lsl #4; br x1"),
+        pytest.param([0x0B000C21, 0xD61F0020], [], id="add w1, w1, w0, lsl #3, half an address"),
+        pytest.param([0x8B000C22, 0xD61F0020], [16], id="add x2, x1, x0, lsl #3, another"),
+        pytest.param([0x8B008021, 0xD61F0020], [], id="far away"),
+        pytest.param([0xA9400402, 0xD61F0020], [], id="ldp x2, x1, [x0], words of memory"),
+        pytest.param([0x94000000, 0xD61F0020], [], id="a call, which changes x1"),
+    ],
+)
+def test_pieces_of_code_at_equal_distances_are_found(sums: list[int], targets: list[int]) -> None:
+    """As in libffi, whose assembly stores each kind of result by sixteen bytes of code."""
+    mask, label = 0x12000000, 0x10000061  # and w0, w0, #1; adr x1, to the fifth word
+    body = function([mask, label, *sums, *[NOP, RET] * 4], b"", 4)
+    found = targets_near_label(Arm64(), body, 3, Register("x1"))
+    assert found == [CODE.start + one for one in targets]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from seccompgen.scan.code import ImageCode
     from seccompgen.scan.image import Image
 
+_NO_CODE = frozenset({Why.NO_INSTRUCTION, Why.NO_WAY})
+"""What is unclear in data that is decoded: also jumps out of all code, as few bytes make on Arm."""
 _JOB_BYTES = 1 << 17
 """The bytes of code that one process gets at a time."""
 
@@ -197,8 +199,8 @@ def _overlays(
         if code.begins(address) and not (at >= 0 and address < dead[at][1]):
             continue
         facts = code.facts(address, code.overlay_end(address))
-        unread = any(why is Why.NO_INSTRUCTION for _, why, _ in facts.unclear)
-        strange = unread or not all(map(code.begins, facts.goes))
+        no_code = any(why in _NO_CODE for _, why, _ in facts.unclear)
+        strange = no_code or not all(map(code.begins, facts.goes))
         if strange and address not in gone_to and not image.starts_function(address):
             continue  # a table, whose address is taken
         waiting += _targets(facts)

@@ -15,7 +15,7 @@ from seccompgen.scan.processor import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from seccompgen.scan.image import Image
 
@@ -141,13 +141,22 @@ class Arm64Instructions:
         half = instruction[3][:1] == "w" and self.sets(instruction)
         return bool(half) and location == Register(str(half))
 
-    def as_sum(
-        self,
-        image: Image,  # noqa: ARG002
-        instruction: Instruction,  # noqa: ARG002
-        register: str,  # noqa: ARG002
-    ) -> Sum | None:
-        """See ``Machine``; no known library needs this on aarch64."""
+    def as_sum(self, image: Image, instruction: Instruction, register: str) -> Sum | None:
+        """See ``Machine``."""
+        address, size, mnemonic, operands = instruction
+        if self.is_call(instruction):
+            return None
+        if self.sets(instruction) != register:
+            written = self._written(image.read(address, size))
+            return None if register in written else Sum(((register, 1),))
+        match mnemonic, operands.split(", ")[1:]:
+            case "adr" | "adrp", [place]:
+                return Sum((), number(place))
+            case "and", [_, mask] if number(mask) >= 0:
+                return Sum((), rest=number(mask))
+            case "add", [one, other, *shift] if operands[0] == "x" and whole(one) and whole(other):
+                factor = _factor(shift)
+                return Sum(((whole(one), 1), (whole(other), factor))) if factor else None
         return None
 
     def sets(self, instruction: Instruction) -> str:
@@ -216,6 +225,14 @@ class Arm64Instructions:
         wide = instruction[2] == "ldr" and instruction[3][0] == "x"
         size = 8 if wide else ENTRY_SIZES[instruction[2]]
         return TableLoad(size, whole(match["base"]), whole(match["index"]))
+
+
+def _factor(shift: Sequence[str]) -> int:
+    """Return by how much ``shift``, the end of an operand, multiplies; 0 if it extends a part."""
+    if not shift:
+        return 1
+    kind, _, amount = shift[0].partition(" ")
+    return 1 << number(amount) if kind == "lsl" else 0
 
 
 def _with_number(instruction: Instruction, count: int) -> tuple[str, int] | None:
