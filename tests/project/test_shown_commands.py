@@ -121,6 +121,7 @@ def test_nobody_is_left_out() -> None:
         "docs/diff.md": 1,
         "docs/explain.md": 1,
         "docs/installing.md": 4,
+        "docs/io-uring.md": 1,
         "docs/layers.md": 1,
         "docs/proof.md": 3,
         "docs/record.md": 1,

@@ -209,7 +209,8 @@ def record(
         from seccompgen.run.record.recording_report import as_json as report  # noqa: PLC0415
 
         print_json(report(recording, found, kinds, tables))
-    sys.exit(code or (EXIT_NO if found and found.refused else 0))
+    incomplete = bool(output and recording and recording.rings.unseen)
+    sys.exit(code or (EXIT_NO if incomplete or (found and found.refused) else 0))
 
 
 def _is_said(parameter: str) -> bool:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from seccompgen.core.ring import RingField, RingSection
     from seccompgen.core.tables import Tables
 
-_OWN = frozenset(
+OWN_OPERATIONS = frozenset(
     (
         *("ASYNC_CANCEL", "LINK_TIMEOUT", "NOP", "NOP128", "POLL_REMOVE", "PROVIDE_BUFFERS"),
         *("REMOVE_BUFFERS", "TIMEOUT", "TIMEOUT_REMOVE"),
@@ -106,7 +106,7 @@ class _Mirror:
             operation = RingOperation(name, one.nr)
             if name in self._named:
                 continue
-            if name in _OWN:
+            if name in OWN_OPERATIONS:
                 origin = self._policy.io_uring.origin
                 found.append(RingRule(operation, (), True, origin, mirrored=True))
             elif one.needed:

@@ -62,10 +62,10 @@ def _lines(data: dict[str, Any], comments: Mapping[Path, Sequence[str]]) -> Iter
             yield from _item(_section(SyscallGroup, group, ("syscalls", i), comments))
     if data.get("io_uring") is not None:
         yield "io_uring:"
-        yield from (f"  {line}" for line in _ring_lines(data["io_uring"], comments))
+        yield from (f"  {line}" for line in ring_lines(data["io_uring"], comments))
 
 
-def _ring_lines(data: dict[str, Any], comments: Mapping[Path, Sequence[str]]) -> Iterator[str]:
+def ring_lines(data: dict[str, Any], comments: Mapping[Path, Sequence[str]]) -> Iterator[str]:
     """Yield the lines of the section ``io_uring``, without indentation."""
     for key in (key for key in keys_of(IoUring) if key in data):
         if key != "operations":
@@ -76,6 +76,7 @@ def _ring_lines(data: dict[str, Any], comments: Mapping[Path, Sequence[str]]) ->
             yield "operations:"
             for i, group in enumerate(data[key]):
                 place = ("io_uring", key, i)
+                yield from _comment(comments.get(place, ()))
                 yield from _item(_section(OperationGroup, group, place, comments))
 
 

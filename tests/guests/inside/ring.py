@@ -23,6 +23,7 @@ SUBMIT_ALL = 1 << 7
 SQE128 = 1 << 10
 NO_MMAP = 1 << 14
 REGISTERED_FD_ONLY = 1 << 15
+NO_SQARRAY = 1 << 16
 
 # Of an entry
 FIXED_FILE, DRAIN, LINK, HARDLINK, ASYNC, BUFFER_SELECT, SKIP_SUCCESS = (1 << n for n in range(7))
@@ -138,7 +139,7 @@ class Ring:
             mmap.mmap(number, size),
             mmap.mmap(number, self._size * made, offset=0x10000000),
         )
-        for index in range(made):
+        for index in range(0 if flags & NO_SQARRAY else made):
             struct.pack_into("=I", self._rings, self._sq[6] + 4 * index, index)
 
     def _word(self, offset: int) -> int:

@@ -9,6 +9,9 @@
     attach            trace processes that run already
     untraced          CLONE_UNTRACED, by which a process would escape
     seen              collect the calls that count
+    ring_reader       read what threads give to rings, at the calls that hand it to the kernel
+    ring_memory       a ring in a process's memory: its layout and entries
+    ring_uses         collect what rings do
     policy_answers    collect a policy's answers to calls
     observations      `Recording`: the calls that were seen, as frozen values
     constrainable     arguments whose values select what a call does, such as ioctl's request
@@ -20,6 +23,8 @@
     logged            calls that audit records add to known policies
     sections          a closure as the sections of a policy, kind by kind
     exact_calls       with --exact: the calls that were seen, and several runs merged
+    recorded_rings    the section io_uring: what rings did, and what known sections permit
+    seen_conditions   conditions on operations of rings that were seen
     code_names        functions that code names, and what their calls give
     near_misses       offer rules for what the code can do but no run showed
     coverage          compare a workload with a policy: refused calls, rules never reached

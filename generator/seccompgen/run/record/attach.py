@@ -65,6 +65,7 @@ def _attach(recorder: Recorder, pid: int) -> None:
     if not known:
         raise OutsideError(f"there is no process {pid}")
     recorder.note_program(pid)
+    recorder.rings.look(pid, process)
     recorder.seen.catches |= {number for number in CAUGHT if Process(pid).catches(number)}
     recorder.seen.threads = recorder.seen.threads or len(known) > 1
     recorder.seen.processes = recorder.seen.processes or bool(Process(pid).children - {pid})

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.errors import Diagnostic, InputError
 from seccompgen.core.model import Action, ActionKind, condition_for
 from seccompgen.core.multiplexed import is_multiplexed
+from seccompgen.core.ring import RING_CALLS
 from seccompgen.core.sets import NOTHING, Sets
 from seccompgen.io.reading import read_start
 from seccompgen.kernel.powers import powers
@@ -58,6 +59,11 @@ def known_policy(policy: ResolvedPolicy, *, exact: bool = False) -> KnownPolicy:
     Unless ``exact``, rules may also answer ENOSYS without a condition, as recorded policies do.
     """
     default = policy.default_action
+    own_rules = [
+        rule
+        for rule in policy.own_rules
+        if policy.io_uring is None or rule.name not in RING_CALLS  # its section decides those
+    ]
     problems = [
         Diagnostic(
             f"{default} by default: only what a policy allows by its rules merges",
@@ -69,15 +75,15 @@ def known_policy(policy: ResolvedPolicy, *, exact: bool = False) -> KnownPolicy:
             f"{rule.action} for {rule.name!r}: only rules that allow merge",
             rule.position,
         )
-        for rule in policy.own_rules
+        for rule in own_rules
         if rule.action != _ALLOW and (exact or not (_is_absent(rule) or _is_through(rule, default)))
     ]
     if problems:
         raise InputError(*problems)
-    absent = frozenset(rule.name for rule in policy.own_rules if _is_absent(rule))
+    absent = frozenset(rule.name for rule in own_rules if _is_absent(rule))
     abis = (*policy.arches, *policy.compat_arches)
     permitted = {abi: Grants(abi) for abi in abis}
-    for rule in policy.own_rules:
+    for rule in own_rules:
         for abi in abis:
             if rule.action == _ALLOW and rule.name not in absent and rule.applies_to(abi):
                 permitted[abi].add(rule.name, (rule.condition,))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin
+    from seccompgen.core.ring import RingField
     from seccompgen.core.tables import Tables
     from seccompgen.run.refusal import Refusal
 
@@ -77,6 +78,33 @@ class ExecutedProgram(NamedTuple):
     libraries: tuple[str, ...] = ()
 
 
+RingFields: TypeAlias = "tuple[tuple[RingField, int], ...]"
+"""The fields of an operation that a filter of the kernel sees, each with its value."""
+
+
+class SeenOperation(NamedTuple):
+    """An operation that a ring was given."""
+
+    opcode: int
+    fields: RingFields
+
+
+@dataclass(frozen=True, slots=True)
+class RingsSeen:
+    """What the workload did by rings; ``made`` is the number of rings.
+
+    ``operations`` maps the ABI's name and the opcode to the fields that were seen, None if they
+    were too many. ``registered`` are the opcodes of io_uring_register. ``unseen`` are reasons why
+    it did more than that. ``early`` is True if a ring was made before a startup marker.
+    """
+
+    made: int = 0
+    early: bool = False
+    operations: Mapping[tuple[str, int], frozenset[RingFields] | None] = field(default_factory=dict)
+    registered: tuple[int, ...] = ()
+    unseen: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """The calls of a workload.
@@ -89,7 +117,7 @@ class Recording:
     process had at its marker. ``catches`` are the signals of `policy.implied.CAUGHT` that a process
     had a handler for. ``attached`` is True if the workload was running already. ``origins`` are
     locations of calls that give something, by call and line of the table of powers. ``programs``
-    are those executed.
+    are those executed, and ``rings`` what rings did.
 
     If the workload was compared with a policy, ``reached`` are the parts of it that answered each
     call, and ``refusals`` counts the sightings of each refused call. ``more_refused`` are the
@@ -110,6 +138,7 @@ class Recording:
     attached: bool = False
     origins: Mapping[Hashable, str] = field(default_factory=dict)
     programs: tuple[ExecutedProgram, ...] = ()
+    rings: RingsSeen = RingsSeen()
     reached: frozenset[tuple[CallNumber, Origin]] = frozenset()
     refusals: Mapping[tuple[CallNumber, Arguments], Mapping[Sighting, int]] = field(
         default_factory=dict

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import OutsideError, SeccompgenError
 from seccompgen.core.model import U32, FilterFlag, Settings
+from seccompgen.core.ring import RING_CALLS
 from seccompgen.io.console import say
 from seccompgen.run import ptrace
 from seccompgen.run.events import EventKind, happened
@@ -24,6 +25,7 @@ from seccompgen.run.patience import impatient
 from seccompgen.run.process import Process, require_proc
 from seccompgen.run.record.observations import CallNumber, ExecutedProgram, RunEnd, abi_of
 from seccompgen.run.record.requests import Requests, answered_by
+from seccompgen.run.record.ring_reader import RingReader
 from seccompgen.run.record.seen import ENDS, HANDLES, STARTS, SeenCalls
 from seccompgen.run.record.traced_threads import Threads
 from seccompgen.run.record.untraced import change
@@ -127,6 +129,7 @@ class Recorder:
         self.seen = seen
         self.threads = Threads(seen, filtered=not main)
         self.requests = Requests(main, lambda: self.threads.tids)
+        self.rings = RingReader()
         self.started = not main
         """True once the command was executed."""
         self.end = RunEnd()
@@ -188,6 +191,9 @@ class Recorder:
         if not thread or not call or call[0] == ptrace.OP_NONE:
             return  # it has ended since
         thread.change = None  # the call before this one started nothing
+        if thread.ring_call and call[0] == ptrace.OP_EXIT:
+            self.rings.ends(tid, thread.ring_call, call[2])
+        thread.ring_call = None
         if self.started and call[0] in _BEGINS:
             name = self.seen.called(tid, thread.process, call)
             if name is None:
@@ -198,9 +204,19 @@ class Recorder:
                 self.seen.handles(tid, call)
             elif name == ENDS:
                 self._note_program_of(thread)
+            elif name in RING_CALLS:
+                self._at_ring_call(thread, name, call)
             elif self.seen.filters(tid, thread.process, name, call[3:]):
                 self._stop_others(thread)
         self._resume(thread)
+
+    def _at_ring_call(self, thread: Thread, name: str, call: tuple[int, ...]) -> None:
+        abi, process = abi_of(CallNumber(call[1], call[2] & U32)), thread.process
+        if abi:
+            counts = self.seen.counts(process)
+            thread.ring_call = self.rings.begins(
+                thread.tid, name, abi.name, call[3:], process, counts=counts
+            )
 
     def _stop_others(self, thread: Thread) -> None:
         """Stop the running threads of a thread's process, so that they resume as filtered ones."""
@@ -249,7 +265,7 @@ class Recorder:
         if self._leaving:
             ptrace.detach(thread.tid, number)
             self.threads.remove(thread.tid)
-        elif thread.process.filtered:
+        elif thread.process.filtered or thread.ring_call:
             ptrace.proceed_to_call(thread.tid, number)
         else:
             ptrace.proceed(thread.tid, number)
@@ -275,6 +291,7 @@ class Recorder:
     def _executed(self, thread: Thread) -> None:
         self.threads.executes(thread, ptrace.event_message(thread.tid))
         thread.process.label_at = 0
+        self.rings.executes(thread.tid, thread.process)
         self.started = True
         self._note_program_of(thread)
         if program := _without_privileges(thread.tid):
@@ -288,6 +305,7 @@ class Recorder:
         if tid == self._main:
             code = os.waitstatus_to_exitcode(status)
             self.end = RunEnd(status=code) if code >= 0 else RunEnd(signal=-code)
+        self.rings.forget(tid)
         for orphan in self.threads.orphans(self.threads.remove(tid)):
             self._resume(self._begun(orphan))
         if tid == self._main:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+from seccompgen.core.abis import ABIS
+from seccompgen.core.ring_wording import context_text
 from seccompgen.core.text import many, printable, some
+from seccompgen.kernel.ring_operations import ring_numbers
 from seccompgen.render.call_names import call_text
 from seccompgen.render.listing import ret_action
 from seccompgen.run.record.observations import CallNumber, abi_of, name_of
+from seccompgen.run.record.recorded_rings import WAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from seccompgen.core.tables import Tables
     from seccompgen.run.record.coverage import Coverage, UncoveredCall
-    from seccompgen.run.record.observations import Recording
+    from seccompgen.run.record.observations import Recording, RingsSeen
     from seccompgen.run.record.sections import KindOfUse
 
 _TESTS_SHOWN = 5
@@ -41,10 +45,44 @@ def run_notes(recording: Recording, command: str, tables: Tables, *, writes: boo
             f"{recording.before_marker} threads ran when the filter was installed: the policy says "
             "flags: [tsync], by which it is put in force for all of them"
         )
+    yield from _ring_notes(recording.rings, tables, writes=writes)
     for number in recording.calls:
         if name_of(number, tables) is None:
             call = call_text(number.nr, number.audit_arch, (), tables)
             yield f"{call} has no name in Linux {tables.tag}: under the policy it fails with ENOSYS"
+
+
+def _ring_notes(rings: RingsSeen, tables: Tables, *, writes: bool) -> Iterator[str]:
+    names = [name for _, name, _ in _ring_operations(rings, tables)]
+    if rings.made or names:
+        yield (
+            f"what {many(rings.made, 'ring')} did was {WAY}: "
+            f"{', '.join(dict.fromkeys(names)) or 'nothing'}"
+        )
+    for why in rings.unseen:
+        yield f"rings did more than was seen: {printable(why)}"
+    if rings.unseen and writes:
+        yield (
+            "so the policy refuses rings: it has what was seen as a comment; add what is missing, "
+            "or write mirror: true (docs/io-uring.md)"
+        )
+    if rings.early and writes:
+        yield (
+            "a ring was made before the filter was installed: install() refuses that, since no "
+            "filter reaches it; call install() before"
+        )
+    known = {one.nr for one in ring_numbers().operations.values()}
+    for opcode in sorted({opcode for _, opcode in rings.operations} - known):
+        yield f"operation {opcode} of rings has no name: under the policy it is refused"
+
+
+def _ring_operations(rings: RingsSeen, tables: Tables) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield ABI and name of each operation that was seen, and the uses of it as text."""
+    names = {one.nr: name for name, one in ring_numbers().operations.items()}
+    for (abi, opcode), several in rings.operations.items():
+        name = names.get(opcode, str(opcode))
+        uses = (context_text(name, dict(one), ABIS[abi], tables.facts) for one in several or ())
+        yield abi, name, sorted(uses)
 
 
 def _signal_name(number: int) -> str:
@@ -119,6 +157,14 @@ def as_json(
             ],
             "unprivileged": list(recording.unprivileged),
             "own_filters": recording.filters,
+            "rings": {
+                "made": recording.rings.made,
+                "operations": [
+                    {"abi": abi, "name": name, "seen": seen}
+                    for abi, name, seen in _ring_operations(recording.rings, tables)
+                ],
+                "unseen": list(recording.rings.unseen),
+            },
         }
     if kinds:
         report["kinds"] = [

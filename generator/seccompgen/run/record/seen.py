@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from seccompgen.core.model import U32
+from seccompgen.core.ring import RING_CALLS
 from seccompgen.policy.implied import CAUGHT
 from seccompgen.run import ptrace
 from seccompgen.run.process import Process
 from seccompgen.run.record.observations import CallNumber, Recording, Sighting, abi_of
 from seccompgen.run.record.policy_answers import PolicyAnswers
+from seccompgen.run.record.ring_uses import RingUses
 from seccompgen.run.steps import INSTALLERS, InstallStep, step_of
 
 if TYPE_CHECKING:
@@ -38,8 +40,8 @@ STARTS = frozenset({"clone", "clone3"})
 CLONE3 = "clone3"
 HANDLES = frozenset({"rt_sigaction", "sigaction"})
 ENDS = "exit_group"
-ALWAYS_SEEN = frozenset({*INSTALLERS, *STARTS, *HANDLES, ENDS})
-"""Calls that install filters, start threads, catch signals, or end: they always stop."""
+ALWAYS_SEEN = frozenset({*INSTALLERS, *STARTS, *HANDLES, ENDS, *RING_CALLS})
+"""Calls that install filters, start threads, catch signals, end, or use rings: they always stop."""
 _NO_HANDLER = frozenset({0, 1})
 """SIG_DFL and SIG_IGN."""
 _LABEL_MAX = 1024
@@ -109,6 +111,7 @@ class TracedProcess:
     filter; ``doubtful`` is True if the marking call may be half of a probe. ``before_marker`` is
     the number of its threads at the marker. ``filtered`` is True if it has a filter of its own.
     ``owes`` is True if its label came from pytest's plugin, whose own filter is still to come.
+    ``ring_places`` are addresses of rings in its memory, by inode.
     """
 
     seen: CallKeys
@@ -121,6 +124,8 @@ class TracedProcess:
     answers: PolicyAnswers = field(default_factory=PolicyAnswers)
     owes: bool = False
     doubtful: bool = False
+    rings: RingUses = field(default_factory=RingUses)
+    ring_places: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,7 @@ class SeenCalls:
     _all: CallKeys = field(init=False)
     _startup: set[Key] = field(default_factory=set)
     _answers: PolicyAnswers = field(default_factory=PolicyAnswers)
+    _rings: RingUses = field(default_factory=RingUses)
     _kinds: dict[Key, _CallTreatment] = field(default_factory=dict)
     _filters: bool = False
     _marked: int = 0
@@ -205,6 +211,7 @@ class SeenCalls:
             attached=self.attached,
             origins=self.watch.origins.found() if self.watch.origins else {},
             programs=programs,
+            rings=self._rings.seen(),
         )
 
     def _call_of(self, key: Key) -> tuple[CallNumber, Arguments]:
@@ -228,16 +235,20 @@ class SeenCalls:
         """Return a process that has made no call yet; it inherits the progress of ``parent``."""
         seen = CallKeys(self.watch.most) if self.watch.after_marker else self._all
         answers = PolicyAnswers() if self.watch.after_marker else self._answers
+        rings = RingUses() if self.watch.after_marker else self._rings
         if parent is None:
-            return TracedProcess(seen, filtered=filtered, answers=answers)
+            return TracedProcess(seen, filtered=filtered, answers=answers, rings=rings)
         label = parent.label_at, parent.label
-        return TracedProcess(seen, 0, parent.marked, 0, parent.filtered, *label, answers)
+        return TracedProcess(
+            seen, 0, parent.marked, 0, parent.filtered, *label, answers, rings=rings
+        )
 
     def ended(self, process: TracedProcess) -> None:
         """Count the calls of a process that has no threads left."""
         if process.marked:
             self._all.update(process.seen)
             self._answers.update(process.answers)
+            self._rings.update(process.rings)
             self._before_marker = max(self._before_marker, process.before_marker)
         elif self.watch.after_marker:
             self._startup.update(key[:2] for key in process.seen.keys)
@@ -330,6 +341,7 @@ class SeenCalls:
             self._startup.update(key[:2] for key in process.seen.keys)
             process.seen.clear()
             process.answers = PolicyAnswers()
+            process.rings.begin_again()
         if degree < 2:
             return False
         # Our pytest plugin installs the policy, which is not a filter of the tests' own.

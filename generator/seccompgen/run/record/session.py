@@ -13,6 +13,7 @@ from seccompgen.core.model import U32, Action, ActionKind, FilterFlag
 from seccompgen.core.multiplexed import is_multiplexed
 from seccompgen.core.program import RET_K, Instruction
 from seccompgen.core.releases import Release
+from seccompgen.core.ring import RING_CALLS
 from seccompgen.lint.companions import shipped_companions
 from seccompgen.lint.introduced import introduced_by
 from seccompgen.policy.allowlist_text import AS_RUNTIMES, Allowed, write_policy
@@ -26,6 +27,7 @@ from seccompgen.run.record.near_misses import near_misses, still_offered
 from seccompgen.run.record.observations import ArgumentBits, abi_of, name_of
 from seccompgen.run.record.origins import Origins
 from seccompgen.run.record.power_cases import PowerCases
+from seccompgen.run.record.recorded_rings import SETUP, covers, ring_part
 from seccompgen.run.record.recorder import trace
 from seccompgen.run.record.sections import draft, kinds, permitted, sections
 from seccompgen.run.record.seen import ALWAYS_SEEN, Watch
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from seccompgen.policy.allowlist_text import Section
     from seccompgen.run.record.logged import LoggedCall
     from seccompgen.run.record.observations import Arguments, CallNumber, Recording
+    from seccompgen.run.record.recorded_rings import RingPart
     from seccompgen.run.record.sections import KindOfUse
 
 HEADING = "Recorded by seccompgen record: what it saw, and what that implies."
@@ -181,7 +184,15 @@ def policy_of(
     Raises InputError if there is nothing to allow.
     """
     make = _exact if request.exact else _closed
-    content = make(recording, request, tables)
+    rings = ring_part(
+        recording.rings if recording else None,
+        request.known,
+        tables,
+        tried=_tried(recording, tables),
+        exact=request.exact,
+        constrained=request.constrained,
+    )
+    content = make(recording, request, tables, rings)
     known = next((policy.description for policy in request.known if policy.description), "")
     # A policy with flags: [] has no other threads to confine; without flags, confine them all.
     decided = any(not one.foreign and one.without_flags is None for one in request.known)
@@ -198,7 +209,7 @@ def policy_of(
         flags=FilterFlag.TSYNC if content.tsync or not decided else FilterFlag(0),
         sections=content.sections,
     )
-    text += content.offers
+    text += content.offers + rings.text
     return RecordedPolicy(text, content.kinds)
 
 
@@ -223,8 +234,30 @@ class _Content(NamedTuple):
     offers: str = ""
 
 
-def _exact(recording: Recording | None, request: RecordRequest, tables: Tables) -> _Content:
+def _tried(recording: Recording | None, tables: Tables) -> bool:
+    """Return True if a run wanted to make a ring."""
+    calls = recording.calls if recording else ()
+    return any(name_of(number, tables) == SETUP for number in calls)
+
+
+def _without_rings(recording: Recording | None, tables: Tables) -> Recording | None:
+    """Return the recording without the calls of rings, which a section decides."""
+    if recording is None:
+        return None
+    calls = {
+        number: arguments
+        for number, arguments in recording.calls.items()
+        if name_of(number, tables) not in RING_CALLS
+    }
+    return dataclasses.replace(recording, calls=calls)
+
+
+def _exact(
+    recording: Recording | None, request: RecordRequest, tables: Tables, rings: RingPart
+) -> _Content:
     """Return the content for ``--exact``: calls that were seen or that known policies allow."""
+    if rings.decides:
+        recording = _without_rings(recording, tables)
     known = [known_policy(policy, exact=True) for policy in request.known]
     seen = [allowed_calls(recording, tables, constrained=request.constrained)] if recording else []
     seen += [{call.abi: (Allowed(call.name, (), call.origin),)} for call in request.logged]
@@ -256,8 +289,12 @@ def _needs_tsync(recording: Recording | None, request: RecordRequest) -> bool:
     return several or any(policy.flags & FilterFlag.TSYNC for policy in request.known)
 
 
-def _closed(recording: Recording | None, request: RecordRequest, tables: Tables) -> _Content:
+def _closed(
+    recording: Recording | None, request: RecordRequest, tables: Tables, rings: RingPart
+) -> _Content:
     """Return the content without ``--exact``: the closure of all that was used or known."""
+    if rings.decides:
+        recording = _without_rings(recording, tables)
     cases = PowerCases(tables)
     known = [known_policy(policy) for policy in request.known]
     used = [use for one in known for use in uses_of(one, cases, tables)]
@@ -269,6 +306,10 @@ def _closed(recording: Recording | None, request: RecordRequest, tables: Tables)
         raise _nothing()
     closure = close([*used, *seen], abis, cases, tables)
     made = draft(closure, seen, known, cases)
+    if rings.decides:
+        # Without a ring in the run, programs do as on a kernel that has none.
+        absent = {*made.absent, SETUP} if rings.refuses else {*made.absent} - {*RING_CALLS}
+        made = made._replace(absent=tuple(sorted(absent)))
     programs = recording.programs if recording else ()
     whole = {power.name for power in closure.whole}
     granted = permitted(made, cases)
@@ -283,8 +324,10 @@ def _closed(recording: Recording | None, request: RecordRequest, tables: Tables)
 
 def adds_nothing(recording: Recording, request: RecordRequest, tables: Tables) -> bool:
     """Return True if there is one known policy and it permits all that a run needs."""
-    if request.exact or len(request.known) != 1:
+    if request.exact or len(request.known) != 1 or not covers(request.known[0], recording.rings):
         return False
+    if request.known[0].io_uring or not recording.rings.made:
+        recording = _without_rings(recording, tables) or recording
     cases, known = PowerCases(tables), known_policy(request.known[0])
     tsync = recording.before_marker <= 1 or known.policy.flags & FilterFlag.TSYNC
     return bool(tsync) and all(

@@ -15,6 +15,7 @@ from seccompgen.run.process import Process
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from seccompgen.run.record.ring_reader import RingCall
     from seccompgen.run.record.seen import SeenCalls, TracedProcess
     from seccompgen.run.record.untraced import CloneChange
 
@@ -24,13 +25,15 @@ class Thread:
     """A thread of ``process``.
 
     ``waits_in`` are number and arguments of the call that it waited in when it was attached to.
-    ``change`` is a change to the arguments of its current call, if there is one.
+    ``change`` is a change to the arguments of its current call, if there is one; ``ring_call`` is
+    that call if it is about a ring.
     """
 
     tid: int
     process: TracedProcess
     waits_in: tuple[int, ...] = ()
     change: CloneChange | None = None
+    ring_call: RingCall | None = None
 
     def undo(self) -> None:
         """Restore the arguments of the call; the thread must be stopped."""
