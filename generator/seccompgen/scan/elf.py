@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from seccompgen.core.text import printable
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from seccompgen.scan.frames import Frame
     from seccompgen.scan.objects import DataMap
 
+_MAPPING = re.compile(r"\$[xd](?:\..*)?")
+"""Names of Arm's symbols that tell disassemblers code from data (AAELF64): these are no functions.
+
+The value of those in sections that are not loaded is no address.
+"""
 _GO_MAGIC = b"\xff Go buildinf:"
 """The beginning of the build information of every Go program (Go's debug/buildinfo)."""
 
@@ -138,6 +144,8 @@ def _named_objects(objects: DataMap, dynamic: Sequence[ElfSymbol]) -> dict[str, 
 def _named(binary: Binary, symbols: Sequence[ElfSymbol]) -> dict[int, FunctionSymbol]:
     named: dict[int, FunctionSymbol] = {}
     for symbol in symbols:
+        if binary.abi.name == "aarch64" and _MAPPING.fullmatch(symbol.name):
+            continue
         if symbol.defined and symbol.may_be_code and symbol.name and binary.in_code(symbol.value):
             known = named.get(symbol.value)
             if not known or (not known.size and symbol.size):
