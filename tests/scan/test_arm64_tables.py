@@ -94,6 +94,27 @@ def test_narrow_entries_that_lead_out_of_the_function_are_no_end() -> None:
     assert table_targets(Arm64(), of_llvm(4), JUMP, lambda _: False) == []
 
 
+@pytest.mark.parametrize(("register", "entries"), [(1, 0), (2, 4), (7, 4)])
+def test_a_call_preserves_the_base_of_a_table_if_c_returns_nothing_there(
+    register: int, entries: int
+) -> None:
+    """As in libpcre2: gcc knows which registers the functions of its file change."""
+    call = 0x94000400  # bl, far away
+    code = [
+        0x7100081F,  # cmp w0, #2
+        0x54000108,  # b.hi, to DEFAULT
+        0xB0000000 | register,  # adrp, TABLE
+        call,
+        0x10000083,  # adr x3, FIRST
+        0xB8A07800 | register << 5,  # ldrsw x0, [register, x0, lsl #2]
+        0x8B000060,  # add x0, x3, x0
+        0xD61F0000,  # br x0, which is JUMP
+        *(NOP, RET, NOP, NOP),
+    ]
+    targets = table_targets(Arm64(), function(code, ENTRIES, 1), JUMP, lambda _: False)
+    assert len(targets) == entries
+
+
 def test_a_symbol_that_marks_data_for_disassemblers_is_no_function(tmp_path: Path) -> None:
     """In sections that are not loaded, their values are no addresses, but may look like some."""
     marks = "".join(f'\\"{one}\\": nop;' for one in ("$d.1", "$x", "$done"))

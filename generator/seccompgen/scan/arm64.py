@@ -58,6 +58,7 @@ class Arm64(Arm64Instructions):
     abi = ABIS["aarch64"]
     number = Register("x8")
     returned_in = frozenset(f"x{n}" for n in range(8))
+    c_returned_in = frozenset({"x0", "x1"})  # AAPCS64: what is larger is in memory
     arguments: tuple[Location, Location] = (Register("x0"), Register("x1"))
     go_argument: Location = Register("x0")
 

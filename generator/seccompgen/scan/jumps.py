@@ -333,10 +333,11 @@ def _is_kept(machine: Machine, function: FunctionBody, step: Step, location: Loc
     """Return True if a call preserves ``location``, although the ABI lets it change.
 
     If a C compiler reads a register after a call, and the call returns nothing there, the compiler
-    knows that the callee preserves it (GCC's -fipa-ra).
+    knows that the callee preserves it (GCC's -fipa-ra). In languages whose functions return values
+    in more registers, none returns the address of a jump table.
     """
     changed = isinstance(step, Lost) and step.why is Why.CHANGED
-    register = isinstance(location, Register) and location.name not in machine.returned_in
+    register = isinstance(location, Register) and location.name not in machine.c_returned_in
     return changed and register and not function.image.is_go
 
 

@@ -139,6 +139,8 @@ class Machine(Protocol):
     number: Register
     """the register in which the kernel expects the number of the call"""
     returned_in: frozenset[str]
+    """the registers in which a function may return values, in any compiled language but Go"""
+    c_returned_in: frozenset[str]
     """the registers in which a C function may return a value"""
     arguments: tuple[Location, Location]
     """the locations of a C function's first two arguments, where it is called"""

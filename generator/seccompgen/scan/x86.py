@@ -61,7 +61,7 @@ class X86(X86Values):
     """An x86 processor in 64-bit or 32-bit mode."""
 
     number = Register("rax")
-    returned_in = frozenset({"rax", "rdx"})
+    returned_in = c_returned_in = frozenset({"rax", "rdx"})
 
     def __init__(self, *, bits: int) -> None:
         import capstone  # noqa: PLC0415 - in an extra
