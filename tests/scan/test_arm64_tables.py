@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from c_programs import compiled
 from seccompgen.scan.arm64 import Arm64
 from seccompgen.scan.binary import read_binary
 from seccompgen.scan.elf import image_of
-from seccompgen.scan.image import AddressRange
+from seccompgen.scan.image import AddressRange, FunctionSymbol
 from seccompgen.scan.index_bounds import targets_near_label
 from seccompgen.scan.jumps import table_targets
 from seccompgen.scan.paths import FunctionBody
@@ -92,6 +93,25 @@ def test_a_shifted_entry_counts_instructions() -> None:
 
 def test_narrow_entries_that_lead_out_of_the_function_are_no_end() -> None:
     assert table_targets(Arm64(), of_llvm(4), JUMP, lambda _: False) == []
+
+
+@pytest.mark.parametrize(("size", "entries"), [(0x30, 4), (0x2C, 4), (0x34, 0), (0, 0)])
+def test_narrow_entries_end_where_a_symbol_says_that_the_function_does(
+    size: int, entries: int
+) -> None:
+    """LLVM extends an index of a byte by a mask, which says nothing of how many entries there are.
+
+    If the function may be longer than what was read, entries that seem to lead out of it may be of
+    the table.
+    """
+    body = of_llvm(255, AND)
+    symbols = (FunctionSymbol(CODE.start, size, "function"),)
+    body = body._replace(image=replace(body.image, functions=symbols))
+    assert len(table_targets(Arm64(), body, JUMP, lambda _: False)) == entries
+
+
+AND = 0x92401C00
+"""and x0, x0, #0xff"""
 
 
 @pytest.mark.parametrize(("register", "entries"), [(1, 0), (2, 4), (7, 4)])

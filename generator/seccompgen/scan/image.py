@@ -160,6 +160,12 @@ class Image:
         found = self.functions[i] if i >= 0 else None
         return bool(found and found.address == address and (found.size or self.is_go))
 
+    def is_sized(self, span: AddressRange) -> bool:
+        """Return True if a symbol says that ``span`` is a function, and perhaps padding."""
+        i = bisect_left(self._addresses, span.start)
+        address, size, _ = self.functions[i] if i < len(self.functions) else (span.end, 0, "")
+        return size > 0 and address == span.start and address + size <= span.end
+
     def starts_between(self, low: int, high: int) -> list[int]:
         """Return the starts of functions from ``low`` up to but not including ``high``."""
         starts = self._starts

@@ -349,9 +349,11 @@ def _plausible(
 ) -> list[int]:
     """Return the targets of the first ``entries``, those of the table; none if it is not a table.
 
-    A table ends at its ``bound``, or before: the nearest comparison may be looser than another.
-    Then it is followed by other data, such as the function's next table. An entry of zero, which
-    would lead to the table itself, is for an index that does not occur.
+    A table ends at its ``bound``, or before: the nearest comparison may be looser than another, and
+    a mask only say how wide the index is. Then it is followed by other data, such as the function's
+    next table. Narrow entries that seem to lead out of the function do not end the table if its end
+    may be further than what is read as the function. An entry of zero, which would lead to the
+    table itself, is for an index that does not occur.
     """
     most = _MOST_ENTRIES if bound is None else min(bound + 1, _MOST_ENTRIES)
     leads = partial(_leads, function, may_enter)
@@ -360,7 +362,8 @@ def _plausible(
     if bound is not None and len(found) < most:
         beyond = next(entries.at(len(found)), None)
         # The middle of an instruction may be code that was not read as such, in hand-written code.
-        unsure = entries.size < _WIDE or (beyond and function.image.in_code(beyond))
+        cut = entries.size < _WIDE and not function.image.is_sized(function.span)
+        unsure = cut or (beyond and function.image.in_code(beyond))
         if unsure and not _is_followed(leads, entries, len(found)):
             return []
     return [one for one in found if one != nowhere]
