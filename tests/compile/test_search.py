@@ -12,7 +12,7 @@ import pytest
 from seccompgen.compile.diagram import CompareOp
 from seccompgen.compile.patterns import Patterns
 from seccompgen.compile.search import Search, search
-from seccompgen.compile.shapes import ItemShape, Shapes, between, members, only
+from seccompgen.compile.shapes import Found, ItemShape, Shapes, between, members, only
 from seccompgen.compile.tree import (
     BUDGETS,
     IMPOSSIBLE,
@@ -117,7 +117,7 @@ def test_ranges_are_tried_for_small_trees_where_a_part_has_one() -> None:
                     if len(set(labels)) < 2 or not (holes or ends_alike):
                         continue
                     found = patterns.at(stop - first, first, t)
-                    wanted = shapes.short(left, min(3, (changes + 1) // 2))[1]
+                    wanted = shapes.short(left, min(3, (changes + 1) // 2)).trees
                     small += bool(wanted)
                     assert all(tree in (found.trees if found else ()) for tree in wanted)
         assert small > 20
@@ -127,6 +127,30 @@ def test_a_mask_that_no_number_of_a_label_has_takes_the_label_whole() -> None:
     """0 has no bit of its own, so its own mask is that one, and must not leave 0 behind."""
     labels = {0: 2, 1: 0, 6: 2, 7: 1, 9: 0, 10: 1}
     shapes = Shapes([ItemShape(number, number, label) for number, label in labels.items()])
-    tests, trees = shapes.short(between(0, len(labels)), 2)
+    tests, trees, _ = shapes.short(between(0, len(labels)), 2)
     assert tests == 2
     assert any(tree[:2] == (CompareOp.ANY_BITS, ~6 & 0xFFFFFFFF) for tree in trees)
+
+
+def test_numbers_that_alternate_take_steps_in_proportion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers without a bit of a mask of scattered bits: without a limit they took 23,000."""
+    mask, most = 0xA6883765, 2048
+    free = [number for number in range(156) if not number & mask]
+    ends = sorted({0, most + 1} | {end for number in free for end in (number, number + 1)})
+    items = [
+        Item(first, stop - 1, 1 if first <= most and first & mask else 2, 1)
+        for first, stop in pairwise([*ends, 1 << 32])
+    ]
+    singles = [i for i, item in enumerate(items) if item.first == item.last]
+    assert all(one.label != other.label for one, other in pairwise(items))
+    steps: list[int] = []
+    ask = Shapes.short
+
+    def short(shapes: Shapes, left: int, most: int) -> Found:
+        found = ask(shapes, left, most)
+        steps.append(found.steps)
+        return found
+
+    monkeypatch.setattr(Shapes, "short", short)
+    Patterns(items, singles[:12], PRICE, 3)
+    assert 5_000 < sum(steps) < 12_000

@@ -44,6 +44,9 @@ _LEFT = np.array(
 )
 """[tests][budget]: the budget left after so many tests, or BUDGETS if they exceed it."""
 _FOLLOWED = 1024
+_STEPS, _STEPS_OF_AN_ITEM = 6_000, 100
+"""The steps that short trees for one line may take. No line of real policies needs more; single
+numbers that alternate, as under a mask of scattered bits, take four times as many."""
 
 
 class Pattern(NamedTuple):
@@ -138,6 +141,7 @@ class _Collector:
         self._known: dict[ItemSet, Pattern | None] = {}
         self._order = {hole: t for t, hole in enumerate(holes)}
         self._hopeless = [-1] * (len(items) + 1)
+        self._left = _STEPS + _STEPS_OF_AN_ITEM * len(items)
 
     def cells(self) -> dict[int, Cells]:
         """Find all patterns; return the states that they may finish, by length."""
@@ -182,16 +186,23 @@ class _Collector:
         if len({item.label for item in items}) < 2:
             return []
         chains = list(self._shapes.chains(left, items))
+        if self._left <= 0:
+            return chains
         # Cuts and holes need at least one test for every two changes of the label.
         changes = sum(a.label != b.label for a, b in pairwise(items))
         if changes < 2 * self._deepest - 1:
-            return chains + self._shapes.short(left, (changes + 1) // 2)[1]
+            return chains + self._short(left, (changes + 1) // 2)
         if taken <= self._hopeless[stop]:
             return chains
-        short = self._shapes.short(left, self._deepest)[1]
+        short = self._short(left, self._deepest)
         if not short:
             self._hopeless[stop] = taken
         return chains + short
+
+    def _short(self, left: ItemSet, most: int) -> list[Tree]:
+        found = self._shapes.short(left, most)
+        self._left -= found.steps
+        return found.trees
 
 
 class _Part(NamedTuple):

@@ -86,6 +86,18 @@ class _LabelItems(NamedTuple):
     shared: int
 
 
+class Found(NamedTuple):
+    """The least number of tests that suffice, and some trees with so many; none if too many.
+
+    ``steps`` counts the sets that were looked at, those that were cached as well: so it depends on
+    nothing else that was asked.
+    """
+
+    tests: int
+    trees: list[Tree]
+    steps: int
+
+
 _FirstTest: TypeAlias = "tuple[ItemSet, CompareOp, int, int, bool]"
 """The rest, relation and number, the label at the end, and True if the end is where it is true."""
 
@@ -95,7 +107,7 @@ class Shapes:
 
     def __init__(self, items: Sequence[ItemShape]) -> None:
         self._items = items
-        self._short: dict[tuple[ItemSet, int], tuple[int, list[Tree]]] = {}
+        self._short: dict[tuple[ItemSet, int], Found] = {}
         self._labels: dict[int, ItemSet] = {}
         self._singles: ItemSet = 0
         self._groups: dict[ItemSet, _LabelItems] = {}
@@ -124,16 +136,11 @@ class Shapes:
             ):
                 yield _chain(label, items)
 
-    def short(self, left: ItemSet, most: int) -> tuple[int, list[Tree]]:
-        """Return the least number of tests that suffice, and some trees with so many.
-
-        There are no trees if that is more than ``most``.
-        """
+    def short(self, left: ItemSet, most: int) -> Found:
+        """Return the trees of at most ``most`` tests, if there are any."""
         return self._trees(left, most, self._labels)
 
-    def _trees(
-        self, left: ItemSet, most: int, labels: Mapping[int, ItemSet]
-    ) -> tuple[int, list[Tree]]:
+    def _trees(self, left: ItemSet, most: int, labels: Mapping[int, ItemSet]) -> Found:
         """Return the trees of `short`; ``labels`` have all items ``left``, and may have others."""
         found = self._short.get((left, most))
         if found is None:
@@ -141,20 +148,22 @@ class Shapes:
             found = self._short[left, most] = self._shortest(most, inside)
         return found
 
-    def _shortest(self, most: int, labels: Mapping[int, ItemSet]) -> tuple[int, list[Tree]]:
+    def _shortest(self, most: int, labels: Mapping[int, ItemSet]) -> Found:
         least = most + 1
         if len(labels) > least:
-            return least, []
+            return Found(least, [], 1)
         if len(labels) == 1:
-            return 0, [TreeEnd(label, 0) for label in labels]
+            return Found(0, [TreeEnd(label, 0) for label in labels], 1)
         groups = [self._group(label, items) for label, items in labels.items()]
         if len(groups) == 2 and (cut := self._cut(*groups)):
-            return 1, [cut]
+            return Found(1, [cut], 1)
         trees: list[Tree] = []
         if most == 1:
-            return self._one_test(*groups)
+            return Found(*self._one_test(*groups), 1)
+        steps = 1
         for rest, relation, k, label, true in self._first_tests(groups, most):
-            count, rests = self._trees(rest, most - 1, labels)
+            count, rests, taken = self._trees(rest, most - 1, labels)
+            steps += taken
             if rests and count < least:
                 if count + 1 < least:
                     least, trees = count + 1, []
@@ -164,7 +173,7 @@ class Shapes:
                     trees.append(TreeTest(relation, k, *ends))
                 if least == len(labels) - 1 and len(trees) >= _MOST_KEPT:
                     break  # no tree has fewer
-        return least, trees[:_MOST_KEPT]
+        return Found(least, trees[:_MOST_KEPT], steps)
 
     def _group(self, label: int, items: ItemSet) -> _LabelItems:
         found = self._groups.get(items)
