@@ -61,6 +61,8 @@ __all__ = [
     "compile_policy",
 ]
 
+_MOST_TO_SHORTEN = 2 * BPF_MAXINSNS
+"""A longer program is not searched again: one that is short enough is never half as long."""
 _ROUNDING = 1e-9
 
 if TYPE_CHECKING:
@@ -192,7 +194,8 @@ class ProgramBuilder:
                 with suppress(TooManyError):
                     found.append(self._made(replace(self._objective, optimize=goal), wanted))
         best = min(found, key=lambda one: rank(one.program, self._objective, weighted))
-        if self._in_order or len(best.program.instructions) <= BPF_MAXINSNS:
+        length = len(best.program.instructions)
+        if self._in_order or not BPF_MAXINSNS < length <= _MOST_TO_SHORTEN:
             return best
         with suppress(TooManyError):
             # A search cares for what is executed first; in hundreds of calls it adds up. Whatever

@@ -22,7 +22,9 @@ _Value = TypeVar("_Value")
 _STEPS = 1_000_000
 _STEPS_OF_AN_INSTRUCTION = 2_000
 _MOST_INSTRUCTIONS = 2 * 4096
-"""Those of a straightforward program that give steps: a longer one needs none to be too long."""
+"""Those of the straightforward programs of all calls that give steps: more need none to be too
+
+long for the kernel."""
 _STUBBORN_STEPS = 40_000_000
 """The steps for a call that has no straightforward program."""
 _ATTEMPTS = 4
@@ -92,6 +94,8 @@ class Budget:
     def __init__(self, *, thorough: bool = True) -> None:
         self._thorough = thorough
         self._left = _STEPS
+        self._of_all = _MOST_INSTRUCTIONS
+        self._share = 0
         self._enough = 0
         self._stubborn = False
 
@@ -103,7 +107,9 @@ class Budget:
         self._stubborn = stubborn
         left = max(self._left, 0) if self._thorough else 0
         left = _STUBBORN_STEPS if stubborn else left
-        share = _STEPS_OF_AN_INSTRUCTION * min(instructions, _MOST_INSTRUCTIONS)
+        counted = min(instructions, self._of_all)
+        self._of_all -= counted
+        self._share = share = _STEPS_OF_AN_INSTRUCTION * counted
         self._left = left + share
         self._enough = left // 4 + share
 
@@ -135,8 +141,12 @@ class Budget:
 
     @contextmanager
     def attempt(self) -> Iterator[Steps]:
-        """Charge for the steps of the block, a part of those left: other attempts may follow."""
-        steps = Steps(self._left // _ATTEMPTS)
+        """Charge for the steps of the block: a part of those left, as other attempts may follow.
+
+        A small call may take all its own, since its part of what large ones left is too little.
+        """
+        own = min(self._left, self._share, _STEPS // _ATTEMPTS)
+        steps = Steps(max(self._left // _ATTEMPTS, own))
         try:
             yield steps
         finally:
