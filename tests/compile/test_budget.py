@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from peer_rules import arg, policy_of, rule
+from peer_rules import arg, plain, policy_of, rule
 from seccompgen.compile.budget import Budget, Results, Steps, TooManyError
 from strategies import plain_tables, programs
 
@@ -60,6 +60,24 @@ def test_a_call_that_takes_all_steps_leaves_the_next_its_own() -> None:
     assert budget.words_to_try(2, 10) == 1
 
 
+def test_the_instructions_of_all_calls_together_give_steps() -> None:
+    budget = Budget(thorough=False)
+    begun = 0
+    for _ in range(10):
+        budget.begin_call(4096)
+        begun += not budget.is_spent
+    assert begun == 2
+
+
+def test_a_small_call_may_take_all_its_steps_at_once() -> None:
+    """A quarter of them, as large calls get of what is left, was too little for small ones."""
+    budget = Budget(thorough=False)
+    for instructions, most in ((10, 20_000), (1000, 500_000)):
+        budget.begin_call(instructions)
+        with budget.attempt() as steps:
+            assert steps.left == most
+
+
 def test_no_call_of_many_goes_without_a_plan() -> None:
     """After 4,500 steps in all, each call got the first order of words: 859 instructions."""
     draw = random.Random(0)
@@ -87,3 +105,19 @@ def test_a_plan_takes_the_place_of_the_straightforward_program_by_its_measure() 
         cases.append([masked | {"operation": "MaskedEqual"}, arg(2, "==", draw.randrange(8))])
     program = programs(policy_of("x86_64", [rule("allow", *cases, name="ioctl")], "errno"))
     assert program["x86_64"].cost.longest < 60
+
+
+def test_the_price_of_the_longest_path_is_divided_among_calls_that_are_as_deep() -> None:
+    """When each paid all of it, plans longer than rules in order won: 413 instructions."""
+    names = sorted(plain_tables()["x86_64"])[10:40]
+    groups = [
+        group
+        for n, name in enumerate(names)
+        for group in (
+            rule("errno(1)", [arg(n % 6, "==", n)], name=name),
+            rule("errno(2)", [arg((n + 1) % 6, ">", n << 32)], name=name),
+            plain("log", name),
+        )
+    ]
+    program = programs(policy_of("x86_64", groups, "errno") | {"multiplexed": "errno"})["x86_64"]
+    assert len(program.instructions) < 300

@@ -15,6 +15,7 @@ program, unless that is clearly better by the measure of the objective (`prices`
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
@@ -121,15 +122,29 @@ class Arguments:
         self._of_bits = _asked_for_bits(answer for answer, _, _ in asked)
         rank = self._plans.functions.rank
         order = sorted(range(len(asked)), key=lambda place: rank(asked[place][0].function))
-        found = {place: self._plan_of(*asked[place]) for place in order}
+        sampled = [self._plans.sampled(answer.function, samples) for answer, samples, _ in asked]
+        plain = {
+            place: self._straightforward(asked[place][0], sampled[place])
+            for place in order
+            if asked[place][0].cases
+        }
+        depths = sorted({sampled[place]: one.longest for place, one in plain.items()}.values())
+        found = {}
+        for place in order:
+            answer, _, measure = asked[place]
+            if place in plain:
+                # The program's longest path is shorter only if those of all as deep are.
+                as_deep = len(depths) - bisect_left(depths, plain[place].longest)
+                measure = measure._replace(depth=measure.depth / as_deep)
+            found[place] = self._plan_of(answer, sampled[place], plain.get(place), measure)
         return [found[place] for place in range(len(asked))]
 
-    def _plan_of(self, answer: Answer, samples: Sequence[Sample], measure: Measure) -> Plan:
-        asked = self._plans.sampled(answer.function, samples)
+    def _plan_of(
+        self, answer: Answer, asked: Sampled, plain: _Plain | None, measure: Measure
+    ) -> Plan:
         self._masks = answer.masks
-        if not answer.cases:
+        if plain is None:
             return self._used_from_now_on(self._only_plan(asked))
-        plain = self._straightforward(answer, asked)
         self._longest = measure.most(*plain)
         self._budget.begin_call(plain.length)
         try:

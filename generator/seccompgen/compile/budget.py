@@ -2,10 +2,11 @@
 
 The straightforward program is linear in the rules: it tests those of a call one after the other.
 Searches for a better one may take ``_STEPS`` steps, and ``_STEPS_OF_AN_INSTRUCTION`` more for each
-instruction of the straightforward one. A call adds its own and may take what earlier calls left,
-most of it thoroughly: every order of words is tried, and bits are searched for. From then on the
-first word in a fixed order is taken, until no steps are left. So work grows with the policy, and no
-call takes all of it. A step is a node of a diagram looked at, about a microsecond.
+instruction of the straightforward one, up to ``_MOST_INSTRUCTIONS`` of all calls together: a longer
+program is refused anyway. A call adds its own and may take what earlier calls left, most of it
+thoroughly: every order of words is tried, and bits are searched for. From then on the first word in
+a fixed order is taken, until no steps are left. So work grows with the policy, and no call takes
+all of it. A step is a node of a diagram looked at, about a microsecond.
 """
 
 from __future__ import annotations
@@ -22,9 +23,7 @@ _Value = TypeVar("_Value")
 _STEPS = 1_000_000
 _STEPS_OF_AN_INSTRUCTION = 2_000
 _MOST_INSTRUCTIONS = 2 * 4096
-"""Those of the straightforward programs of all calls that give steps: more need none to be too
-
-long for the kernel."""
+"""The instructions of straightforward programs that give steps, over all calls."""
 _STUBBORN_STEPS = 40_000_000
 """The steps for a call that has no straightforward program."""
 _ATTEMPTS = 4

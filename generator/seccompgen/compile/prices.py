@@ -49,7 +49,7 @@ class Measure(NamedTuple):
     """The prices that the plan of one call has in the objective of its whole program.
 
     ``executed`` is that of an instruction that each such call executes, ``length`` that of one in
-    all, ``depth`` that of the longest path, as in `Prices`.
+    all, ``depth`` that of the longest path, as in `Prices`, or the call's part of it.
     """
 
     executed: float
