@@ -37,7 +37,9 @@ def _curves(most: int, runs: int, jobs: int, directory: Path) -> None:
     found = list(curves(most, runs, jobs, lambda text: click.echo(text, err=True)))
     directory.mkdir(parents=True, exist_ok=True)
     machine = describe() | {"Load": f"{os.getloadavg()[0]:.0f} processes at the end of the run"}
-    (directory / "COMPILING.md").write_text(page.rendered(machine, found))
+    path = directory / "COMPILING.md"
+    random = page.random_of(path.read_text()) if path.exists() else ""
+    path.write_text(page.rendered(machine, found) + random)
     (directory / "compiling.svg").write_bytes(page.picture(found))
 
 

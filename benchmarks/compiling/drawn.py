@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,8 @@ from seccompgen.compile import compile_policy
 from seccompgen.core.errors import SeccompgenError
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.pipeline.pool import spread
+
+from benchmarks.compiling import page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +45,11 @@ _FEW_RULES = 10
 """A small filter has so many."""
 _RUNS = 3
 """A command runs so often, and the least counts: one run says as much about the machine."""
+_OUTLIERS = (
+    "{:,} policies drawn at random, compiled for one ABI. *Worst* is the one of its size that took "
+    "longest, in CPU seconds and in medians. `make bench-compile ARGS=outliers` measures them."
+)
+_COLUMNS = "| rules | policies | median | worst | medians |"
 _REFUSED = 2
 _NO_PROGRAM = "do not go together into one program"
 _OPERATIONS = (("union",), ("subtract", "--action", "errno(EPERM)"))
@@ -91,15 +100,21 @@ def _in_a_child(policy: ResolvedPolicy, abis: Sequence[Abi], tables: Tables) -> 
 
 
 def _sized(
-    draw: Callable[..., ResolvedPolicy], directory: Path, count: int
+    draw: Callable[..., ResolvedPolicy], directory: Path, count: int, jobs: int
 ) -> Iterator[tuple[int, int, float]]:
     """Yield for ``count`` policies, sizes in turn, the size, the seed, and seconds for an ABI."""
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(partial(_one_sized, draw, directory), range(count))
+
+
+def _one_sized(
+    draw: Callable[..., ResolvedPolicy], directory: Path, seed: int
+) -> tuple[int, int, float]:
     tables = shipped_tables()
-    for seed in range(count):
-        size = SIZES[seed % len(SIZES)]
-        policy = draw(directory, seed, size, tables)
-        seconds, _ = _in_a_child(policy, policy.arches[:1], tables)
-        yield size, seed, seconds
+    size = SIZES[seed % len(SIZES)]
+    policy = draw(directory, seed, size, tables)
+    seconds, _ = _in_a_child(policy, policy.arches[:1], tables)
+    return size, seed, seconds
 
 
 def _pairs(
@@ -182,15 +197,23 @@ def main(policies: int, pairs: int, arch: str | None, *, every: bool) -> None:
 @click.command()
 @click.option("--policies", default=1000, show_default=True, help="How many are compiled.")
 @click.option("--most", default=10.0, show_default=True, help="The most medians that one may take.")
-def outliers(policies: int, most: float) -> None:
+@click.option("--jobs", default=1, show_default=True, help="Compile so many at a time.")
+@click.option(
+    "--page",
+    "written",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Write the table into this page, COMPILING.md.",
+)
+def outliers(policies: int, most: float, jobs: int, written: Path | None) -> None:
     """Compile policies of 2 to 400 rules for an ABI; fail if one takes many medians of its size."""
     from random_policies import random_policy  # noqa: PLC0415 - it lies among the tests' helpers
 
     found: dict[int, list[tuple[float, int]]] = {size: [] for size in SIZES}
     with tempfile.TemporaryDirectory() as name:
-        for size, seed, seconds in _sized(random_policy, Path(name), policies):
+        for size, seed, seconds in _sized(random_policy, Path(name), policies, jobs):
             found[size].append((seconds, seed))
     worst = 0.0
+    rows = [_OUTLIERS.format(policies), "", _COLUMNS, "|---" * _COLUMNS.count(" | ") + "|---|"]
     for size, own in found.items():
         if own:
             median = statistics.median(seconds for seconds, _ in own)
@@ -200,5 +223,9 @@ def outliers(policies: int, most: float) -> None:
                 f"{size} rules: {len(own)} policies, median {median:.3f} s, "
                 f"worst {seconds:.3f} s (seed {seed}), {seconds / median:.1f} medians"
             )
+            row = size, len(own), f"{median:.3f}", f"{seconds:.3f}", f"{seconds / median:.1f}"
+            rows.append(f"| {' | '.join(map(str, row))} |")
+    if written:
+        written.write_text(page.with_random(written.read_text(), rows))
     if worst > most:
         raise click.ClickException(f"an outlier takes {worst:.1f} medians of its size")

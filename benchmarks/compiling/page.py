@@ -24,6 +24,7 @@ run. [README.md](README.md#how-long-compiling-takes) says how this is measured.
 
 ![CPU seconds by the number of rules](compiling.svg)
 """
+_RANDOM = "## Random policies"
 _COLOURS = {OURS: "#0b6e4f", "libseccomp": "#c8553d", "minijail": "#3d5a80"}
 
 
@@ -40,6 +41,17 @@ def rendered(machine: Mapping[str, str], curves: Sequence[Curve]) -> str:
     parts.append("\n## ABIs\n\nThe stock policy `web_worker`, for more and more ABIs.\n")
     parts.append(_table("ABIs", own))
     return "\n".join(parts) + "\n"
+
+
+def with_random(text: str, rows: Sequence[str]) -> str:
+    """Return the page ``text`` with ``rows``, lines of a table, as what it says of random ones."""
+    return text.partition(f"\n{_RANDOM}")[0] + "\n".join(["", _RANDOM, "", *rows, ""])
+
+
+def random_of(text: str) -> str:
+    """Return what the page ``text`` says of random policies, which has its own run."""
+    _, title, rest = text.partition(f"\n{_RANDOM}")
+    return title + rest
 
 
 def _table(unit: str, curves: Mapping[str, Curve]) -> str:
