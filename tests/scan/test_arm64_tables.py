@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 from arm64_images import image_of_words
-from c_programs import compiled
 from seccompgen.scan.arm64 import Arm64
-from seccompgen.scan.binary import read_binary
-from seccompgen.scan.elf import image_of
 from seccompgen.scan.image import AddressRange, FunctionSymbol
 from seccompgen.scan.index_bounds import targets_near_label
 from seccompgen.scan.jumps import table_targets
 from seccompgen.scan.paths import FunctionBody
 from seccompgen.scan.processor import Register
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CODE, TABLE = AddressRange(0x1000, 0x1030), AddressRange(0x2000, 0x2010)
 JUMP, DEFAULT = 7, 9
@@ -133,18 +126,6 @@ def test_a_call_preserves_the_base_of_a_table_if_c_returns_nothing_there(
     ]
     targets = table_targets(Arm64(), function(code, ENTRIES, 1), JUMP, lambda _: False)
     assert len(targets) == entries
-
-
-def test_a_symbol_that_marks_data_for_disassemblers_is_no_function(tmp_path: Path) -> None:
-    """In sections that are not loaded, their values are no addresses, but may look like some."""
-    marks = "".join(f'\\"{one}\\": nop;' for one in ("$d.1", "$x", "$done"))
-    source = f'void _start(void) {{ __asm__ volatile("{marks}"); for (;;); }}'
-    path = compiled(tmp_path, source, "-static")
-    content = bytearray(path.read_bytes())
-    content[18:20] = bytes([183, 0])  # EM_AARCH64
-    path.write_bytes(content)
-    names = {one.name for one in image_of(read_binary(path)).functions}
-    assert names & {"$d.1", "$x", "$done"} == {"$done"}
 
 
 B_LS = 0x54000109

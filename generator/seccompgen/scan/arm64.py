@@ -75,7 +75,10 @@ class Arm64(Arm64Instructions):
     def disassemble(self, image: Image, start: int, end: int) -> list[Instruction]:
         """See ``Machine``."""
         start += -start % 4
-        return list(self._quick.disasm_lite(image.read(start, end - start), start))
+        code = list(self._quick.disasm_lite(image.read(start, end - start), start))
+        if image.lost_calls:  # what is called is not there, so control ends as in a fault
+            return [(*one[:2], "brk", "#0") if one[0] in image.lost_calls else one for one in code]
+        return code
 
     def events(
         self,

@@ -29,6 +29,8 @@ _MAPPING = re.compile(r"\$[xd](?:\..*)?")
 
 The value of those in sections that are not loaded is no address.
 """
+_NOP = bytes.fromhex("1f2003d5")
+"""The nop of aarch64."""
 _GO_MAGIC = b"\xff Go buildinf:"
 """The beginning of the build information of every Go program (Go's debug/buildinfo)."""
 
@@ -127,6 +129,7 @@ def _image(binary: Binary) -> Image:
         interpreter=binary.interpreter,
         key=binary.key,
         starters=_starters(binary, relocated),
+        lost_calls=frozenset(_lost_calls(binary, frames)),
     )
 
 
@@ -169,6 +172,22 @@ def _starters(binary: Binary, relocated: Relocated) -> frozenset[int]:
     words = {value for place, value in relocated.words.items() if not _inside(place, spans)}
     started = relocated.starters | ({values["DT_INIT"]} if "DT_INIT" in values else set())
     return frozenset(started - words - relocated.pointers)
+
+
+def _lost_calls(binary: Binary, frames: Sequence[Frame]) -> Iterator[int]:
+    """Yield the last instructions of ``frames`` that were calls, which the linker made into nops.
+
+    In programs that are not relocatable, the linker does so to calls of weak functions that nothing
+    defines. Compilers end a function with a call only if it never returns, and no compiler runs on
+    from one function into the next. A nop that aligns the next one is behind the frame.
+    """
+    if binary.abi.name != "aarch64" or binary.relocatable:
+        return
+    starts = {one.start for one in frames}
+    for start, size, _ in frames:
+        last = start + size - len(_NOP)
+        if size > len(_NOP) and start + size in starts and binary.read(last, len(_NOP)) == _NOP:
+            yield last
 
 
 def _inside(address: int, spans: Sequence[AddressRange]) -> bool:

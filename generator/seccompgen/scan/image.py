@@ -75,7 +75,8 @@ class Image:
     exceptions. ``names`` is the range of the names of dynamic symbols. ``pointed_texts`` are the
     words of text to which pointers in data lead. ``named_objects`` are the starts of the
     ``objects`` that others can import, by name. ``key`` is a hash of all that determines the image.
-    ``starters`` are the initialisers to which nothing else in the data points.
+    ``starters`` are the initialisers to which nothing else in the data points. ``lost_calls`` are
+    the addresses of calls that never return, which the linker replaced, as it found no function.
     """
 
     path: str
@@ -108,6 +109,7 @@ class Image:
     interpreter: str
     key: str
     starters: frozenset[int] = frozenset()
+    lost_calls: frozenset[int] = frozenset()
 
     @property
     def is_only_go(self) -> bool:
