@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from command import ROOT, inside
+from command import seccompgen as command_line
 from guests import cache, image
 from guests.image import Entry
 from guests.packages import Unavailable, fetch
@@ -33,6 +34,8 @@ LIBURING_TESTS = Path(__file__).parents[3] / "shared" / "peers" / "liburing" / "
 PACKAGE = "programs_of_rings"
 """The package of guests that holds the packages of the sections that others than C and Rust get."""
 _POLICIES = ("files", "postgres", "postgres_less")
+RECORDED = "recorded"
+"""The policy that is recorded of the program on libuv, while it only reads."""
 
 _STATIC = ("-O1", "-Wall", "-Wextra", "-Werror", "-static", "-D_GNU_SOURCE", "-std=gnu11")
 
@@ -266,14 +269,35 @@ def seccompgen() -> dict[str, bytes]:
     }
 
 
+def recorded(program: bytes) -> dict[str, bytes]:
+    """Record a program that reads a file, here; return the files of the package, by path.
+
+    Raises Unavailable where no ring can be made.
+    """
+    with tempfile.TemporaryDirectory(prefix="seccompgen-") as folder:
+        command = Path(folder, "files")
+        command.write_bytes(program)
+        command.chmod(0o755)
+        Path(folder, "content").write_text("content")
+        words = (*("record", "-o", f"{RECORDED}.yml", "--", command), "content", "read")
+        run = command_line(*words, cwd=Path(folder), env={"UV_USE_IO_URING": "1"})
+        if "OPENAT" not in run.err:
+            raise Unavailable(f"no ring was recorded here: {run.err}")
+        assert run.code == 0, run.err
+        return _packages([f"{folder}/{RECORDED}.yml"])
+
+
 def packages() -> dict[str, bytes]:
     """Return the files of the packages that others than C and Rust get, by path."""
+    made = _packages([str(SOURCES / f"{name}.yml") for name in _POLICIES])
+    return {f"{PACKAGE}/__init__.py": b"", **made}
+
+
+def _packages(policies: list[str]) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory(prefix="seccompgen-") as folder:
-        policies = [str(SOURCES / f"{name}.yml") for name in _POLICIES]
         run = inside("build", *policies, "-o", folder, cwd=SOURCES)
         assert run.code == 0, run.err
-        made = {
+        return {
             f"{PACKAGE}/{path.relative_to(folder)}": path.read_bytes()
             for path in sorted(Path(folder).rglob("*.py"))
         }
-    return {f"{PACKAGE}/__init__.py": b"", **made}

@@ -112,6 +112,13 @@ PROGRAMS = (
         confined=(*_files(_REFUSED, by_node=False).items(),),
     ),
     Program(
+        "libuv, recorded while it reads",
+        "files",
+        environment=_BY_RING,
+        policy=ring_builds.RECORDED,
+        confined=(*_files(_REFUSED, by_node=False).items(),),
+    ),
+    Program(
         "libuv under run",
         "files",
         launcher=("/usr/bin/python3", "-m", "seccompgen", "run", f"/trial/{PACKAGE}/files", "--"),
@@ -158,7 +165,13 @@ def run_guest(guest: Guest, processor: int | None = None) -> dict[str, Any]:
             untried["PostgreSQL"] = str(missing)
         files |= ring_builds.packages() | ring_builds.seccompgen()
         files["files.js"] = (ring_builds.SOURCES / "files.js").read_bytes()
-    planned = plan([one for one in PROGRAMS if one.file in made], database=bool(version))
+        if "files" in made:
+            try:
+                files |= ring_builds.recorded(made["files"])
+            except Unavailable as missing:
+                untried[ring_builds.RECORDED] = str(missing)
+    tried = [one for one in PROGRAMS if one.file in made and one.policy not in untried]
+    planned = plan(tried, database=bool(version))
     files |= {**made, "plan.json": json.dumps(planned).encode()}
     report = json.loads(emulator.boot(guest, files, processor=processor, archives=archives))
     if _DRIFTED in str(report.get("initdb")):

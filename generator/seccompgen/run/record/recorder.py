@@ -67,7 +67,7 @@ def trace(
     settings = Settings(FilterFlag.SPEC_ALLOW, no_new_privs=not _may_filter())
     with blocked(HANDED_ON) as mask:
         started = start(command, Confinement("record", table, program, settings), mask=mask)
-        recorder = Recorder(SeenCalls(watch), started.pid)
+        recorder = Recorder(SeenCalls(watch), started.pid, all_calls=len(program) == 1)
         recorder.threads.add(started.pid, recorder.seen.new_process(None))
         try:
             try:
@@ -122,14 +122,15 @@ class Recorder:
     """The traced threads, and the handling of their events.
 
     ``main`` is the PID of the command. If it is 0, processes that ran already are traced: they stop
-    at the entry of each call, and are released in the end.
+    at the entry of each call, and are released in the end. ``all_calls`` is False if a filter lets
+    some calls through.
     """
 
-    def __init__(self, seen: SeenCalls, main: int = 0) -> None:
+    def __init__(self, seen: SeenCalls, main: int = 0, *, all_calls: bool = True) -> None:
         self.seen = seen
         self.threads = Threads(seen, filtered=not main)
         self.requests = Requests(main, lambda: self.threads.tids)
-        self.rings = RingReader()
+        self.rings = RingReader(all_calls=all_calls)
         self.started = not main
         """True once the command was executed."""
         self.end = RunEnd()
@@ -194,6 +195,7 @@ class Recorder:
         if thread.ring_call and call[0] == ptrace.OP_EXIT:
             self.rings.ends(tid, thread.ring_call, call[2])
         thread.ring_call = None
+        self._polls(thread)
         if self.started and call[0] in _BEGINS:
             name = self.seen.called(tid, thread.process, call)
             if name is None:
@@ -218,6 +220,10 @@ class Recorder:
                 thread.tid, name, abi.name, call[3:], process, counts=counts
             )
 
+    def _polls(self, thread: Thread) -> None:
+        if thread.process.polled:
+            self.rings.polls(thread.tid, thread.process, counts=self.seen.counts(thread.process))
+
     def _stop_others(self, thread: Thread) -> None:
         """Stop the running threads of a thread's process, so that they resume as filtered ones."""
         if thread.process.threads > 1:
@@ -229,6 +235,8 @@ class Recorder:
         thread = self.threads.get(tid) or self._arrived(tid)
         if thread is None:
             return  # its parent has yet to report it
+        if event.kind is not EventKind.EXECUTED:
+            self._polls(thread)
         if event.kind is EventKind.SIGNAL:
             if event.number in ENDING:
                 self._note_program_of(thread)
@@ -306,6 +314,9 @@ class Recorder:
             code = os.waitstatus_to_exitcode(status)
             self.end = RunEnd(status=code) if code >= 0 else RunEnd(signal=-code)
         self.rings.forget(tid)
+        ended = self.threads.get(tid)
+        if ended and os.WIFSIGNALED(status):
+            self.rings.killed(ended.process)
         for orphan in self.threads.orphans(self.threads.remove(tid)):
             self._resume(self._begun(orphan))
         if tid == self._main:

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from seccompgen.core.ring import RingField
     from seccompgen.run.process import Process
 
-SQPOLL = 1 << 1
 REGISTERED_FD_ONLY = 1 << 15
-_SQE128, _NO_MMAP, _NO_SQARRAY, _SQE_MIXED, _SQ_REWIND = (1 << n for n in (10, 14, 16, 19, 20))
+_SQPOLL, _SQE128, _NO_MMAP, _NO_SQARRAY, _SQE_MIXED, _SQ_REWIND = (
+    1 << n for n in (1, 10, 14, 16, 19, 20)
+)
 KNOWN_FLAGS = (_SQ_REWIND << 1) - 1
 """The IORING_SETUP_ flags of Linux 7.3; an unknown one may change the layout."""
 RING_FILE = "anon_inode:[io_uring]"
@@ -46,6 +47,8 @@ _ADDRESS_MAX = 128
 _OPENAT, _OPENAT2, _CONNECT, _SOCKET = (
     ring_numbers().operations[name].nr for name in ("OPENAT", "OPENAT2", "CONNECT", "SOCKET")
 )
+POINTS = frozenset({_OPENAT2, _CONNECT})
+"""Operations with fields in other memory, which they must leave alone only until they are taken."""
 _OF_128_BYTES = frozenset(ring_numbers().operations[name].nr for name in ("NOP128", "URING_CMD128"))
 _OPEN, _OF_SOCKET = OPERATION_FIELDS["OPENAT"], OPERATION_FIELDS["SOCKET"]
 _AF_INET, _AF_INET6 = 2, 10
@@ -55,7 +58,8 @@ _AF_INET, _AF_INET6 = 2, 10
 class Ring:
     """A ring: flags, number of entries, and offsets of words in its memory.
 
-    ``memory`` has the addresses of its words and of its entries, if the program chose them.
+    ``memory`` has the addresses of its words and of its entries, if the program chose them. It was
+    made through ``abi``.
     Positions count entries since its beginning, modulo 2**32; ``read`` is the first that has not
     been read.
     """
@@ -69,7 +73,13 @@ class Ring:
     count: int
     array: int
     memory: tuple[int, int] | None
+    abi: str = ""
     read: int = 0
+
+    @property
+    def polled(self) -> bool:
+        """True if a thread of the kernel takes the entries, without a call."""
+        return bool(self.flags & _SQPOLL)
 
     @property
     def rewinds(self) -> bool:
@@ -112,7 +122,7 @@ def queue_of(ring: Ring, process: Process, places: dict[int, tuple[int, int]]) -
         except UnreadableError:
             if ring.memory:
                 raise
-    found = places[ring.inode] = _mapped(ring, process)
+    found = places[ring.inode] = mapped(ring, process)
     return _queue_at(ring, process, found)
 
 
@@ -128,8 +138,8 @@ def _queue_at(ring: Ring, process: Process, place: tuple[int, int]) -> Queue:
     return Queue(head, tail, *place)
 
 
-def _mapped(ring: Ring, process: Process) -> tuple[int, int]:
-    """Return where the words and the entries of a ring are mapped."""
+def mapped(ring: Ring, process: Process) -> tuple[int, int]:
+    """Return where the words and the entries of a ring are mapped; raise UnreadableError if not."""
     starts = {
         one.offset: one.start
         for one in process.mappings

@@ -5,7 +5,12 @@ at its exit the ring's head must have moved over entries that were read, and the
 were. So what the kernel takes without a call, or another thread changes meanwhile, is found out,
 and so is a ring that is not the one that it seems. A ring is known by the inode of its descriptor,
 which each has for itself since Linux 5.13: it stays known when its descriptor is duplicated,
-inherited or passed on. Sources: io_uring_enter(2), io_uring_register(2).
+inherited or passed on.
+
+The entries of a ring with SQPOLL are taken without a call. They stay where they are until the ring
+comes round, so they are read at every stop of the process that made it, and counted.
+
+Sources: io_uring_enter(2), io_uring_register(2).
 """
 
 from __future__ import annotations
@@ -23,10 +28,11 @@ from seccompgen.run.process import Process, UnreadableError
 from seccompgen.run.record.ring_memory import (
     KNOWN_FLAGS,
     PARAMETERS_SIZE,
+    POINTS,
     REGISTERED_FD_ONLY,
     RING_FILE,
-    SQPOLL,
     ahead,
+    mapped,
     queue_of,
     ring_of,
     waiting,
@@ -50,7 +56,10 @@ _UPDATE = struct.Struct("=I4xQ")
 """``struct io_uring_rsrc_update``: offset, and data, here a descriptor."""
 _MOST_REGISTERED = 16
 _LEAST_ERROR = U64 - 4095
-_POLLED = "a ring has SQPOLL: a thread of the kernel takes its operations, and no call shows them"
+_POLLED = "a ring has SQPOLL, so that a thread of the kernel takes its operations"
+_LOST = f"{_POLLED}: there were more between two calls than the ring keeps"
+_UNMAPPED = f"{_POLLED}: it was unmapped, or its process ended, before they were read"
+_POINTED = f"{_POLLED}: what CONNECT and OPENAT2 point to may have changed before it was read"
 _STRANGE = "a ring that was made before the recording, or by a process that is not recorded"
 _LIKE_OTHERS = "several rings look the same to /proc: record on Linux 5.13 or newer"
 _UNREADABLE = (
@@ -71,6 +80,7 @@ class RingCall:
     """
 
     name: str
+    abi: str
     args: Sequence[int]
     process: TracedProcess
     ring: Ring | None = None
@@ -79,9 +89,13 @@ class RingCall:
 
 
 class RingReader:
-    """The rings of all traced processes, by inode, and by thread and index if registered."""
+    """The rings of all traced processes, by inode, and by thread and index if registered.
 
-    def __init__(self) -> None:
+    ``all_calls`` is False if some calls are not stopped at.
+    """
+
+    def __init__(self, *, all_calls: bool = True) -> None:
+        self._all_calls = all_calls
         self._rings: dict[int, Ring] = {}
         self._registered: dict[int, dict[int, Ring | None]] = {}
 
@@ -99,17 +113,17 @@ class RingReader:
 
         Operations are added to the process's uses if it ``counts``.
         """
-        call = RingCall(name, args, process)
+        call = RingCall(name, abi, args, process)
         if name == _REGISTER and counts:
             process.rings.registered.add(args[1] & _OPCODE)
         if name == _ENTER and args[1] & U32:
             ring = self._named(tid, args)
-            if ring and not ring.flags & SQPOLL:
-                call.ring = ring
-                self._read(tid, abi, call, ring, counts=counts)
+            call.ring = ring
+            if ring and not ring.polled:
+                self._read(tid, call, ring, counts=counts)
         return call
 
-    def _read(self, tid: int, abi: str, call: RingCall, ring: Ring, *, counts: bool) -> None:
+    def _read(self, tid: int, call: RingCall, ring: Ring, *, counts: bool) -> None:
         process, memory = call.process, Process(tid)
         try:
             queue = queue_of(ring, memory, process.ring_places)
@@ -125,7 +139,40 @@ class RingReader:
         if ahead(queue.tail, ring.read):
             ring.read = queue.tail
         for one in call.given if counts else ():
-            process.rings.add(abi, one)
+            process.rings.add(call.abi, one)
+
+    def polls(self, tid: int, process: TracedProcess, *, counts: bool) -> None:
+        """Read what a process has put since its last stop into rings that need no call."""
+        for ring in [*process.polled]:
+            memory = Process(tid)
+            try:
+                queue = queue_of(ring, memory, process.ring_places)
+                given = list(waiting(ring, queue, memory, ring.read, queue.tail))
+            except UnreadableError:
+                self._unreadable(ring, process, memory)
+                continue
+            # Entries that are filled already, but not yet given, may be in the place of read ones.
+            if (queue.tail - ring.read) & U32 > ring.entries // 2:
+                process.rings.miss(_LOST)
+            ring.read = queue.tail
+            for one in given if counts else ():
+                process.rings.add(ring.abi, one)
+                if one.opcode in POINTS:
+                    process.rings.miss(_POINTED)
+
+    def _unreadable(self, ring: Ring, process: TracedProcess, memory: Process) -> None:
+        """Note what it means that a ring cannot be read."""
+        known = process.ring_places.pop(ring.inode, None) or ring.memory
+        try:
+            is_mapped = bool(ring.memory or mapped(ring, memory))
+        except UnreadableError:
+            is_mapped = False
+        if known and is_mapped:
+            process.rings.miss(_UNREADABLE)
+        elif known:  # all was read at the call that unmapped it
+            process.polled.remove(ring)
+            if not self._all_calls:
+                process.rings.miss(_UNMAPPED)
 
     def ends(self, tid: int, call: RingCall, result: int) -> None:
         """Note what came of a call, with its ``result`` in 64 bits."""
@@ -143,7 +190,7 @@ class RingReader:
             if not failed and self._named(tid, call.args) is None:
                 uses.miss(_STRANGE)
             return
-        if call.queue is None:
+        if call.queue is None:  # it is polled, or was not read
             return
         begin = call.queue.head
         try:
@@ -169,8 +216,9 @@ class RingReader:
             uses.miss(_UNREADABLE)
             return
         ring = ring_of(data, 0)
-        if ring.flags & SQPOLL:
-            uses.miss(_POLLED)
+        ring.abi = call.abi
+        if ring.polled:
+            call.process.polled.append(ring)
         if ring.flags & ~KNOWN_FLAGS:
             uses.miss(f"a ring has flags that Linux 7.3 does not know: {ring.flags:#x}")
         if ring.flags & REGISTERED_FD_ONLY:
@@ -208,6 +256,7 @@ class RingReader:
         """Forget what a thread had before it executed a program; look for rings that it kept."""
         self.forget(tid)
         process.ring_places.clear()
+        process.polled.clear()
         self.look(tid, process)
 
     def look(self, tid: int, process: TracedProcess) -> None:
@@ -220,6 +269,13 @@ class RingReader:
         inodes |= {one.inode for one in Process(tid).mappings if one.file.startswith(RING_FILE)}
         if inodes - {None, *self._rings}:
             process.rings.miss(_STRANGE)
+        if any(one and one in self._rings and self._rings[one].polled for one in inodes):
+            process.rings.miss(_UNMAPPED)
+
+    def killed(self, process: TracedProcess) -> None:
+        """Note that a process was killed, without a stop before."""
+        if process.polled:
+            process.rings.miss(_UNMAPPED)
 
     def forget(self, tid: int) -> None:
         """Forget the registered rings of a thread that has ended."""

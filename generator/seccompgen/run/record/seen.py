@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from seccompgen.run.record.observations import ArgumentBits, Arguments, ExecutedProgram, RunEnd
     from seccompgen.run.record.origins import Origins
     from seccompgen.run.record.policy_answers import ComparedPolicy
+    from seccompgen.run.record.ring_memory import Ring
 
     Key = tuple[int, ...]
 
@@ -111,7 +112,8 @@ class TracedProcess:
     filter; ``doubtful`` is True if the marking call may be half of a probe. ``before_marker`` is
     the number of its threads at the marker. ``filtered`` is True if it has a filter of its own.
     ``owes`` is True if its label came from pytest's plugin, whose own filter is still to come.
-    ``ring_places`` are addresses of rings in its memory, by inode.
+    ``ring_places`` are addresses of rings in its memory, by inode; ``polled`` are rings that need
+    no call.
     """
 
     seen: CallKeys
@@ -126,6 +128,7 @@ class TracedProcess:
     doubtful: bool = False
     rings: RingUses = field(default_factory=RingUses)
     ring_places: dict[int, tuple[int, int]] = field(default_factory=dict)
+    polled: list[Ring] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +243,10 @@ class SeenCalls:
             return TracedProcess(seen, filtered=filtered, answers=answers, rings=rings)
         label = parent.label_at, parent.label
         return TracedProcess(
-            seen, 0, parent.marked, 0, parent.filtered, *label, answers, rings=rings
+            *(seen, 0, parent.marked, 0, parent.filtered, *label, answers),
+            rings=rings,
+            ring_places={**parent.ring_places},
+            polled=[*parent.polled],
         )
 
     def ended(self, process: TracedProcess) -> None:

@@ -143,7 +143,7 @@ def _program(known: Sequence[ResolvedPolicy], abi: Abi, tables: Tables) -> tuple
         for policy in known
         if abi in policy.arches
         for rule in policy.own_rules
-        if rule.name not in ALWAYS_SEEN
+        if rule.name not in {*ALWAYS_SEEN, "exit"}  # the last thread's is a process's end
     )
     if not rules:
         return (Instruction(RET_K, 0, 0, ActionKind.TRACE.value),)
