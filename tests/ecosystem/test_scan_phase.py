@@ -81,6 +81,51 @@ int main(void) { confine(); printf("%d\\n", found() > 0); return 0; }
 """
 
 
+THREAD = """
+#include <sys/socket.h>
+#include <sys/un.h>
+static int listening;
+static void *serve(void *unused) {
+  int one = accept(listening, 0, 0);
+  confine();
+  return getpgid(0) > 0 && close(one) == 0 ? &listening : 0;
+}
+int main(void) {
+  struct sockaddr_un at = {AF_UNIX, "socket"};
+  pthread_t thread;
+  void *served;
+  if (nice(0) || getsid(0) < 0) return 7;
+  listening = socket(AF_UNIX, SOCK_STREAM, 0);
+  if (bind(listening, (void *)&at, sizeof at) || listen(listening, 1)) return 8;
+  if (pthread_create(&thread, 0, serve, 0)) return 9;
+  if (!fork()) return connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&at, sizeof at);
+  pthread_join(thread, &served);
+  printf("%d %d\\n", served == &listening, getppid() > 0);
+  return 0;
+}
+"""
+JUMP = """
+#include <setjmp.h>
+static jmp_buf again;
+__attribute__((noinline)) static int serve(void) { confine(); longjmp(again, 1); }
+int main(void) {
+  if (nice(0)) return 7;
+  if (setjmp(again)) { puts(getsid(0) >= 0 ? "again" : ""); return 0; }
+  return getppid() + serve();
+}
+"""
+THROWN = """
+struct Ended { ~Ended() { if (getpgid(0) < 0) _exit(6); } };
+__attribute__((noinline)) static int serve(void) { confine(); throw 1; }
+__attribute__((noinline)) static int around(void) { Ended at_end; return serve() + getppid(); }
+int main(void) {
+  if (nice(0)) return 7;
+  try { return around(); } catch (int) { puts(getsid(0) >= 0 ? "caught" : ""); }
+  return 0;
+}
+"""
+
+
 def scanned(directory: Path, *options: str) -> set[str]:
     """Scan the program and make its filter; return the calls that it allows."""
     ask = ["scan", "program", "-o", "p.yml", "--json", "--default-action", "kill_process"]
@@ -128,3 +173,38 @@ def test_each_of_these_calls_is_made(lost: str, tmp_path: Path) -> None:
     scanned(tmp_path, "--after", "main", "--deny", lost)
     run = subprocess.run(["./program"], cwd=tmp_path, capture_output=True, check=False)
     assert run.returncode == -31  # SIGSYS
+
+
+@pytest.mark.parametrize(
+    "flags", [(), ("-no-pie",), ("-static-pie",)], ids=["pie", "no-pie", "static"]
+)
+@pytest.mark.parametrize(
+    ("source", "language", "marker", "shown", "made"),
+    [
+        pytest.param(HELLO, "c", "confine", "hello\n", set(), id="hello"),
+        pytest.param(THREAD, "c", "accept", "1 1\n", {"getpgid", "getppid"}, id="thread"),
+        pytest.param(JUMP, "c", "confine", "again\n", {"getsid"}, id="jump"),
+        pytest.param(THROWN, "c++", "_ZL7confinev", "caught\n", {"getpgid", "getsid"}, id="thrown"),
+    ],
+)
+def test_what_can_come_once_a_function_is_called_is_allowed(
+    source: str,
+    language: str,
+    marker: str,
+    shown: str,
+    made: set[str],
+    flags: tuple[str, ...],
+    tmp_path: Path,
+) -> None:
+    """What main() does before is left out, what comes after is not, on whatever way."""
+    text = INSTALL.replace("static void confine", "__attribute__((noinline)) static void confine")
+    (tmp_path / "program.c").write_text(text + source)
+    command = ["gcc", "-x", language, "-O1", "-w", *flags, "-o", "program", "program.c"]
+    command += ["-lstdc++"] * (language == "c++")
+    subprocess.run(command, check=True, cwd=tmp_path)
+    after = scanned(tmp_path, "--after", marker)
+    run = subprocess.run(["./program"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (0, shown)
+    assert made <= after
+    if language == "c":  # in C++, what catches an exception leads back to all of main()
+        assert after.isdisjoint({"getpriority", "setpriority"})

@@ -71,8 +71,9 @@ _HOSTS = {"i386": "x86_64"}
 )
 @click.option(
     "--after",
-    type=click.Choice(["main"]),
-    help="Leave out what only comes before main: for a filter that BINARY installs itself.",
+    metavar="main|accept|NAME",
+    help="Leave out what only comes before this function of BINARY is called: for a filter that "
+    "BINARY installs itself.",
 )
 @click.option(
     "--assume",
@@ -387,8 +388,8 @@ def _heading(found: list[Scan], *, accept: bool) -> list[str]:
     caveats = dict.fromkeys(caveat for one in found for caveat in one.caveats)
     lines += [f"Note: {CAVEAT[caveat]}." for caveat in caveats]
     without = sorted({name for one in found for name in one.without})
-    if any(one.after for one in found):
-        lines.append("It is for a filter that the program installs itself, in main() or later.")
+    for marker in dict.fromkeys(one.after for one in found if one.after):
+        lines.append(f"It is for a filter that the program installs itself, at {marker} or later.")
     if without:
         lines.append(f"It lacks what only these imports lead to: {', '.join(without)}.")
     lines += [

@@ -38,6 +38,10 @@ CAVEAT = {
         "what only mutexes with a priority ceiling need is left out: no file names a function "
         "that makes such a mutex"
     ),
+    Caveat.ANY_TIME: (
+        "the function of --after may be called at any time, since its address, or that of a "
+        "function that leads to it, is in data: so only what comes before main is left out"
+    ),
 }
 
 
@@ -55,7 +59,7 @@ def show(found: Scan, denied: set[str], *, sites: bool) -> None:
         f"{lost}, in {len(found.files)} file{'s' if len(found.files) > 1 else ''}"
     )
     if found.after:
-        say(f"what can come after {found.after} has begun, for a filter that it installs itself")
+        say(f"what can come once {found.after} is called, for a filter that it installs itself")
     if found.without:
         say(f"without what only these imports lead to: {', '.join(found.without)}")
     for assumed in found.assumed:

@@ -84,6 +84,11 @@ class KnownAnalysis:
         facts = (*self.analysis.functions, *self.analysis.overlays)
         return frozenset(text for one in facts for text in one.texts)
 
+    def facts_at(self, start: int) -> FunctionFacts:
+        """Return the facts of the function that starts at ``start``."""
+        cell = self.cell(start)
+        return cell if cell and cell.start == start else self.overlays[start]
+
     def at(self, address: int) -> Iterator[FunctionFacts]:
         """Yield the functions that may run if control reaches ``address``."""
         cell = self.cell(address)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.scan.analysis import KnownAnalysis
@@ -65,7 +66,8 @@ class CodeGraph:
     location. ``taken`` are locations that may be reached by a pointer. ``exports`` are the
     locations of each exported name. ``unclear`` are locations whose targets are unknown, with the
     reason and a detail. ``leads`` lists what each cause leads to. ``gates`` are those that kept
-    functions out (see `gates`).
+    functions out (see `gates`). ``live`` are the instructions that count of functions of which only
+    a part does.
     """
 
     images: tuple[Image, ...]
@@ -80,6 +82,7 @@ class CodeGraph:
     unclear: Mapping[ImageAddress, tuple[Why, str]]
     leads: Mapping[Cause, Mapping[Cause, None]]
     gates: frozenset[Caveat]
+    live: Mapping[ImageAddress, frozenset[int]]
 
     def read(self, cell: ImageAddress) -> DecodedFunction:
         """Return the function that starts at ``cell``, decoded."""
@@ -110,7 +113,10 @@ class CodeGraph:
             for source, is_call in self.read(cell).inner.get(place.address, ()):
                 yield Edge(ImageAddress(place.image, source), is_call)
         for caller in self.callers.get(place, ()):
+            live = self.live.get(caller)
             for source, way in self.read(caller).ways:
+                if live is not None and source not in live:
+                    continue
                 if isinstance(way, Goes | Imports) and place in self._targets(caller.image, way):
                     yield Edge(ImageAddress(caller.image, source), way.is_call)
 
@@ -143,18 +149,32 @@ def _is_endless(known: Sequence[KnownAnalysis], function: ImageAddress) -> bool:
     return facts is not None and facts.start == function.address and facts.endless
 
 
+class PartOfFunction(NamedTuple):
+    """The part of a function that still counts: its facts, and the addresses of instructions.
+
+    Among ``live`` are the calls that are under way.
+    """
+
+    facts: FunctionFacts
+    live: frozenset[int]
+
+
 class Begun(NamedTuple):
     """The state of a program that has run for a while.
 
     Nothing will call ``over``, and nothing will look up the names ``found``, as at its start.
     ``taken`` are functions whose addresses have been taken, ``touched`` data objects that code has
-    reached.
+    reached. ``parts`` are functions that are under way. The facts ``starts`` are used instead of
+    what the analysis has. Nobody looks up ``main``.
     """
 
     over: frozenset[ImageAddress] = frozenset()
     found: frozenset[str] = frozenset()
     taken: frozenset[ImageAddress] = frozenset()
     touched: frozenset[ImageAddress] = frozenset()
+    parts: Mapping[ImageAddress, PartOfFunction] = MappingProxyType({})
+    starts: Mapping[ImageAddress, FunctionFacts] = MappingProxyType({})
+    main: ImageAddress | None = None
 
 
 def explore(
@@ -171,8 +191,8 @@ def explore(
     to use its imports ``without``. If it has ``begun``, only what can run from then on counts.
     """
     known = tuple(map(KnownAnalysis, analyses))
-    explorer = _Explorer(images, machine, known, frozenset(loaded), frozenset(without))
-    return explorer.graph(begun or Begun())
+    options = frozenset(loaded), frozenset(without), begun or Begun()
+    return _Explorer(images, machine, known, *options).graph()
 
 
 class _Explorer:
@@ -183,7 +203,9 @@ class _Explorer:
         known: tuple[KnownAnalysis, ...],
         loaded: frozenset[int],
         without: frozenset[str],
+        begun: Begun,
     ) -> None:
+        self.begun = begun
         self.images = images
         self.machine = machine
         self.known = known
@@ -208,7 +230,8 @@ class _Explorer:
         }
         self.gates: set[Caveat] = set()
 
-    def graph(self, begun: Begun) -> CodeGraph:
+    def graph(self) -> CodeGraph:
+        begun = self.begun
         for i, (image, known) in enumerate(zip(self.images, self.known, strict=True)):
             analysis = known.analysis
             data, roots = ControlOrigin(i, Lead.DATA), frozenset(image.roots)
@@ -237,22 +260,42 @@ class _Explorer:
             self._take(ControlOrigin(place.image, Lead.BEFORE), place)
         for place in begun.touched:
             self._touch(ControlOrigin(place.image, Lead.BEFORE), place.image, place.address)
+        for cell, part in begun.parts.items():
+            self._resume(cell, part)
         while self.waiting:
-            self._follow(self.waiting.pop())
+            cell = self.waiting.pop()
+            self._follow(cell, self.cells[cell])
+        parts = {cell: part for cell, part in begun.parts.items() if cell not in self.cells}
+        whole = {one: self.known[one.image].facts_at(one.address) for one in parts}
         return CodeGraph(
             images=self.images,
             machine=self.machine,
             known=self.known,
-            cells=self.cells,
+            cells=self.cells | whole,
             callers={place: frozenset(found) for place, found in self.callers.items()},
             taken=frozenset(self.taken),
-            entrances=tuple(sorted(self.entrances)),
+            entrances=tuple(sorted(set(self.entrances))),
             exports=self.exports,
             overlays=tuple(sorted(self.overlays)),
             unclear=self.unclear,
             leads=self.leads,
             gates=frozenset(self.gates),
+            live={cell: part.live for cell, part in parts.items()},
         )
+
+    def _resume(self, cell: ImageAddress, part: PartOfFunction) -> None:
+        """Follow a function from where it is."""
+        known = self.known[cell.image]
+        self.leads[ControlOrigin(cell.image, Lead.BEFORE)][cell] = None
+        self._follow(cell, part.facts)
+        if cell.address in known.overlays:
+            self.overlays.add(cell)
+        facts = known.facts_at(cell.address)
+        called = [ImageAddress(cell.image, address) for address in facts.goes]
+        for name in facts.imports:
+            called += self.exports.get(name, ())
+        for place in called:
+            self.callers[place].add(cell)
 
     def _reach(self, cause: Cause, place: ImageAddress) -> None:
         known = self.known[place.image]
@@ -263,7 +306,7 @@ class _Explorer:
                 continue
             self.leads[cause][start] = None
             if start not in self.cells:
-                self.cells[start] = facts
+                self.cells[start] = self.begun.starts.get(start, facts)
                 self.waiting.append(start)
                 if facts.start in known.overlays:
                     self.overlays.add(start)
@@ -315,7 +358,8 @@ class _Explorer:
         """Take each export whose name is among ``texts``."""
         for name in sorted(texts & self.exports.keys()):
             for place in self.exports[name]:
-                self._take(cause, place)
+                if place != self.begun.main:
+                    self._take(cause, place)
 
     def _take_import(self, cause: Cause, number: int, name: str) -> None:
         origin = ControlOrigin(number, Lead.IMPORT, name)
@@ -366,9 +410,9 @@ class _Explorer:
                 self._look_up(asking, i)
         self._find(asking, self.images[number].texts | self.known[number].texts)
 
-    def _follow(self, cell: ImageAddress) -> None:
-        """Follow all that leads out of one function."""
-        facts, number = self.cells[cell], cell.image
+    def _follow(self, cell: ImageAddress, facts: FunctionFacts) -> None:
+        """Follow all that leads out of one function, or out of a part of it."""
+        number = cell.image
         for address in facts.goes:
             self.callers[ImageAddress(number, address)].add(cell)
             self._reach(cell, ImageAddress(number, address))

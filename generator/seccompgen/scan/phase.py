@@ -1,12 +1,13 @@
-"""The code that can run once main() has begun: for a filter that a program installs itself.
+"""The code that can run from a function on: for a filter that a program installs itself.
 
-Left out is what only the start leads to: ld.so's entry point, the initialisers of the program and
-of the files that it is loaded with, and `__libc_early_init`. All else counts that may come later:
-the program's entry point, which calls main() and then exit(), finalisers, what pointers in data
-lead to, and each function whose address code of the start takes, such as handlers for signals and
-exit, and functions of threads. What the start looks up by dlsym() counts as well, and what is in
-the data objects that it reaches. Initialisers of libraries that are loaded while the program runs
-count, too.
+If that is main(), left out is what only the start leads to: ld.so's entry point, the initialisers
+of the program and of the files that it is loaded with, and `__libc_early_init`. All else counts
+that may come later: the program's entry point, which calls main() and then exit(), finalisers, what
+pointers in data lead to, and each function whose address code of the start takes, such as handlers
+for signals and exit, and functions of threads. What the start looks up by dlsym() counts as well,
+and what is in the data objects that it reaches. Initialisers of libraries that are loaded while the
+program runs count, too. From a later function on, `marker` says what of main(), and of what it
+calls, counts.
 
 The entry point of glibc's ld.so hands functions to others as arguments, such as its own main part,
 to be called at once (elf/rtld.c, elf/dl-error-skeleton.c). In the releases that `gates` names, none
@@ -23,8 +24,9 @@ from typing import TYPE_CHECKING
 
 from seccompgen.scan.gates import is_known_loader
 from seccompgen.scan.graph import Begun, ControlOrigin, explore
+from seccompgen.scan.marker import passed
 from seccompgen.scan.processor import EffectKind
-from seccompgen.scan.result import Lead
+from seccompgen.scan.result import Caveat, Lead
 from seccompgen.scan.ways import ImageAddress
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from seccompgen.scan.image import Image
     from seccompgen.scan.processor import Instruction, Machine
 
+MAIN = "main"
 _LOADER = 1
 """The index of the interpreter."""
 _AT_START = "__libc_early_init"
@@ -43,9 +46,16 @@ _NEW_NAMESPACE = "dlmopen"
 
 
 def after_start(
-    whole: CodeGraph, analyses: Sequence[Analysis], loaded: Iterable[int], without: Iterable[str]
-) -> CodeGraph:
-    """Return the part of ``whole`` that can run once main() has begun; see `explore`."""
+    whole: CodeGraph,
+    analyses: Sequence[Analysis],
+    loaded: Iterable[int],
+    without: Iterable[str],
+    marker: str = MAIN,
+) -> tuple[CodeGraph, frozenset[Caveat]]:
+    """Return the part of ``whole`` that can run once ``marker`` has been called; see `explore`.
+
+    The second value are its caveats. Raises InputError if there is no such function.
+    """
     images = whole.images
     later = frozenset(loaded)
     over = frozenset(
@@ -61,6 +71,16 @@ def after_start(
         if _NEW_NAMESPACE not in names:
             found = frozenset({_AT_START})
     begun = Begun(over | entry, found, frozenset(_looked_up(whole)))
+    caveats = frozenset[Caveat]()
+    if marker != MAIN:
+        known = passed(whole, marker)
+        begun = begun._replace(
+            parts=known.parts,
+            starts=known.starts,
+            main=known.main,
+            taken=begun.taken - {known.main},
+        )
+        caveats = frozenset() if known.main else frozenset({Caveat.ANY_TIME})
     while True:
         graph = explore(images, whole.machine, analyses, later, without, begun)
         gone = [cell for cell in whole.cells if cell not in graph.cells]
@@ -70,7 +90,7 @@ def after_start(
         )
         if (taken, touched) == (begun.taken, begun.touched):
             unclear = {place: why for place, why in whole.unclear.items() if why[0].leads_on}
-            return replace(graph, unclear={**unclear, **graph.unclear})
+            return replace(graph, unclear={**unclear, **graph.unclear}), caveats
         begun = begun._replace(taken=taken, touched=touched)
 
 

@@ -39,6 +39,8 @@ class Caveat(StrEnum):
     """what ld.so does only if it is started as a program, or profiles, is left out"""
     PRIORITY_CEILINGS = "priority_ceilings"
     """what only mutexes with a priority ceiling need is left out"""
+    ANY_TIME = "any_time"
+    """the function since whose call a result counts may be called at any time"""
 
 
 class Lead(StrEnum):
@@ -184,7 +186,7 @@ class Scan:
 
     ``files`` are those that were read, the program first, each with its sha256. ``caveats`` list
     what the result leaves out or overestimates. ``after`` is the function since whose
-    start it counts, "" for all. ``without`` are imports that the program is taken
+    first call it counts, "" for all. ``without`` are imports that the program is taken
     not to use, ``assumed`` what the user says of unknown locations, which ``unknown`` lacks.
     ``paths``, by call, ``imports``, and ``unclear``, the functions of ``unknown``, are there if
     they were asked for.

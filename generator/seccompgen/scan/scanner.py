@@ -65,8 +65,9 @@ class Questions:
 
     ``without`` are imports that it is taken not to use. ``why`` are calls to show the shortest way
     to; with ``by_import``, the result has the calls that each import leads to.
-    If ``after`` is "main", the calls before main() do not count. ``assumed`` is what the user
-    says of unknown locations. With ``details``, the result describes the functions with others.
+    What comes before ``after``, a function, is first called does not count, if that has a name.
+    ``assumed`` is what the user says of unknown locations. With ``details``, the result describes
+    the functions with others.
     """
 
     without: frozenset[str] = frozenset()
@@ -133,10 +134,11 @@ def scan(
     made = dict(zip(new, analyse(new, means.spread, means.report), strict=True))
     found = [known or made[image] for image, known in zip(images, kept, strict=True)]
     graph = explore(images, machine_for(program.abi), found, loaded, asked.without)
+    caveats = frozenset[Caveat]()
     if asked.after:
-        graph = after_start(graph, found, loaded, asked.without)
+        graph, caveats = after_start(graph, found, loaded, asked.without, asked.after)
     table = tables.tables[program.abi.name]
-    result, requested = _result(program.path, graph, table)
+    result, requested = _result(program.path, graph, table, is_later=bool(asked.after))
     if means.kept:
         new_facts = [(image.key, one) for image, one in made.items()]
         means.kept.add(new_facts, (binaries, loaded, result) if is_plain else None)
@@ -147,6 +149,7 @@ def scan(
         result = replace(
             result, unclear=unknown_functions(graph, result.unknown, _lines_of(system, binaries))
         )
+    result = replace(result, caveats=(*result.caveats, *sorted(caveats)))
     return result if is_plain else _answered(result, requested, graph, asked)
 
 
@@ -179,12 +182,18 @@ def imports_of(path: Path) -> frozenset[str]:
     return image_of(read_binary(path)).imports
 
 
-def _result(path: str, graph: CodeGraph, table: Table) -> tuple[Scan, tuple[Site, ...]]:
-    """Return the result, and its sites without those that repeat the calls of others."""
+def _result(
+    path: str, graph: CodeGraph, table: Table, *, is_later: bool
+) -> tuple[Scan, tuple[Site, ...]]:
+    """Return the result, and its sites without those that repeat the calls of others.
+
+    If ``is_later``, the program may have set handlers for signals before.
+    """
     images = graph.images
     sites, echoes, unknown, gates = _sites(graph, table)
     unknown |= {_unknown(graph, place, *reason) for place, reason in graph.unclear.items()}
-    implied = tuple(_implied(images, table, {site.name for site in sites}))
+    before = {"rt_sigaction"} if is_later else set[str]()
+    implied = tuple(_implied(images, table, before | {site.name for site in sites}))
     result = Scan(
         path=path,
         abi=images[0].abi,
