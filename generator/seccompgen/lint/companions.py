@@ -191,11 +191,13 @@ def _comparison(rows: Iterable[Companion], old: str, new: str) -> _Comparison:
     for functions, several in groups.items():
         before = [row for row in several if old in row.releases]
         after = [row for row in several if new in row.releases]
+        if before == after:
+            continue
         gained = tuple(row for row in after if row not in before)
         lost = tuple(row for row in before if row not in after)
         if after and not before:
             appeared.append(LibraryChange(functions, gained, (), ()))
-        elif after and (gained or lost):
+        elif after:
             kept = tuple(row for row in after if row in before)
             changed.append(LibraryChange(functions, gained, lost, kept))
     return tuple(changed), tuple(appeared)

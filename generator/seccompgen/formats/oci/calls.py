@@ -129,6 +129,8 @@ class AbiRules:
 
     def _narrowed(self, rule: CallRule) -> CallRule:
         """Return the rule with tests as wide as the ABI's arguments, but none that always hold."""
+        if not rule.tests:
+            return rule
         most = U64 if self.table.abi.bits == 64 else U32
         tests = []
         for test in rule.tests:
