@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ONE, TWO = 0x3000, 0x4000
 X0_ONE, X0_TWO, X19_ONE, X19_TWO = 0xD0000000, 0xF0000000, 0xD0000013, 0xF0000013
+X0_FIRST = 0xF0FFFFE0  # adrp x0, 0
 ADD_X0, ADD_X1, ADD_X19 = 0x91004000, 0x91004001, 0x91004273  # add x0, x0, #0x10, ...
 LOAD_X1 = 0xF9400401  # ldr x1, [x0, #8]
 LOAD_X0, LOAD_X9 = 0xF9400400, 0xF9400409
@@ -50,6 +51,7 @@ def made(
     ("code", "references"),
     [
         pytest.param([X0_ONE, LOAD_X1, X0_TWO, ADD_X0, RET], {TWO + 16}, id="the nearest"),
+        pytest.param([X0_FIRST, ADD_X1, RET], {16}, id="the first page of a file"),
         pytest.param(
             [0xB4000063, X0_ONE, 0x14000002, X0_TWO, ADD_X1, RET],  # cbz x3; b
             {ONE + 16, TWO + 16},

@@ -21,6 +21,8 @@ _CONDITIONS = (
     *("eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc"),
     *("hi", "ls", "ge", "lt", "gt", "le", "al", "nv"),
 )
+_OTHER = -1
+"""Stands for a value that is no page."""
 _BY_REGISTER = frozenset({"br", "braa", "brab", "braaz", "brabz"})
 _GOES = frozenset({"b", "cbz", "cbnz", "tbz", "tbnz"} | {f"b.{one}" for one in _CONDITIONS})
 
@@ -105,26 +107,31 @@ class PageFlow:
                 return pages
             for before in earlier:
                 page = self._page(before, register)
-                if page:
+                if page is None:
+                    if before not in seen:
+                        seen.add(before)
+                        waiting.append(before)
+                elif page != _OTHER:
                     found.add(page)
-                elif page is None and before not in seen:
-                    seen.add(before)
-                    waiting.append(before)
         return found
 
     def _page(self, index: int, register: str) -> int | None:
-        """Return the page that an instruction puts there; 0 for another value, None for none."""
+        """Return the page that an instruction puts there; _OTHER for another value, None for none.
+
+        The first page of a file that is loaded anywhere is 0.
+        """
         _, _, mnemonic, operands = self._code[index]
         if mnemonic in CALLS:
-            return None if self._preserves(register) else 0
+            return None if self._preserves(register) else _OTHER
         if register[1:] not in operands:
             return None
         if mnemonic[:2] in {"cb", "tb"} or mnemonic in COMPARES:
-            return 0 if register in map(whole, operands.split(", ")) else None
+            return _OTHER if register in map(whole, operands.split(", ")) else None
         first = operands.partition(", ")[0]
         if whole(first) != register or mnemonic[:2] == "st" or mnemonic == "movk":
             return None
-        return page_made(self._code[index]) or 0
+        page = page_made(self._code[index])
+        return _OTHER if page is None else page
 
     def _before(self, index: int) -> Sequence[int] | None:
         """Return the instructions from which control may come to one; None if that is unknown."""
