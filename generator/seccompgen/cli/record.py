@@ -193,24 +193,31 @@ def record(
     kinds: tuple[KindOfUse, ...] = ()
     if output:
         kinds = _write(recording, request, tables, output, Path(name).name, action, known_files)
-    found = None
+    found, refused = None, []
     if recording and against:
         from seccompgen.run.record.coverage import coverage  # noqa: PLC0415
-        from seccompgen.run.record.recording_report import coverage_lines  # noqa: PLC0415
+        from seccompgen.run.record.recording_report import (  # noqa: PLC0415
+            coverage_lines,
+            ring_coverage_lines,
+        )
 
         found = coverage(recording, against, table.abi, tables)
+        if against.io_uring:
+            refused = [*ring_coverage_lines(against.io_uring, recording.rings, tables)]
         if not as_json:
-            for line in coverage_lines(
-                found, str(against_file), tables, skip_unreached=skip_unreached
-            ):
+            named = str(against_file)
+            calls = coverage_lines(found, named, tables, skip_unreached=skip_unreached)
+            for line in (*refused, *calls):
                 say(line, err=True)
     code = recording.end.exit_code if recording else 0
     if as_json:
         from seccompgen.run.record.recording_report import as_json as report  # noqa: PLC0415
 
-        print_json(report(recording, found, kinds, tables))
-    incomplete = bool(output and recording and recording.rings.unseen)
-    sys.exit(code or (EXIT_NO if incomplete or (found and found.refused) else 0))
+        rings = {"refused_operations": refused} if refused else {}
+        print_json(report(recording, found, kinds, tables) | rings)
+    compares = output or (against and against.io_uring)
+    incomplete = bool(compares and recording and recording.rings.unseen)
+    sys.exit(code or (EXIT_NO if incomplete or refused or (found and found.refused) else 0))
 
 
 def _is_said(parameter: str) -> bool:

@@ -495,3 +495,25 @@ def test_what_came_before_the_marker_does_not_count(policy: Path) -> None:
     assert "SHUTDOWN" in text
     assert "LISTEN" not in text
     assert "a ring was made before the filter was installed" in done.err
+
+
+def test_operations_are_compared_with_a_section(policy: Path) -> None:
+    known = policy.parent / "known.yml"
+    known.write_text(
+        "arches: [x86_64]\ndefault_action: allow\nsyscalls: []\nio_uring:\n"
+        "  default_action: deny\n  operations:\n"
+        "  - {action: deny, names: [CONNECT], when: port == 81}\n"
+        "  - {action: allow, names: [CONNECT], when: addr in 127.0.0.0/8}\n"
+    )
+    body = "Ring(4).submit(connect(v4(80, 1)), connect(v4(81, 1)), connect(v6(80, 1)))\n"
+    words = ["record", "--against", known.name, "--", *program(policy.parent, body)]
+    done = seccompgen(*words, cwd=policy.parent)
+    assert done.code == 1
+    said = [line for line in done.err.splitlines() if "CONNECT to" in line]
+    assert said == [
+        "known.yml:5:3: CONNECT to ::1 port 80 on x86_64: refused, it fails with EACCES",
+        "known.yml:7:5: CONNECT to 127.0.0.1 port 81 on x86_64: refused, it fails with EACCES",
+    ]
+    permitted = program(policy.parent, "Ring(4).submit(connect(v4(80, 1)))\n")
+    done = seccompgen("record", "--against", known.name, "--", *permitted, cwd=policy.parent)
+    assert done.code == 0, done.err

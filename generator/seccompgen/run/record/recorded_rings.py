@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import ResolvedPolicy
+    from seccompgen.core.errors import Position
+    from seccompgen.core.model import Origin, ResolvedPolicy
     from seccompgen.core.ring import RingRule, RingSection
     from seccompgen.core.tables import Tables
     from seccompgen.run.record.observations import RingFields, RingsSeen
@@ -108,18 +109,30 @@ def covers(policy: ResolvedPolicy, seen: RingsSeen) -> bool:
     """Return True if a policy permits all that rings did."""
     if seen.unseen:
         return False
-    section = policy.io_uring
-    if section is None:
+    if policy.io_uring is None:
         return not seen.made or _permits_all(policy)
+    registered = set(seen.registered) <= set(_registers(policy))
+    return registered and not any(refused_operations(policy.io_uring, seen))
+
+
+def refused_operations(
+    section: RingSection, seen: RingsSeen
+) -> Iterator[tuple[str, int, RingFields, Position]]:
+    """Yield ABI, opcode and fields of each operation that a section refuses, and the place there.
+
+    An operation with too many different fields is refused unless it is permitted with any.
+    """
     by_abi = dict(section.rules)
-    return set(seen.registered) <= set(_registers(policy)) and all(
-        abi in by_abi and _permits(by_abi[abi], opcode, fields)
-        for (abi, opcode), several in seen.operations.items()
-        for fields in (several or [()])
-    )
+    for (abi, opcode), several in seen.operations.items():
+        for fields in sorted(several, key=str) if several else [()]:
+            permits, origin = _answer(by_abi.get(abi, ()), opcode, fields, section)
+            if not permits:
+                yield abi, opcode, fields, origin.position
 
 
-def _permits(rules: Iterable[RingRule], opcode: int, fields: RingFields) -> bool:
+def _answer(
+    rules: Iterable[RingRule], opcode: int, fields: RingFields, section: RingSection
+) -> tuple[bool, Origin]:
     values = {(field.name, field.offset): value for field, value in fields}
     for rule in rules:
         if (
@@ -130,8 +143,8 @@ def _permits(rules: Iterable[RingRule], opcode: int, fields: RingFields) -> bool
                 for test in rule.tests
             )
         ):
-            return rule.permits
-    return False
+            return rule.permits, rule.origin
+    return False, section.origin
 
 
 def _registers(policy: ResolvedPolicy) -> Iterator[int]:

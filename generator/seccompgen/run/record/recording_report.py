@@ -12,14 +12,15 @@ from seccompgen.kernel.ring_operations import ring_numbers
 from seccompgen.render.call_names import call_text
 from seccompgen.render.listing import ret_action
 from seccompgen.run.record.observations import CallNumber, abi_of, name_of
-from seccompgen.run.record.recorded_rings import WAY
+from seccompgen.run.record.recorded_rings import WAY, refused_operations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from seccompgen.core.ring import RingSection
     from seccompgen.core.tables import Tables
     from seccompgen.run.record.coverage import Coverage, UncoveredCall
-    from seccompgen.run.record.observations import Recording, RingsSeen
+    from seccompgen.run.record.observations import Recording, RingFields, RingsSeen
     from seccompgen.run.record.sections import KindOfUse
 
 _TESTS_SHOWN = 5
@@ -81,8 +82,23 @@ def _ring_operations(rings: RingsSeen, tables: Tables) -> Iterator[tuple[str, st
     names = {one.nr: name for name, one in ring_numbers().operations.items()}
     for (abi, opcode), several in rings.operations.items():
         name = names.get(opcode, str(opcode))
-        uses = (context_text(name, dict(one), ABIS[abi], tables.facts) for one in several or ())
+        uses = (_operation_text(abi, opcode, one, tables) for one in several or ())
         yield abi, name, sorted(uses)
+
+
+def ring_coverage_lines(section: RingSection, rings: RingsSeen, tables: Tables) -> Iterator[str]:
+    """Yield the operations of rings that a policy's section would have refused, line by line."""
+    found = [
+        (position, f"{_operation_text(abi, opcode, fields, tables)} on {abi}")
+        for abi, opcode, fields, position in refused_operations(section, rings)
+    ]
+    for position, what in sorted(found, key=lambda one: (one[0].line, one[1])):
+        yield f"{position}: {what}: refused, it fails with EACCES"
+
+
+def _operation_text(abi: str, opcode: int, fields: RingFields, tables: Tables) -> str:
+    names = {one.nr: name for name, one in ring_numbers().operations.items()}
+    return context_text(names.get(opcode, str(opcode)), dict(fields), ABIS[abi], tables.facts)
 
 
 def _signal_name(number: int) -> str:
