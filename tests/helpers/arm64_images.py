@@ -28,6 +28,7 @@ def image_of_words(code: Sequence[int], data: bytes = b"") -> Image:
         abi=ABIS["aarch64"],
         sha256="",
         is_go=False,
+        lists_functions=False,
         relocatable=True,
         segments=segments,
         code=(AddressRange(CODE, CODE + len(words)),),

@@ -443,7 +443,7 @@ class ImageCode:
 
     def _is_no_go_function(self, address: int) -> bool:
         """Return True for a number in a Go program, whose functions are known, if it is none."""
-        return self.image.is_go and address not in self.layout
+        return self.image.lists_functions and address not in self.layout
 
     def _is_number(self, address: int) -> bool:
         """Return True if no instruction begins at ``address``, which a file may have as a number.

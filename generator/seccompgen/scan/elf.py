@@ -32,7 +32,7 @@ The value of those in sections that are not loaded is no address.
 _NOP = bytes.fromhex("1f2003d5")
 """The nop of aarch64."""
 _GO_MAGIC = b"\xff Go buildinf:"
-"""The beginning of the build information of every Go program (Go's debug/buildinfo)."""
+"""The beginning of the build information of Go programs (Go's debug/buildinfo)."""
 
 
 def image_of(binary: Binary) -> Image:
@@ -68,7 +68,9 @@ def _image(binary: Binary) -> Image:
     pointers |= {
         symbol.value for symbol in (*others, *dynamic) if symbol.defined and symbol.is_resolver
     }
-    is_go = _GO_MAGIC in binary.content
+    go_table = binary.section_data("gopclntab")
+    # Some builds leave the build information out; the table is needed to run.
+    is_go = bool(go_table[1]) or _GO_MAGIC in binary.content
     static = () if is_go else others or read_debug_symbols(binary)
     objects = divided(binary, static, relocated, own_slots)
     standing_words = {
@@ -78,14 +80,14 @@ def _image(binary: Binary) -> Image:
     }
     standing = pointers | standing_words
     pointers |= {value for place, value in words.items() if place not in own_slots}
-    of_go = dict(go_functions(binary.section_data("gopclntab"), words)) if is_go else {}
-    if is_go:
+    of_go = go_functions(go_table, binary.section_data(".go.module"), words)
+    if of_go:
         for address, name in of_go.items():
             if binary.in_code(address):
                 named.setdefault(address, FunctionSymbol(address, 0, printable(name)))
         # All functions are known, so any other value is a number that looks like an address.
         pointers &= set(named) | starts
-    if not binary.relocatable and (frames or not is_go):
+    if not binary.relocatable and (frames or not of_go):
         pointers |= words_anywhere(binary, (named.keys() | starts) - of_go.keys())
     if not objects:
         standing = pointers
@@ -99,6 +101,7 @@ def _image(binary: Binary) -> Image:
         abi=binary.abi,
         sha256=binary.sha256,
         is_go=is_go,
+        lists_functions=bool(of_go),
         relocatable=binary.relocatable,
         segments=binary.segments,
         code=binary.code,

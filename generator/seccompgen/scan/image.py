@@ -59,7 +59,8 @@ class FunctionSymbol(NamedTuple):
 class Image:
     """One ELF file, as far as a scan needs it. Addresses are the file's own, before loading.
 
-    ``code`` are the ranges of instructions. ``functions`` are sorted by address. ``exports`` are
+    ``code`` are the ranges of instructions. ``functions`` are sorted by address; these and
+    ``frames`` are all if ``lists_functions``, by Go's table. ``exports`` are
     the functions that others can import, by name, in every version. ``slots`` are words that the
     loader fills with the address of the named function, ``own_slots`` those that contain a code
     address of the file itself; both are in ``slot_tables``. ``thread_words`` are words there that
@@ -83,6 +84,7 @@ class Image:
     abi: Abi
     sha256: str
     is_go: bool
+    lists_functions: bool
     relocatable: bool
     segments: tuple[Segment, ...]
     code: tuple[AddressRange, ...]
