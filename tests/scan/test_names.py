@@ -80,11 +80,12 @@ def test_thread_local_data_leads_to_no_slot(tmp_path: Path) -> None:
     )
 
 
-def asking(directory: Path, source: str) -> Scan:
+def asking(directory: Path, source: str, link: str = "-pie", *options: str) -> Scan:
     """Scan a program of ``source``, which exports functions, and a library that has dlsym()."""
     finds = "void *dlsym(void *h, const char *n) { return 0; }"
     library = built(directory / "libfind.so", finds, "-shared")
-    options = ("-pie", "-Wl,--export-dynamic,--no-as-needed", f"-Wl,--dynamic-linker={library}")
+    exports = "-Wl,--export-dynamic,--no-as-needed"
+    options = (link, *options, exports, f"-Wl,--dynamic-linker={library}")
     declared = "extern void *dlsym(void *, const char *); void *volatile got; "
     program = built(directory / "program", EXPORTED + declared + source, *options, str(library))
     return scan(program, shipped_tables(), (), (directory,), Path("/"))
@@ -107,4 +108,31 @@ def test_a_name_is_followed_where_it_is_constant(
     """Otherwise each word counts that code refers to."""
     found = asking(tmp_path, f"__attribute__((constructor)) void use(void) {{ {source} }}")
     assert "getpid" in found.names
+    assert ("getuid" in found.names) == unasked
+
+
+@pytest.mark.parametrize(
+    ("source", "unasked"),
+    [
+        pytest.param('got = "not_unasked";', False, id="its end is nowhere"),
+        pytest.param('got = &"not_unasked"[4];', True, id="in code"),
+        pytest.param('const char *volatile end = &"not_unasked"[4];', True, id="in data"),
+        pytest.param(
+            "struct __attribute__((packed)) { char c; const char *end; } volatile one ="
+            ' {1, &"not_unasked"[4]};',
+            True,
+            id="unaligned",
+        ),
+        pytest.param('got = "unasked";', True, id="the whole"),
+    ],
+)
+def test_the_end_of_a_name_counts_where_something_refers_to_it(
+    tmp_path: Path, source: str, *, unasked: bool
+) -> None:
+    """Also in files that are loaded at one address, which have no relocations to say so."""
+    code = "{}" if "got" not in source else f"{{ {source} }}"
+    data = "" if "got" in source else source
+    use = f"{data} __attribute__((constructor)) void use(void) {code}"
+    asks = "__attribute__((constructor)) void ask(void) { got = dlsym(0, got); }"
+    found = asking(tmp_path, use + asks, "-no-pie", "-fno-pic")
     assert ("getuid" in found.names) == unasked

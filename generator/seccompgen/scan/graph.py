@@ -23,6 +23,7 @@ from seccompgen.scan.ways import Goes, ImageAddress, Imports
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from seccompgen.scan.analysis import Analysis
     from seccompgen.scan.code import DecodedFunction, FunctionFacts
@@ -354,7 +355,7 @@ class _Explorer:
             texts = (self.images[1].pointed_texts | self.known[1].texts) - found
             self._find(ControlOrigin(1, Lead.INTERPRETER), texts)
 
-    def _find(self, cause: Cause, texts: frozenset[str]) -> None:
+    def _find(self, cause: Cause, texts: AbstractSet[str]) -> None:
         """Take each export whose name is among ``texts``."""
         for name in sorted(texts & self.exports.keys()):
             for place in self.exports[name]:
@@ -408,7 +409,8 @@ class _Explorer:
         for i, image in enumerate(self.images):
             if not image.imports.isdisjoint(self.images[number].exports):
                 self._look_up(asking, i)
-        self._find(asking, self.images[number].texts | self.known[number].texts)
+        texts = self.images[number].texts_among(self.exports.keys())
+        self._find(asking, texts | self.known[number].texts)
 
     def _follow(self, cell: ImageAddress, facts: FunctionFacts) -> None:
         """Follow all that leads out of one function, or out of a part of it."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from seccompgen.core.abis import Abi
     from seccompgen.scan.objects import DataMap
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 _NAME = re.compile(rb"(\w{2,250})\0", re.ASCII)
 """A name that may be looked up; functions with longer names are not expected."""
 _TABLE_BYTES = 4096
+_OPERANDS = frozenset({"x86_64", "i386"})
+"""ABIs whose code has addresses in operands of instructions, which are read, and not nearby."""
 
 
 class AddressRange(NamedTuple):
@@ -216,23 +221,44 @@ class Image:
                 return
             yield self.text_at(target)
 
-    @cached_property
-    def texts(self) -> frozenset[str]:
-        """The NUL-terminated words in the file, but for names of dynamic symbols.
+    def texts_among(self, names: AbstractSet[str]) -> AbstractSet[str]:
+        """Return those of ``names`` that are NUL-terminated words in the file.
 
-        A linker may store a name as the end of a longer one, and some code refers to it there: see
-        ``FunctionFacts.texts``. Without relocations, it is unknown what refers to it, so all ends
-        of words count.
+        Names of dynamic symbols are left out. A linker may store a name as the end of a longer one.
+        If some code refers to it there, ``FunctionFacts.texts`` has it. It counts here if data
+        does: by a relocation, or without these by any four bytes, aligned or not.
         """
-        words = {
-            match[1].decode()
-            for segment in self.segments
-            for match in _NAME.finditer(segment.data)
-            if not self.names.start <= segment.address + match.start() < self.names.end
-        }
+        found = names & (self._words.keys() | self.pointed_texts)
         if self.relocatable:
-            return frozenset(words) | self.pointed_texts
-        return frozenset(word[i:] for word in words for i in range(len(word) - 1))
+            return found
+        ends = {
+            address + i: word[i:]
+            for word, addresses in self._words.items()
+            for i in range(1, len(word) - 1)
+            if word[i:] in names and word[i:] not in found
+            for address in addresses
+        }
+        for segment in self.segments if ends else ():
+            if segment.executable and self.abi.name in _OPERANDS:
+                continue
+            for shift in range(4):
+                whole = (len(segment.data) - shift) // 4 * 4
+                values = array("I", segment.data[shift : shift + max(whole, 0)])
+                if sys.byteorder == "big":
+                    values.byteswap()
+                found |= {ends[value] for value in frozenset(ends).intersection(values)}
+        return found
+
+    @cached_property
+    def _words(self) -> Mapping[str, Sequence[int]]:
+        """The addresses of each NUL-terminated word that is not the end of a longer one."""
+        found: dict[str, list[int]] = {}
+        for segment in self.segments:
+            for match in _NAME.finditer(segment.data):
+                address = segment.address + match.start()
+                if not self.names.contains(address):
+                    found.setdefault(match[1].decode(), []).append(address)
+        return found
 
     @cached_property
     def _addresses(self) -> list[int]:

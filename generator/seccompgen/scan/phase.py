@@ -67,8 +67,11 @@ def after_start(
     found, entry = frozenset[str](), frozenset[ImageAddress]()
     if is_known_loader(images):
         entry = frozenset({ImageAddress(_LOADER, images[_LOADER].roots[0])})
-        names = frozenset[str]().union(*(image.imports | image.texts for image in images))
-        if _NEW_NAMESPACE not in names:
+        new = frozenset({_NEW_NAMESPACE})
+        if not any(
+            new & (image.imports | image.texts_among(new) | known.texts)
+            for image, known in zip(images, whole.known, strict=True)
+        ):
             found = frozenset({_AT_START})
     begun = Begun(over | entry, found, frozenset(_looked_up(whole)))
     caveats = frozenset[Caveat]()
