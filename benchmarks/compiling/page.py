@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.compiling.curves import OURS, PEERS, Curve, Point
 from benchmarks.compiling.families import FAMILIES
@@ -25,6 +25,12 @@ run. [README.md](README.md#how-long-compiling-takes) says how this is measured.
 ![CPU seconds by the number of rules](compiling.svg)
 """
 _RANDOM = "## Random policies"
+_DRAWN = """Policies drawn at random, compiled for one ABI. *Worst* is the one of its size that took
+longest, in CPU seconds and in medians. `make bench-compile ARGS=outliers` measures them.
+
+| rules | policies | median | worst | medians |
+|---|---|---|---|---|
+"""
 _COLOURS = {OURS: "#0b6e4f", "libseccomp": "#c8553d", "minijail": "#3d5a80"}
 
 
@@ -43,9 +49,40 @@ def rendered(machine: Mapping[str, str], curves: Sequence[Curve]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def with_random(text: str, rows: Sequence[str]) -> str:
-    """Return the page ``text`` with ``rows``, lines of a table, as what it says of random ones."""
-    return text.partition(f"\n{_RANDOM}")[0] + "\n".join(["", _RANDOM, "", *rows, ""])
+class RandomRow(NamedTuple):
+    """Random policies of one size: CPU seconds of the median, and of the worst with its seed."""
+
+    size: int
+    policies: int
+    median: float
+    worst: float
+    seed: int
+
+    @property
+    def medians(self) -> float:
+        """The worst in medians."""
+        return self.worst / self.median
+
+
+def with_random(text: str, rows: Sequence[RandomRow]) -> str:
+    """Return the page ``text`` with a table of ``rows`` as its part on random policies."""
+    lines = [
+        _RANDOM,
+        "",
+        _DRAWN,
+        "| rules | policies | median | worst | medians |",
+        "|---" * 5 + "|",
+    ]
+    for row in rows:
+        cells = (
+            row.size,
+            row.policies,
+            f"{row.median:.3f}",
+            f"{row.worst:.3f}",
+            f"{row.medians:.1f}",
+        )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return text.partition(f"\n{_RANDOM}")[0] + "\n" + "\n".join(lines) + "\n"
 
 
 def random_of(text: str) -> str:

@@ -128,7 +128,10 @@ class Arguments:
             for place in order
             if asked[place][0].cases
         }
-        depths = sorted({sampled[place]: one.longest for place, one in plain.items()}.values())
+        distinct = {sampled[place]: one for place, one in plain.items()}
+        stubborn = any(not answer.cases and answer.function.rules for answer, _, _ in asked)
+        self._budget.begin_calls(None if stubborn else sum(one.length for one in distinct.values()))
+        depths = sorted(one.longest for one in distinct.values())
         found = {}
         for place in order:
             answer, _, measure = asked[place]
