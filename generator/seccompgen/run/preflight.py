@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import stat
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.core.model import ActionKind
-from seccompgen.core.program import actions_of
+from seccompgen.core.program import RET_K, actions_of
+from seccompgen.core.ring import Without
 from seccompgen.io.reading import read_start
 from seccompgen.run.notify_rewrite import lets_through
 from seccompgen.verify.call import Call
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from seccompgen.run.launch import Command
     from seccompgen.run.refusal import JudgedFilter
 
+_REGISTER_FILTER = 37
+"""IORING_REGISTER_BPF_FILTER."""
 _X32_MACHINE = 62
 """EM_X86_64, which in a 32-bit ELF file means x32."""
 
@@ -33,6 +39,11 @@ def preflight_warnings(
     path = Path(os.fsdecode(command.path))
     if ActionKind.USER_NOTIF.value in actions_of(judged.instructions):
         yield "what the policy leaves to a listener (user_notif) fails with ENOSYS: there is none"
+    if settings.without == Without.REFUSE_RINGS.value and not _filters_rings(judged.abi, tables):
+        yield (
+            "this kernel has no filters for rings, which Linux 7.0 and newer have: io_uring_setup "
+            "fails with ENOSYS, as the policy says (without: refuse_rings)"
+        )
     try:
         mode = path.stat().st_mode
         header = read_start(path, 20)
@@ -52,6 +63,20 @@ def preflight_warnings(
                 f"{path} is a program for {other.name}, whose calls are refused at {rule}: put "
                 f"{other.name} into the policy's compat_arches"
             )
+
+
+def _filters_rings(abi: Abi, tables: Tables) -> bool:
+    """Return False if the kernel does not know filters of rings; nothing is registered."""
+    number = tables.tables[abi.name].numbers["io_uring_register"]
+    program = ctypes.create_string_buffer(struct.pack("=HBBI", RET_K, 0, 0, 1), 8)
+    # A size that no operation has is refused, with EMSGSIZE, where there are filters.
+    asked = ctypes.create_string_buffer(
+        struct.pack("=HHIIIIB3xQ40x", 1, 0, 0, 0, 1, 1, 0xFF, ctypes.addressof(program)), 72
+    )
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    arguments = (number, -1, _REGISTER_FILTER, ctypes.addressof(asked), 1)
+    failed = call(*map(ctypes.c_long, arguments)) == -1
+    return not (failed and ctypes.get_errno() in {errno.EINVAL, errno.ENOSYS})
 
 
 def _abi_of(header: bytes, running: Abi, tables: Tables) -> Abi | None:
