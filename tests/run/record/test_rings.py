@@ -19,7 +19,7 @@ from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from command import Result
@@ -203,6 +203,12 @@ UNSEEN = {
 }
 
 
+def some(names: Iterable[str], *quick: str) -> list[Any]:
+    """Return names for `parametrize`, of which all but ``quick`` take long together."""
+    long = pytest.mark.long("a program is started and recorded for each")
+    return [pytest.param(name, marks=() if name in quick else long) for name in names]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def rings() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
@@ -239,7 +245,9 @@ def section(policy: Path) -> str:
     return text.partition("\nio_uring:\n")[2]
 
 
-@pytest.mark.parametrize("name", SEEN)
+@pytest.mark.parametrize(
+    "name", some(SEEN, "every operation with fields", "taken by a thread of the kernel")
+)
 def test_all_that_is_submitted_is_seen(name: str, policy: Path) -> None:
     body, submitted = SEEN[name]
     done = record(policy, body, "--json")
@@ -248,10 +256,11 @@ def test_all_that_is_submitted_is_seen(name: str, policy: Path) -> None:
     assert found["rings"]["unseen"] == []
     assert seen(found) == sorted(submitted)
     assert "read from their memory by the tracer" in done.err
-    section(policy)
 
 
-@pytest.mark.parametrize("name", UNSEEN)
+@pytest.mark.parametrize(
+    "name", some(UNSEEN, "a thread changes an entry while the kernel takes it")
+)
 def test_what_was_not_seen_is_said_and_no_ring_is_permitted(name: str, policy: Path) -> None:
     body, why = UNSEEN[name]
     done = record(policy, body, "--json")
@@ -288,6 +297,7 @@ def test_a_ring_from_before_is_not_seen(policy: Path) -> None:
     assert "a ring that was made before the recording" in err
 
 
+@pytest.mark.long("records several programs")
 def test_a_process_that_has_a_ring_already(policy: Path, polled: subprocess.Popen[str]) -> None:
     watching = subprocess.Popen(
         [sys.executable, "-m", "seccompgen", "record", "-o", policy, "-p", str(polled.pid)],
@@ -372,7 +382,7 @@ port == 5432 and addr == 127.0.0.1"
 }
 
 
-@pytest.mark.parametrize("option", SECTIONS)
+@pytest.mark.parametrize("option", some(SECTIONS, "--args"))
 def test_the_section_has_what_an_option_asks_for(option: str, policy: Path) -> None:
     """What does the same, and conditions that decide; or what was seen, or that with its fields."""
     body = EVERY.replace("os.O_WRONLY | os.O_CREAT", "os.O_CLOEXEC").replace("os.O_RDWR", "0")
@@ -381,6 +391,7 @@ def test_the_section_has_what_an_option_asks_for(option: str, policy: Path) -> N
     assert section(policy) == SECTIONS[option]
 
 
+@pytest.mark.long("records several programs")
 def test_fixed_files_alone_are_asked_for_where_nothing_else_was_seen(policy: Path) -> None:
     read = "r = Ring(4)\nr.submit(entry(22, 0, flags=ring.FIXED_FILE))\n"
     assert record(policy, read, "--args").code == 0
@@ -390,6 +401,7 @@ def test_fixed_files_alone_are_asked_for_where_nothing_else_was_seen(policy: Pat
     assert "when" not in section(policy)
 
 
+@pytest.mark.long("records several programs")
 def test_files_that_are_written_and_the_way_that_paths_take(policy: Path) -> None:
     """OPENAT cannot say that a path stays below: it is left out where all had to."""
     how = "off=kept(struct.pack('=3Q', FLAGS, 0, 8 | FURTHER)), length=24"
@@ -424,7 +436,9 @@ def test_a_ring_that_could_not_be_made_is_none(policy: Path) -> None:
     assert "LISTEN" not in section(policy)
 
 
-@pytest.mark.parametrize("options", [(), ("--args",)])
+@pytest.mark.parametrize(
+    "options", [pytest.param((), marks=pytest.mark.long("the same without --args")), ("--args",)]
+)
 def test_runs_add_up(options: tuple[str, ...], policy: Path) -> None:
     """A run that a section covers changes nothing; what another adds is in the proved union."""
     first = "r = Ring(4)\nr.submit(connect(v4(80, 1)), entry(57, -1))\n"
