@@ -219,3 +219,12 @@ def test_the_marker_is_imported(tmp_path: Path) -> None:
     found = scan(path, TABLES, (), (tmp_path,), Path("/"), asked=Questions(after="accept"))
     assert {"accept4", "pivot_root"} <= set(found.names)
     assert "acct" not in found.names
+
+
+def test_a_call_that_never_returns_does_not_run_on(tmp_path: Path) -> None:
+    """As the start of aarch64's programs ends, before a label that jumps to main()."""
+    source = (
+        '__asm__(".text; .type never,@function; never: jmp never; .size never,.-never;"'
+        '".type main,@function; main: call marker; call never; behind: call early; ret;");'
+    )
+    assert "acct" not in after(tmp_path, source, "-O1", "-static-pie").names

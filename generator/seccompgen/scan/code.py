@@ -280,7 +280,7 @@ class ImageCode:
         ways: list[tuple[int, Way]] = []
         ways += ((one.address, Goes(one.value, is_call=False)) for one in inside)
         ways += self._ways(function, others)
-        ways += self._onward(end, code)
+        ways += self._onward(function)
         inner: dict[int, list[tuple[int, bool]]] = defaultdict(list)
         for source, way in ways:
             if type(way) is Goes and way.address in here:
@@ -507,11 +507,14 @@ class ImageCode:
         step = self.machine.before(self.image, function.code, index, Register(register))
         return bool(register) and step == KnownValue(value)
 
-    def _onward(self, end: int, code: Sequence[Instruction]) -> Iterator[tuple[int, Way]]:
+    def _onward(self, function: FunctionBody) -> Iterator[tuple[int, Way]]:
         """Yield the way to the code after the function, if control may run on into it."""
-        last = last_of(self.machine, code)
+        end = function.span.end
+        last = last_of(self.machine, function.code)
         if last is None or self.machine.stops(last) or not self.image.in_code(end):
             return
-        if self.machine.is_call(last) and self.image.starts_function(end):
+        if self.machine.is_call(last) and (
+            self.image.starts_function(end) or function.endless(last[0])
+        ):
             return  # see ``FunctionFacts.after``
         yield last[0], Goes(end, is_call=False)
