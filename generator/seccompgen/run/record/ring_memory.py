@@ -20,7 +20,7 @@ from seccompgen.run.process import UnreadableError
 from seccompgen.run.record.observations import SeenOperation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from seccompgen.core.ring import RingField
     from seccompgen.run.process import Process
@@ -39,6 +39,7 @@ _PARAMETERS = struct.Struct("=I4xI28x8IQ32xQ")
 """Of io_uring_params: sq_entries, flags, the eight offsets of sq_off, both user_addr."""
 _ENTRIES_AT = 0x10000000
 """IORING_OFF_SQES: the offset of the entries in the descriptor."""
+_WORD = struct.Struct("=I")
 _ENTRY = struct.Struct("=BB2xiQQII32x")
 """Of io_uring_sqe: opcode, flags, fd, off, addr, len, and the operation's flags."""
 _HOW = struct.Struct("=3Q")
@@ -127,10 +128,9 @@ def queue_of(ring: Ring, process: Process, places: dict[int, tuple[int, int]]) -
 
 
 def _queue_at(ring: Ring, process: Process, place: tuple[int, int]) -> Queue:
-    head, tail, mask, count = (
-        _word(process, place[0] + offset)
-        for offset in (ring.head, ring.tail, ring.mask, ring.count)
-    )
+    offsets = (ring.head, ring.tail, ring.mask, ring.count)
+    data = process.exactly(place[0], max(offsets) + 4)
+    head, tail, mask, count = (_WORD.unpack_from(data, offset)[0] for offset in offsets)
     if (mask, count) != (ring.entries - 1, ring.entries):
         raise UnreadableError
     if not ring.rewinds and (tail - head) & U32 > ring.entries:
@@ -159,19 +159,35 @@ def waiting(
     """
     size = _ENTRY.size << bool(ring.flags & _SQE128)
     second = False
-    for n in range((end - first) & U32):
+    count = (end - first) & U32
+    if count > ring.entries:  # the program wrote into words that are the kernel's
+        raise UnreadableError
+    slots = [(first + n) & (ring.entries - 1) for n in range(count)]
+    indices = slots
+    if not ring.flags & _NO_SQARRAY:
+        array = _rows(slots, process, queue.words_at + ring.array, _WORD.size)
+        indices = [index for row in array for (index,) in [_WORD.unpack(row)]]
+    # The kernel drops an entry whose index is too large.
+    kept = [index for index in indices if index < ring.entries]
+    for entry in _rows(kept, process, queue.entries_at, size):
         if second:  # of an operation of two entries
             second = False
             continue
-        index = (first + n) & (ring.entries - 1)
-        if not ring.flags & _NO_SQARRAY:
-            index = _word(process, queue.words_at + ring.array + 4 * index)
-        if index >= ring.entries:
-            continue  # the kernel drops it
-        entry = process.exactly(queue.entries_at + index * size, _ENTRY.size)
-        found = _operation(entry, process)
+        found = _operation(entry[: _ENTRY.size], process)
         second = bool(ring.flags & _SQE_MIXED) and found.opcode in _OF_128_BYTES
         yield found
+
+
+def _rows(indices: Sequence[int], process: Process, at: int, size: int) -> Iterator[bytes]:
+    """Yield the rows of a table at ``at`` with these indices; successive ones are read at once."""
+    begin = 0
+    for n in range(1, len(indices) + 1):
+        if n < len(indices) and indices[n] == indices[n - 1] + 1:
+            continue
+        count = n - begin
+        data = process.exactly(at + indices[begin] * size, count * size)
+        yield from (data[k : k + size] for k in range(0, count * size, size))
+        begin = n
 
 
 def _operation(entry: bytes, process: Process) -> SeenOperation:
@@ -200,7 +216,3 @@ def _address(process: Process, at: int, length: int) -> Iterator[tuple[RingField
         whole = length >= (16 if family == _AF_INET else 24)
         yield PORT, int.from_bytes(data[2:4], "big") if whole else 0
         yield field, int.from_bytes(data[start:end], "big") if whole else 0
-
-
-def _word(process: Process, at: int) -> int:
-    return int.from_bytes(process.exactly(at, 4), sys.byteorder)

@@ -147,12 +147,14 @@ class RingReader:
             memory = Process(tid)
             try:
                 queue = queue_of(ring, memory, process.ring_places)
-                given = list(waiting(ring, queue, memory, ring.read, queue.tail))
+                count = (queue.tail - ring.read) & U32
+                first = queue.tail - min(count, ring.entries)
+                given = list(waiting(ring, queue, memory, first, queue.tail))
             except UnreadableError:
                 self._unreadable(ring, process, memory)
                 continue
             # Entries that are filled already, but not yet given, may be in the place of read ones.
-            if (queue.tail - ring.read) & U32 > ring.entries // 2:
+            if count > ring.entries // 2:
                 process.rings.miss(_LOST)
             ring.read = queue.tail
             for one in given if counts else ():
