@@ -18,7 +18,8 @@ HEAD = """<!-- Written by `make bench-compile`; do not edit. -->
 CPU seconds from a policy, as each tool takes it, to the program in memory; starting the tool is not
 in them. seccompgen searches for programs that are short and have short paths, where libseccomp and
 minijail's compiler write tests one after the other; so it takes longer. *Doubling* is the ratio to
-the row above. The kernel loads up to 4,096 instructions; longer programs show the growth alone.
+the row above. The kernel loads up to 4,096 instructions; longer programs show the growth alone, and
+those of up to twice that are searched a second time for a shorter one.
 *Ratio* is seccompgen's CPU time, or length, by the other tool's in the same
 run. [README.md](README.md#how-long-compiling-takes) says how this is measured.
 
