@@ -68,22 +68,11 @@ class RandomRow(NamedTuple):
 def with_random(text: str, rows: Sequence[RandomRow]) -> str:
     """Return the page ``text`` with a table of ``rows`` as its part on random policies."""
     lines = [
-        _RANDOM,
-        "",
-        _DRAWN,
-        "| rules | policies | median | worst | medians |",
-        "|---" * 5 + "|",
+        f"| {one.size} | {one.policies} | {one.median:.3f} | {one.worst:.3f} "
+        f"| {one.medians:.1f} |\n"
+        for one in rows
     ]
-    for row in rows:
-        cells = (
-            row.size,
-            row.policies,
-            f"{row.median:.3f}",
-            f"{row.worst:.3f}",
-            f"{row.medians:.1f}",
-        )
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return text.partition(f"\n{_RANDOM}")[0] + "\n" + "\n".join(lines) + "\n"
+    return text.partition(f"\n{_RANDOM}")[0] + f"\n{_RANDOM}\n\n{_DRAWN}" + "".join(lines)
 
 
 def random_of(text: str) -> str:
