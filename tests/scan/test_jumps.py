@@ -197,3 +197,46 @@ def test_a_function_that_only_jumps_on_may_never_return(tmp_path: Path, called: 
     text += f"; mov %rdx, %rdx; 8: cmp $1, %ecx; ja 3f;{DISPATCH}; cmp $9, %ecx; je 7b"
     found = scanned(tmp_path, text)
     assert kinds(found) == (set() if called == "dies" else {Why.SUM})
+
+
+@pytest.mark.parametrize("count", [4, 3])
+def test_a_table_ends_where_the_function_has_another(tmp_path: Path, count: int) -> None:
+    """As in Rust, which checks no index of an enum: on the way behind, a register is no pointer."""
+    following = f"after: .rept {count}; .long 7f - after + 8; .endr; {UNREAD}"
+    text = (
+        "lea after(%rip), %rsi; mov n(%rip), %ecx; lea 1(%rcx,%rcx,2), %rbx; lea table(%rip), %rdx;"
+        f"{DISPATCH}; lea hidden(%rip), %rbx; 7: call *%rbx; .rept 16; nop; .endr"
+    )
+    found = scanned(tmp_path, text, TWO + following)
+    assert kinds(found) == (set() if count == 4 else {Why.SUM})
+
+
+@pytest.mark.parametrize(
+    ("made", "known"),
+    [("add %rdx, %rax", True), ("mov n(%rip), %rax; lea 1(%rax,%rax), %rax", False)],
+)
+def test_the_target_of_a_jump_may_wait_in_the_stack(
+    tmp_path: Path, made: str, *, known: bool
+) -> None:
+    text = (
+        "cmp $1, %ecx; ja 3f; lea table(%rip), %rdx; movslq (%rdx,%rcx,4), %rax;"
+        f" {made}; sub $64, %rsp; mov %rax, 24(%rsp); lea 8(%rsp), %rdi;"
+        f" cmpl $9, n(%rip); je 4f; call hidden; movq $1, (%rdi); 4: jmp *24(%rsp);{PIECES}"
+    )
+    assert kinds(scanned(tmp_path, text)) == (set() if known else {Why.SUM})
+
+
+@pytest.mark.parametrize(("between", "known"), [("", True), (" 6:", False)])
+def test_one_register_is_the_base_of_its_own_table(
+    tmp_path: Path, between: str, *, known: bool
+) -> None:
+    """So the entries of one of two tables are not read relative to the other."""
+    other = f"other: {TWO}{NO_CODE}".replace("- table", "- other")
+    text = (
+        "cmp $1, %ecx; ja 3f; lea table(%rip), %rdx; cmpl $7, n(%rip); je 4f;"
+        " lea other(%rip), %rdx; cmpl $8, n(%rip); je 6f; 4:" + DISPATCH
+    )
+    text = text.replace("%rax; add", f"%rax;{between} add")
+    text = text if between else text.replace("je 6f", "je 4f")
+    found = scanned(tmp_path, text, f"{TWO}{NO_CODE}; .skip 64; {other}")
+    assert kinds(found) == (set() if known else {Why.SUM})

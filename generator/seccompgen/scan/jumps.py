@@ -2,29 +2,30 @@
 
 A table's entry is followed from the jump back to its load. The function itself must make the
 addresses of the table and of the base added to the entry, on all paths. A check of the index just
-before the load limits the table. Without such a check, the table is read as long as its entries
-lead to instructions of the function or of a separate part of it: a compiler's tables lead nowhere
-else, so the first entry that does is not part of the table. The result covers every target of the
-jump, or is empty.
+before the load limits the table. Without such a check, the table is read up to the next one of the
+function, as long as its entries lead to instructions of the function or of a separate part of it: a
+compiler's tables lead nowhere else, so the first entry that does is not part of the table. The
+result covers every target of the jump, or is empty.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from functools import partial
+from bisect import bisect_left, bisect_right
+from functools import cached_property, partial
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.scan.index_bounds import bound_of
+from seccompgen.scan.jump_tables import relative_targets
 from seccompgen.scan.paths import leading_to
-from seccompgen.scan.processor import KnownValue, Lost, Moved, Register, Slot
+from seccompgen.scan.processor import EffectKind, KnownValue, Lost, Moved, Register, Slot
 from seccompgen.scan.unknown import Why
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from seccompgen.scan.paths import FunctionBody
-    from seccompgen.scan.processor import Location, Machine, Step
+    from seccompgen.scan.processor import Location, Machine, Step, TableLoad
 
 _WIDE = 4
 """The bytes of entries that may lead anywhere; narrower ones do not lead out of the function."""
@@ -139,6 +140,40 @@ class _TableEntries(NamedTuple):
         return self.read(following, following) if self.base == self.table else iter(())
 
 
+class _TableLabels:
+    """The addresses of tables whose entries are relative to them, as a function makes these.
+
+    Such an address is the label at which a compiler begins the table: it adds that to an entry, so
+    it holds no offset of the index. So a table before it ends there at the latest. Something else
+    in that table could be no address of anything, and its entries are relative to another one: by
+    chance, some few would lead to instructions of the function as well.
+    """
+
+    def __init__(self, machine: Machine, function: FunctionBody) -> None:
+        self._machine = machine
+        self._function = function
+
+    def distance(self, table: int) -> int:
+        """Return the number of bytes from ``table`` to the next one; many if none follows."""
+        at = bisect_right(self._found, table)
+        return self._found[at] - table if at < len(self._found) else _MOST_BYTES
+
+    @cached_property
+    def _found(self) -> list[int]:
+        events = self._machine.events(self._function.image, self._function.code)
+        made = {one.value for one in events if one.kind is EffectKind.REFERENCE}
+        return sorted(filter(self._is_table, made))
+
+    def _is_table(self, address: int) -> bool:
+        function = self._function
+        targets = islice(relative_targets(function.image, address, _WIDE, address), _FEWEST_ENTRIES)
+        leads = [
+            function.span.contains(one) and _leads(function, function.image.in_code, one)
+            for one in targets
+        ]
+        return len(leads) == _FEWEST_ENTRIES and all(leads)
+
+
 class _Origin(NamedTuple):
     """A state of the search: ``location``, before ``code[at]``, holds the target; see `_Table`."""
 
@@ -161,8 +196,9 @@ def jump_targets(
     """
     found: dict[int, list[int]] = {}
     waiting = list(jumps)
+    labels = _TableLabels(machine, function)
     while waiting:
-        new = {at: table_targets(machine, function, at, may_enter) for at in waiting}
+        new = {at: table_targets(machine, function, at, may_enter, labels) for at in waiting}
         for at, targets in new.items():
             for target in targets:
                 function.sources.setdefault(target, []).append(function.addresses[at])
@@ -174,18 +210,24 @@ def jump_targets(
 
 
 def table_targets(
-    machine: Machine, function: FunctionBody, index: int, may_enter: Callable[[int], bool]
+    machine: Machine,
+    function: FunctionBody,
+    index: int,
+    may_enter: Callable[[int], bool],
+    labels: _TableLabels | None = None,
 ) -> list[int]:
     """Return the targets of the jump ``code[index]`` by tables; none unless all are understood.
 
     ``may_enter`` returns True if an address outside the function is an instruction of its image.
+    ``labels`` are those of the function's tables, if they are known already.
     """
+    labels = labels or _TableLabels(machine, function)
     found: dict[int, None] = {}
     for origin in _tables(machine, function, index):
         if isinstance(origin, int):
             targets = [origin] if may_enter(origin) else []
         else:
-            targets = _entries(machine, function, origin, may_enter) if origin else []
+            targets = _entries(machine, function, origin, may_enter, labels) if origin else []
         if not targets:
             return []
         found.update(dict.fromkeys(targets))
@@ -200,7 +242,7 @@ def _tables(machine: Machine, function: FunctionBody, index: int) -> Iterator[_T
         yield _Table(index, None, None) if machine.table_load(code[index]) else None
         return
     seen: set[_Origin] = set()
-    waiting = [_Origin(index, location, None, None)]
+    waiting = [_Origin(index, _spilled(location), None, None)]
     while waiting:
         at, where, addition, base = waiting.pop()
         for earlier in leading_to(machine, function, at):
@@ -221,7 +263,7 @@ def _tables(machine: Machine, function: FunctionBody, index: int) -> Iterator[_T
                 if not isinstance(step, Moved) or step.add:
                     yield None
                     return
-                new = [_Origin(earlier, place, addition, base) for place in step.places]
+                new = [_Origin(earlier, _spilled(one), addition, base) for one in step.places]
             waiting += [one for one in new if one not in seen]
             seen.update(new)
         if len(seen) > _MAX_STATES:
@@ -239,7 +281,11 @@ def _is_entry(machine: Machine, function: FunctionBody, index: int, location: Lo
 
 
 def _entries(
-    machine: Machine, function: FunctionBody, table: _Table, may_enter: Callable[[int], bool]
+    machine: Machine,
+    function: FunctionBody,
+    table: _Table,
+    may_enter: Callable[[int], bool],
+    labels: _TableLabels,
 ) -> list[int]:
     """Return the targets of the entries of ``table``; none if its address is unknown.
 
@@ -258,20 +304,43 @@ def _entries(
     if table.base and table.addition is not None:
         bases = _addresses(machine, function, table.addition, table.base)
     addition = None if table.addition is None else code[table.addition]
+    is_same = _has_one_register(machine, function, table, load)
     bound = 0 if load.by is None else bound_of(machine, function, table.load, load.by)
     read = partial(machine.entries, function.image, code[table.load], addition)
     found: list[int] = []
     for place in sorted(places):
         for base in bases:
+            if is_same and place - load.offset != base:
+                continue
             entries = _TableEntries(partial(read, function=function.span), place, base, load.size)
-            targets = _plausible(function, entries, bound, may_enter)
+            targets = _plausible(function, entries, bound, may_enter, labels)
             if not targets and bound is None and place - load.offset == base:
-                targets = _plausible(function, entries._replace(table=base), None, may_enter)
+                entries = entries._replace(table=base)
+                targets = _plausible(function, entries, None, may_enter, labels)
                 targets = targets if len(targets) * load.size >= load.offset else []
             if not targets:
                 return []
             found += targets
     return found
+
+
+def _has_one_register(
+    machine: Machine, function: FunctionBody, table: _Table, load: TableLoad
+) -> bool:
+    """Return True if one register holds the table's address and the base, with the same value.
+
+    So it does if control only runs straight on from the load to the addition, and nothing there
+    changes the register. Then an address and a base that belong to different tables do not meet.
+    """
+    if table.addition is None or not load.base or table.base != Register(load.base):
+        return False
+    between = range(table.load, table.addition)
+    same = Moved((table.base,))
+    return bool(between) and all(
+        machine.before(function.image, function.code, at, table.base) == same
+        and function.addresses[at + 1] not in function.sources
+        for at in between
+    )
 
 
 def _addresses(
@@ -314,8 +383,9 @@ def _addresses(
 def _spilled(location: Location) -> Location:
     """Return ``location``, which no pointer reaches if it is a word of the stack.
 
-    The address of a jump table is no value of the program's. So a word that holds one is the
-    compiler's own, not a part of a variable.
+    The address of a jump table is no value of the program's, nor is the sum of an entry and a base.
+    So a word that holds one is the compiler's own, not a part of a variable. If a whole address is
+    loaded instead, so is what could replace it, which counts as taken where it is made.
     """
     return location._replace(only_named=True) if isinstance(location, Slot) else location
 
@@ -346,6 +416,7 @@ def _plausible(
     entries: _TableEntries,
     bound: int | None,
     may_enter: Callable[[int], bool],
+    labels: _TableLabels,
 ) -> list[int]:
     """Return the targets of the first ``entries``, those of the table; none if it is not a table.
 
@@ -356,6 +427,8 @@ def _plausible(
     table itself, is for an index that does not occur.
     """
     most = _MOST_ENTRIES if bound is None else min(bound + 1, _MOST_ENTRIES)
+    if bound is None and entries.base == entries.table and entries.size == _WIDE:
+        most = min(most, labels.distance(entries.table) // entries.size)
     leads = partial(_leads, function, may_enter)
     nowhere = entries.base if bound is not None and entries.base == entries.table else None
     found = list(takewhile(lambda one: one == nowhere or leads(one), islice(entries.at(0), most)))
