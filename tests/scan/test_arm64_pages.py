@@ -89,6 +89,7 @@ def test_a_pointer_that_was_loaded_is_no_page() -> None:
         pytest.param([X19_ONE, SUM_X9, BR_X9, MOVE_X19, CALL, ADD_X19, RET], 0, id="a call"),
         pytest.param([X19_ONE, CALL, MOVE_X19, RET, ADD_X19, RET], 4, id="a pad"),
         pytest.param([X19_ONE, CALL, MOVE_X19, NOP, ADD_X19, RET], 4, id="into a pad"),
+        pytest.param([0xD0000009, CALL, 0x91004121, RET], 0, id="a call of what keeps x9"),
     ],
 )
 def test_a_page_also_counts_behind(code: list[int], pad: int) -> None:
@@ -100,6 +101,7 @@ def test_a_page_also_counts_behind(code: list[int], pad: int) -> None:
     ("code", "pad"),
     [
         pytest.param([X0_ONE, CALL, RET, ADD_X0, RET], 3, id="a pad, of what calls change"),
+        pytest.param([0xD0000001, CALL, 0x91004021, RET], 0, id="a call, which may return in x1"),
         pytest.param([X19_ONE, LOAD_X9, BR_X9, MOVE_X19, CALL, ADD_X19, RET], 0, id="a pointer"),
         pytest.param([X19_ONE, NOP, MOVE_X19, CALL, ADD_X19, RET], 0, id="a call, without tables"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +91,7 @@ class Arm64(Arm64Instructions):
         """
         flow = PageFlow(
             code,
-            partial(self.preserves, image),
+            lambda register: not image.is_go and register not in self.c_returned_in,
             image.pads,
             whole=bool(code) and _is_function(image, code[0][0], code[-1][0] + code[-1][1]),
         )

@@ -78,19 +78,22 @@ class PageFlow:
     what nothing else leads to, or what is behind a call, which may never return. If the code is not
     ``whole``, but a part of a function, it may come from elsewhere, too. Then each page counts that
     the code puts into the register.
+
+    ``keeps`` returns True if a register may keep its content over a call. A compiler may know of a
+    function in its file that it changes less than it is allowed to (GCC's -fipa-ra).
     """
 
     def __init__(
         self,
         code: Sequence[Instruction],
-        preserves: Callable[[str], bool],
+        keeps: Callable[[str], bool],
         pads: Collection[int],
         *,
         whole: bool,
     ) -> None:
         self.pages = pages_of(code)
         self._code = code
-        self._preserves = preserves
+        self._keeps = keeps
         self._pads = pads
         self._whole = whole
 
@@ -122,7 +125,7 @@ class PageFlow:
         """
         _, _, mnemonic, operands = self._code[index]
         if mnemonic in CALLS:
-            return None if self._preserves(register) else _OTHER
+            return None if self._keeps(register) else _OTHER
         if register[1:] not in operands:
             return None
         if mnemonic[:2] in {"cb", "tb"} or mnemonic in COMPARES:
