@@ -63,7 +63,7 @@ def test_a_call_that_takes_all_steps_leaves_the_next_its_own() -> None:
 
 def test_a_small_program_has_fewer_steps() -> None:
     """Four rules had as many as forty, and one such policy took ten medians of its size."""
-    for calls, most in (([10], 50_000), ([10, 10], 75_000), ([100], 250_000), ([None], 250_000)):
+    for calls, most in (([10], 100_000), ([10, 10], 125_000), ([100], 250_000), ([None], 250_000)):
         budget = Budget()
         for instructions in calls:
             budget.begin_calls(instructions)
