@@ -128,10 +128,7 @@ class Arguments:
             for place in order
             if asked[place][0].cases
         }
-        distinct = {sampled[place]: one for place, one in plain.items()}
-        stubborn = any(not answer.cases and answer.function.rules for answer, _, _ in asked)
-        self._budget.begin_calls(None if stubborn else sum(one.length for one in distinct.values()))
-        depths = sorted(one.longest for one in distinct.values())
+        depths = sorted({sampled[place]: one.longest for place, one in plain.items()}.values())
         found = {}
         for place in order:
             answer, _, measure = asked[place]

@@ -1,12 +1,12 @@
 """The work on a program, counted in steps so that programs are the same on every machine.
 
 The straightforward program is linear in the rules: it tests those of a call one after the other.
-Searches for a better one may take up to ``_STEPS`` steps, fewer if it is short, and
-``_STEPS_OF_AN_INSTRUCTION`` more for each of its instructions, up to ``_MOST_INSTRUCTIONS`` of all
-calls together: a longer program is refused anyway. A call adds its own and may take what earlier
-calls left, most of it thoroughly: every order of words is tried, and bits are searched for. From
-then on the first word in a fixed order is taken, until no steps are left. So work grows with the
-policy, and no call takes all of it. A step is a node of a diagram looked at, about a microsecond.
+Searches for a better one may take ``_STEPS`` steps, and ``_STEPS_OF_AN_INSTRUCTION`` more for each
+instruction of the straightforward one, up to ``_MOST_INSTRUCTIONS`` of all calls together: a longer
+program is refused anyway. A call adds its own and may take what earlier calls left, most of it
+thoroughly: every order of words is tried, and bits are searched for. From then on the first word in
+a fixed order is taken, until no steps are left. So work grows with the policy, and no call takes
+all of it. A step is a node of a diagram looked at, about a microsecond.
 """
 
 from __future__ import annotations
@@ -21,12 +21,6 @@ _Key = TypeVar("_Key", bound="Hashable")
 _Value = TypeVar("_Value")
 
 _STEPS = 1_000_000
-_FIRST_STEPS, _STEPS_BY_SIZE = 300_000, 10_000
-"""A program has so many steps, and more for each instruction of straightforward ones, up to
-
-``_STEPS``. A small one needs these: with 200,000, four rules of two calls that share a program get
-26 instructions, not 22. With 1,000,000 some policies of four rules take ten times the median.
-"""
 _STEPS_OF_AN_INSTRUCTION = 2_000
 _MOST_INSTRUCTIONS = 2 * 4096
 """The instructions of straightforward programs that give steps, over all calls."""
@@ -98,22 +92,11 @@ class Budget:
 
     def __init__(self, *, thorough: bool = True) -> None:
         self._thorough = thorough
-        self._left = 0
-        self._instructions = self._common = 0
+        self._left = _STEPS
         self._of_all = _MOST_INSTRUCTIONS
         self._share = 0
         self._enough = 0
         self._stubborn = False
-
-    def begin_calls(self, instructions: int | None) -> None:
-        """Begin calls whose straightforward programs have so many ``instructions`` in all.
-
-        None if one of them has no such program.
-        """
-        self._instructions += _STEPS if instructions is None else instructions
-        common = min(_STEPS, _FIRST_STEPS + _STEPS_BY_SIZE * self._instructions)
-        self._left = max(self._left, 0) + common - self._common
-        self._common = common
 
     def begin_call(self, instructions: int, *, stubborn: bool = False) -> None:
         """Begin a call whose straightforward program has so many ``instructions``.

@@ -44,8 +44,8 @@ _LEFT = np.array(
 )
 """[tests][budget]: the budget left after so many tests, or BUDGETS if they exceed it."""
 _FOLLOWED = 1024
-_STEPS, _STEPS_OF_AN_ITEM = 2_000, 125
-"""The steps that short trees for one line may take. No program of real policies needs more; single
+_STEPS, _STEPS_OF_AN_ITEM = 6_000, 100
+"""The steps that short trees for one line may take. No line of real policies needs more; single
 numbers that alternate, as under a mask of scattered bits, take four times as many."""
 
 
