@@ -143,6 +143,7 @@ bench-compile: $(VENV)/.bench
 
 bench-scan: $(READY) qemu npm
 	$(BIN)/python -m benchmarks.scanning build/scanned $(ARGS)
+	$(BIN)/python -m benchmarks.scanning.workloads build/scanned
 
 bench-record: $(READY) system
 	$(BIN)/python -m benchmarks.record $(ARGS)

@@ -126,8 +126,14 @@ def report(rows: Sequence[Row]) -> str:
         "PyPI). Seconds are CPU time without a cache, with libraries; *MB* is the most that one of",
         f"its processes has. A process may take {_MOST_SECONDS} s.",
         "",
-        "| program | language | | package | calls | unknown | s | MB |",
-        "|---|---|---|---|---|---|---|---|",
+        "*Made* are the calls of the program, by strace, while it does the work that is described",
+        "in `benchmarks/scanning/work`, and *missing* those of them that scan did not find. What",
+        "the program executes is left out. It *runs* if it does the same under the policy of its",
+        "scan, which kills it at any other call. For aarch64, QEMU traces, and no policy is tried.",
+        "A program without figures has no work there.",
+        "",
+        "| program | language | | package | calls | unknown | s | MB | made | missing | runs |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         package = row.program.package.replace("==", "@").rpartition("@")
@@ -135,7 +141,7 @@ def report(rows: Sequence[Row]) -> str:
         lines.append(
             f"| {row.program.name} | {row.program.kind} | {row.program.abi} "
             f"| {row.program.source}: {name} {row.version} | {row.calls} "
-            f"| {row.problem or len(row.unknown)} | {row.seconds:.1f} | {row.megabytes:.0f} |"
+            f"| {row.problem or len(row.unknown)} | {row.seconds:.1f} | {row.megabytes:.0f} | | | |"
         )
     lines += ["", "What is unknown:", ""]
     for row in rows:

@@ -9,6 +9,7 @@ of a process that executes something, and if that is the stand-in, it has a trac
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -22,11 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-STRACE = "strace --quiet=all -A -D -f -b execve -e raw=all -e signal=none"
+STRACE = (
+    'strace --quiet=all -A -D -f -b execve -e raw=all -e signal=none -o {traces}/$$ --argv0="$0" --'
+)
 ORIGINS = ("imported", "deeper", "by pointer", "other")
-_CALL = re.compile(r"(?:\d+ +)?(?:<\.\.\. )?(\w+)[( ]")
+_CALL = re.compile(r"(?:\d+ +)?(?:<\.\.\. |Unknown syscall (?=\d))?(\w+)(?:[( ]|(?<=\d)$)")
 _GRACE = 20.0
 """Seconds that processes may go on after their command."""
 
@@ -79,26 +82,40 @@ def row(name: str, truth: Truth) -> str:
 
 def made(program: Path, commands: Sequence[str]) -> frozenset[str]:
     """Return the calls of the program, and of what it forks, while the commands run."""
+    with standing_in(program, STRACE) as (environment, traces):
+        for command in commands:
+            ended = subprocess.run(["/bin/sh", "-c", command], env=environment, check=False)
+            print(f"{command!r} ended with {ended.returncode}", file=sys.stderr)
+        return calls_in(traces)
+
+
+@contextlib.contextmanager
+def standing_in(program: Path, start: str) -> Iterator[tuple[dict[str, str], Path]]:
+    """Put a stand-in, which runs ``start`` and the program, in the program's place.
+
+    Yield the environment of its users, and the directory for traces: ``{traces}`` in ``start``.
+    """
     with tempfile.TemporaryDirectory() as name:
         traces, stand_in = Path(name, "traces"), Path(name, "bin", program.name)
         traces.mkdir(mode=0o777)
         traces.chmod(0o777)  # for tests that become another user
         Path(name).chmod(0o755)
         stand_in.parent.mkdir()
-        start = f'{STRACE} -o {traces}/$$ --argv0="$0" -- {shlex.quote(str(program))} "$@"'
-        stand_in.write_text(f"#!/bin/sh\nexec {start}\n")
+        words = f'{start.format(traces=traces)} {shlex.quote(str(program))} "$@"'
+        stand_in.write_text(f"#!/bin/sh\nexec {words}\n")
         stand_in.chmod(0o755)
         path = f"{stand_in.parent}:{os.environ['PATH']}"
-        environment = os.environ | {"PROGRAM": str(stand_in), "PATH": path}
-        for command in commands:
-            ended = subprocess.run(["/bin/sh", "-c", command], env=environment, check=False)
-            print(f"{command!r} ended with {ended.returncode}", file=sys.stderr)
-        end = time.monotonic() + _GRACE
-        while _is_traced(traces) and time.monotonic() < end:
-            time.sleep(0.1)
-        files = list(traces.iterdir())
-        print(f"{len(files)} processes were traced", file=sys.stderr)
-        return frozenset().union(*map(_calls, files))
+        yield os.environ | {"PROGRAM": str(stand_in), "PATH": path}, traces
+
+
+def calls_in(traces: Path) -> frozenset[str]:
+    """Return the calls in all traces, once no process is traced any more."""
+    end = time.monotonic() + _GRACE
+    while _is_traced(traces) and time.monotonic() < end:
+        time.sleep(0.1)
+    files = list(traces.iterdir())
+    print(f"{len(files)} processes were traced", file=sys.stderr)
+    return frozenset().union(*map(_calls, files))
 
 
 def _is_traced(traces: Path) -> bool:
@@ -125,9 +142,9 @@ def _calls(trace: Path) -> frozenset[str]:
 
 def compare(program: Path, calls: frozenset[str]) -> Truth:
     """Scan the program, and say what it finds beyond ``calls``, with the origin of each."""
-    found = frozenset(_scan(program)["syscalls"])
+    found = frozenset(scan(program)["syscalls"])
     extra = found - calls
-    paths = _scan(program, f"--why={','.join(sorted(extra))}")["paths"] if extra else {}
+    paths = scan(program, f"--why={','.join(sorted(extra))}")["paths"] if extra else {}
     origins = {name: origin(paths[name]["steps"]) if name in paths else "other" for name in extra}
     return Truth(calls, found, origins)
 
@@ -142,7 +159,8 @@ def origin(steps: Sequence[Mapping[str, str]]) -> str:
     return "imported" if len(ways) == 1 else "deeper"
 
 
-def _scan(program: Path, *options: str) -> dict[str, Any]:
+def scan(program: Path, *options: str) -> dict[str, Any]:
+    """Return what ``scan`` prints about the program, as JSON."""
     command = [str(Path(sys.executable).with_name("seccompgen")), "scan", str(program), "--json"]
     answer = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     if answer.returncode not in {0, 1}:  # 1: with something unknown

@@ -64,7 +64,7 @@ def test_what_a_scan_lacks_is_told(
     def scan(*_: object) -> dict[str, Any]:
         return {"syscalls": found, "paths": {"uname": {"steps": steps(("p", "started"))}}}
 
-    monkeypatch.setattr(truth, "_scan", scan)
+    monkeypatch.setattr(truth, "scan", scan)
     assert truth.main([str(program), "$PROGRAM"]) == 0
     assert capsys.readouterr().out.endswith("| 0 | 0 | 0 | 1 |\n")
     found.remove("getpgid")

@@ -1,0 +1,26 @@
+cat >script <<'END'
+set -o pipefail
+f() { local a=("$@"); echo "${#a[@]} ${a[*]^^}"; }
+f one two
+seq() { for ((i = 1; i <= $1; i++)); do echo $i; done; }
+seq 1000 | while read -r n; do ((n % 500)) || echo "$n"; done
+mapfile -t lines < <(seq 20)
+declare -A map=([a]=1 [b]=2)
+echo "${lines[-1]} ${map[b]} ${BASH_VERSINFO[0]}"
+cat_() { while IFS= read -r line; do printf '%s\n' "$line"; done; }
+cat_ <<<"here"
+trap 'echo trapped' USR1
+kill -USR1 $$
+(exit 3) || echo "ended with $?"
+sleep_() { read -rt 0.2 <> <(:) || :; }
+{ sleep_; echo job; } & wait -n; echo waited
+coproc cat_; echo through >&"${COPROC[1]}"; read -r line <&"${COPROC[0]}"; echo "$line"
+umask 022; ulimit -n >n; printf -v s '%(%Y)T' 0; echo "$s"
+mkfifo_() { exec 5>out; echo five >&5; exec 5>&-; cat_ <out; }
+mkfifo_
+[[ -f out && -r out && abc =~ b(.) ]] && echo "${BASH_REMATCH[1]}"
+cd /; echo "$PWD" *e*c*; cd - >/dev/null; pwd -P >p; times >t; type echo; echo $((RANDOM * 0))
+set -m; (:) & wait $!
+END
+"$PROGRAM" script
+echo 'echo "$-"; history | head -n 0; exit 2' | "$PROGRAM" --norc -i 2>/dev/null || echo "ended with $?"

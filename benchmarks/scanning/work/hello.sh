@@ -1,0 +1,3 @@
+"$PROGRAM"
+"$PROGRAM" --greeting=salut
+"$PROGRAM" --traditional --version
