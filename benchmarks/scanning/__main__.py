@@ -130,7 +130,7 @@ def report(rows: Sequence[Row]) -> str:
         "in `benchmarks/scanning/work`, and *missing* those of them that scan did not find. What",
         "the program executes is left out. It *runs* if it does the same under the policy of its",
         "scan, which kills it at any other call. For aarch64, QEMU traces, and no policy is tried.",
-        "A program without figures has no work there.",
+        "A program without figures has no work there, or did not do it yet.",
         "",
         "| program | language | | package | calls | unknown | s | MB | made | missing | runs |",
         "|---|---|---|---|---|---|---|---|---|---|---|",

@@ -29,7 +29,7 @@ STRACE = (
     'strace --quiet=all -A -D -f -b execve -e raw=all -e signal=none -o {traces}/$$ --argv0="$0" --'
 )
 ORIGINS = ("imported", "deeper", "by pointer", "other")
-_CALL = re.compile(r"(?:\d+ +)?(?:<\.\.\. |Unknown syscall (?=\d))?(\w+)(?:[( ]|(?<=\d)$)")
+_CALL = re.compile(r"(?:\d+ +)?(?:<\.\.\. )?(?:(?=[a-z_])|Unknown syscall (?=\d+$))(\w+)(?:[( ]|$)")
 _GRACE = 20.0
 """Seconds that processes may go on after their command."""
 

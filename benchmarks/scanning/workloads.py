@@ -20,9 +20,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from seccompgen.kernel.shipped import shipped_tables
+
 from benchmarks.scanning import getting, truth
 from benchmarks.scanning.programs import PROGRAMS
-from seccompgen.kernel.shipped import shipped_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
