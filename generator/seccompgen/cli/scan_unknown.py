@@ -64,7 +64,7 @@ HINT = {
     Why.FRAMES: _OF_FILES,
     Why.WRITABLE: _OF_FILES,
 }
-"""What to write, by reason; for all others `_OF_NUMBERS`."""
+"""The lines to write, by reason; for all others `_OF_NUMBERS`."""
 _SHOWN = 10
 """The most functions that are shown."""
 _FIRST_STEPS, _LAST_STEPS = 3, 4

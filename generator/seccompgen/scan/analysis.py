@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from seccompgen.scan.image import Image
 
 _NO_CODE = frozenset({Why.NO_INSTRUCTION, Why.NO_WAY})
-"""What is unclear in data that is decoded: also jumps out of all code, as few bytes make on Arm."""
+"""Reasons why decoded bytes are data: also jumps out of all code, as few bytes make on Arm."""
 _JOB_BYTES = 1 << 17
 """The bytes of code that one process gets at a time."""
 

@@ -56,7 +56,7 @@ _LABELLING = frozenset({EffectKind.REFERENCE, EffectKind.COMPARISON})
 
 
 class Passed(NamedTuple):
-    """What a marker says of the functions of a program.
+    """The functions of a program, as far as a marker divides them.
 
     ``parts`` are the functions that may have begun before it, ``starts`` the facts of those that
     start the program, without the address of ``main``. If that is None, the marker may be called
@@ -87,7 +87,7 @@ def passed(graph: CodeGraph, name: str) -> Passed:
     if not own and not imported:
         raise InputError(Diagnostic(_unnamed(graph, name), where))
     main, makers = _main_of(graph)
-    search = _Search(graph, main, makers)
+    search = _WayBack(graph, main, makers)
     for place in (ImageAddress(0, one) for one in own):
         for cell in search.at(place) & graph.cells.keys():
             search.begins(cell)
@@ -177,7 +177,7 @@ def _first_arguments(graph: CodeGraph, cell: ImageAddress) -> Iterator[int]:
                     yield value.number
 
 
-class _Search:
+class _WayBack:
     """Goes back from a marker to all functions that may call it, and forward within each."""
 
     def __init__(

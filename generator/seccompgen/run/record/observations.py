@@ -91,7 +91,7 @@ class SeenOperation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RingsSeen:
-    """What the workload did by rings; ``made`` is the number of rings.
+    """The uses that the workload made of rings; ``made`` is the number of rings.
 
     ``operations`` maps the ABI's name and the opcode to the fields that were seen, None if they
     were too many. ``registered`` are the opcodes of io_uring_register. ``unseen`` are reasons why

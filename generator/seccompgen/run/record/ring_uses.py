@@ -14,7 +14,7 @@ MOST_TOLD_APART = 256
 
 
 class RingUses:
-    """What some processes did by rings.
+    """The uses that some processes made of rings.
 
     ``operations`` maps the ABI's name and the opcode to the fields that were seen, None if they
     were too many. ``unseen`` are reasons why it is not all. ``early`` is True if a ring was made

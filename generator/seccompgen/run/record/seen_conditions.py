@@ -30,7 +30,7 @@ _OPENS = ("OPENAT", "OPENAT2")
 
 
 class SeenConditions:
-    """What is permitted for operations that were seen through ``abi``."""
+    """The conditions under which operations are permitted that were seen through ``abi``."""
 
     def __init__(self, abi: Abi, facts: Facts) -> None:
         self._abi = abi
