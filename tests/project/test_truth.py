@@ -24,7 +24,7 @@ int main(int count, char **words)
         sched_yield();
     else if (fork())
         wait(0);
-    else if (getsid(0))
+    else if (getsid(0) >= 0) /* 0 where its leader is in another PID namespace */
         execvp(words[1], words + 1);
     return 0;
 }
