@@ -84,7 +84,9 @@ def result_of(program: Program, script: Path, directory: Path) -> Result:
     file = called.resolve()
     if program.source == "debian" and not is_foreign:
         called = Path("/", called.relative_to(root))
-    found = truth.scan(file, f"--root={root}")
+    # Extension modules: which ones a program loads, no scan can see.
+    loaded = [f"--library={root / one}" for one in named(script, "loads")]
+    found = truth.scan(file, f"--root={root}", *loaded)
     plain = _QEMU.format(root=root) if is_foreign else ""
     expected, _ = work(script, called, plain, root)
     traced = f"{plain} -strace -D {{traces}}/$$" if is_foreign else truth.STRACE
@@ -101,7 +103,7 @@ def result_of(program: Program, script: Path, directory: Path) -> Result:
             others = (truth.scan(Path("/", one))["syscalls"] for one in named(script, "starts"))
             allowed = ",".join({"execve"}.union(*others))
             options = [f"--root={root}", "--default-action=kill_process", f"--allow={allowed}"]
-            command = [str(_SECCOMPGEN), "scan", str(file), "-o", str(policy)]
+            command = [str(_SECCOMPGEN), "scan", str(file), "-o", str(policy), *loaded]
             subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL)
             held, _ = work(script, called, f"{_SECCOMPGEN} run {policy} --", root, check=False)
         runs = "yes" if held == expected else "no"
@@ -136,7 +138,8 @@ def work(
                 command, cwd=place, env=environment, stdout=output, stderr=errors, check=False
             )
         if ended.returncode and (check or ended.returncode == 124):  # 124: it took too long
-            raise SystemExit(f"{script} ended with {ended.returncode}\n{complaint.read_text()}")
+            reason = complaint.read_text(errors="replace")
+            raise SystemExit(f"{script} ended with {ended.returncode}\n{reason}")
         called = truth.calls_in(traces) if "traces" in start else frozenset[str]()
         return said.read_text(errors="replace"), called
 
