@@ -21,7 +21,8 @@ b rm -r c
 b date -u -d @0 +%Y
 b ps >/dev/null && b df / >/dev/null && b uptime >/dev/null && b free >/dev/null
 b sleep 0.1
-b timeout 1 true
+# It executes itself, which QEMU cannot.
+test -z "$OVER" || b timeout 1 true
 b httpd -f -p 127.0.0.1:8081 -h a &
 server=$!
 wait_for b wget -q -O got http://127.0.0.1:8081/numbers

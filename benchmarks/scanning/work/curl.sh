@@ -3,7 +3,7 @@ openssl req -x509 -newkey rsa:2048 -nodes -keyout key -out cert -days 2 -subj /C
     -addext subjectAltName=DNS:localhost 2>/dev/null
 openssl s_server -quiet -accept 8443 -cert cert -key key -WWW &
 secure=$!
-python3 -m http.server --bind 127.0.0.1 8081 2>/dev/null &
+python3 -m http.server --bind 127.0.0.1 8081 >/dev/null 2>&1 &
 plain=$!
 wait_for sh -c 'curl -sf http://127.0.0.1:8081/ && curl -sfk https://localhost:8443/numbers'
 "$PROGRAM" -s "file://$PWD/numbers" | cksum
