@@ -26,7 +26,7 @@ from benchmarks.scanning import getting, truth
 from benchmarks.scanning.programs import PROGRAMS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from benchmarks.scanning.programs import Program
 
@@ -100,8 +100,7 @@ def result_of(program: Program, script: Path, directory: Path) -> Result:
         with tempfile.TemporaryDirectory() as name:
             Path(name).chmod(0o755)
             policy = Path(name, "policy.yml")
-            others = (truth.scan(Path("/", one))["syscalls"] for one in named(script, "starts"))
-            allowed = ",".join({"execve"}.union(*others))
+            allowed = ",".join({"execve"}.union(*started(script, root)))
             options = [f"--root={root}", "--default-action=kill_process", f"--allow={allowed}"]
             command = [str(_SECCOMPGEN), "scan", str(file), "-o", str(policy), *loaded]
             subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL)
@@ -110,6 +109,14 @@ def result_of(program: Program, script: Path, directory: Path) -> Result:
         if runs == "no":
             print(f"{program.name}: {held!r} under its policy, or else {expected!r}")
     return Result(made, made - {*found["syscalls"]}, runs)
+
+
+def started(script: Path, root: Path) -> Iterator[Sequence[str]]:
+    """Yield the calls of each program that the work's program starts, and which it confines."""
+    for one in named(script, "starts"):
+        is_packaged = (root / one).exists()
+        below = root if is_packaged else Path("/")
+        yield truth.scan((below / one).resolve(), f"--root={below}")["syscalls"]
 
 
 def named(script: Path, what: str) -> list[str]:

@@ -1,3 +1,4 @@
+# starts: usr/bin/less
 printf 'import os\n\n\ndef f(a: int) -> str:\n    return f"{a}" # comment\n' >some.py
 seq 500 >numbers
 "$PROGRAM" --paging=never --color=always --style=full some.py
