@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT, serves_both
+from seccompgen.core.abis import ABIS, serves_both
 from seccompgen.core.ages import release_known
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.foreign import Reading, Runtime
-from seccompgen.core.model import Action, ActionKind, FilterFlag
+from seccompgen.core.model import ActionKind, FilterFlag
 from seccompgen.core.multiplexed import MULTIPLEXED, entrance
 from seccompgen.core.problems import Problem
 from seccompgen.core.tables import release
@@ -23,6 +23,7 @@ from seccompgen.formats.draft import Draft, Entry
 from seccompgen.formats.oci.calls import AbiRules, CallRule, call_rules, repeats, rule_pieces
 from seccompgen.formats.oci.form import ContainerProfile, parse_profile
 from seccompgen.formats.oci.kubernetes import objects, one_profile
+from seccompgen.formats.oci.runc_stub import ENOSYS, last_named, may_have_stub, write_enosys
 from seccompgen.formats.source_comments import SourceComment, line_comments
 from seccompgen.policy.document import read_document
 from seccompgen.policy.plain_json import require_json
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.tables import Table, Tables
+    from seccompgen.core.tables import Tables
     from seccompgen.formats.oci.form import ProfileEntry, Where
     from seccompgen.policy.document import Document
 
@@ -45,9 +46,6 @@ DOCKER_CAPABILITIES = frozenset(
 """The capabilities that Docker gives a container by default."""
 _HOSTS = ("x86_64", "aarch64", "riscv64", "loongarch64", "ppc64le", "s390x")
 """The machines that a profile is read for if it names none."""
-_MOST_GAPS = 1000
-"""The most unassigned numbers to write rules for, where runc does not answer ENOSYS."""
-_ENOSYS = Action(ActionKind.ERRNO, errno_name="ENOSYS")
 
 
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
@@ -147,19 +145,19 @@ class _Translation:
         if self.problems:
             raise InputError(*sorted(self.problems, key=lambda one: one.position or self.position))
         last = {one.table.abi.name: 0 for one in rules}
-        if self._may_have_stub:
+        if may_have_stub(self.profile.default, self.reading.runtime):
             for one in rules:
                 name = one.table.abi.name
-                last[name] = self._last(one.table, kept[name])
+                last[name] = last_named(one.table, kept[name])
                 if last[name]:
                     one.drop_above(last[name])
-        enosys = [self.profile.default.ret(abi) == _ENOSYS.ret(abi) for abi in abis]
+        enosys = [self.profile.default.ret(abi) == ENOSYS.ret(abi) for abi in abis]
         self._has_stub = any(last.values()) and not all(enosys)
         self._settings(hosts, abis, kept)
         self._write_entrances(rules, last)
         self._write_rules(rules)
         if self._has_stub:
-            self._write_enosys([one.table for one in rules], last)
+            write_enosys(self.profile, self.draft, [one.table for one in rules], last)
         self._note_unknown(kept)
         self._note_kernel()
 
@@ -356,7 +354,7 @@ class _Translation:
         if self._has_stub:
             if kernel := release_known(self.tables, [abi.name for abi in abis]):
                 say("kernel", kernel, profile.default_position)
-            say("unknown_action", str(_ENOSYS), profile.default_position)
+            say("unknown_action", str(ENOSYS), profile.default_position)
         say("bad_arch_action", "kill_thread", self.position)
         if any(
             name in self.tables.tables[abi.name].numbers for abi in abis for name in MULTIPLEXED
@@ -422,79 +420,6 @@ class _Translation:
             self.draft.rule(
                 str(piece.action), entries, self.profile.entries[piece.entry].position, **more
             )
-
-    # --- runc's ENOSYS -----------------------------------------------------------------------
-
-    @property
-    def _may_have_stub(self) -> bool:
-        """True if runc answers ENOSYS to numbers above the highest that the profile names.
-
-        runc does so even if the default is ENOSYS: its check for that compares another number.
-        """
-        default = self.profile.default
-        if self.reading.runtime is not Runtime.RUNC:
-            return False
-        return not default.kind.lets_through and default.kind is not ActionKind.TRACE
-
-    def _last(self, table: Table, entries: Sequence[ProfileEntry]) -> int:
-        """Return the highest number of the calls in ``entries``, except multiplexed calls."""
-        multiplexers = MULTIPLEXED.keys() & table.numbers.keys()
-        return max(
-            (
-                table.numbers[call]
-                for entry in entries
-                for call, _ in entry.names
-                if call in table.numbers
-                and ((through := entrance(call)) is None or through[0] not in multiplexers)
-            ),
-            default=0,
-        )
-
-    def _write_enosys(self, tables: Sequence[Table], last: dict[str, int]) -> None:
-        """Write rules for the answers of runc's own instructions, which precede the profile's.
-
-        They are about numbers that no other rule names, so they come last here.
-        """
-        where, default = self.profile.default_position, str(self.profile.default)
-        above: dict[tuple[str, ...], list[str]] = {}
-        for table in tables:
-            name = table.abi.name
-            if not last[name]:
-                text = f"the profile names no call of {name}: numbers that no call has get ENOSYS "
-                text += f"here, and {default} from runc"
-                self.draft.note(text, where, Problem.CALL_SKIPPED)
-                continue
-            later = tuple(call for nr, call in sorted(table.names.items()) if nr > last[name])
-            above.setdefault(later, []).append(name)
-        for calls, arches in above.items():
-            if calls:
-                listed = [Entry(call, where) for call in calls]
-                self.draft.rule(str(_ENOSYS), listed, where, arches=arches)
-                self.draft.remark("newer than the calls that the profile names: ENOSYS from runc")
-        for table in tables:
-            if last[table.abi.name]:
-                self._write_gaps(table, last[table.abi.name], alone="x32" not in last)
-
-    def _write_gaps(self, table: Table, last: int, *, alone: bool) -> None:
-        """Write rules for unassigned numbers below ``last``; ``alone``: x32 is not served."""
-        where, default = self.profile.default_position, str(self.profile.default)
-        name = table.abi.name
-        base = X32_SYSCALL_BIT if name == "x32" else 0
-        own = table.names
-        gaps = [n for n in range(base, last) if n not in own] if last - base < 1 << 16 else []
-        if last - base >= 1 << 16 or len(gaps) > _MOST_GAPS:
-            text = f"numbers below {last:#x} that no call of {name} has get ENOSYS here, and "
-            text += f"{default} from runc"
-            self.draft.note(text, where, Problem.CALL_SKIPPED)
-            gaps = []
-        if name in {"s390", "s390x"}:
-            self.draft.rule(str(_ENOSYS), [Entry(0, where)], where, arches=[name])
-            gaps = [number for number in gaps if number]
-        if alone and name == "x86_64":
-            gaps.append(-1)
-        if gaps:
-            self.draft.rule(default, [Entry(n, where) for n in gaps], where, arches=[name])
-            self.draft.remark("numbers without a call, below the highest that the profile names")
 
 
 def _entries(kept: dict[str, tuple[ProfileEntry, ...]]) -> Iterable[ProfileEntry]:
