@@ -14,24 +14,20 @@ settings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.ages import release_known
-from seccompgen.core.errnos import ERRNO_NAMES
-from seccompgen.core.errors import MOST_HINTS, Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.multiplexed import MULTIPLEXED, entrance
 from seccompgen.core.problems import Problem
 from seccompgen.formats.draft import Draft, Entry
 from seccompgen.formats.source_comments import SourceComment
 from seccompgen.formats.stacked import severest
-from seccompgen.formats.systemd.groups import DEFAULT_RELEASE, systemd_groups
 from seccompgen.formats.systemd.restrictions import (
     WITH_SOCKET,
-    Families,
-    Namespaces,
     Restriction,
     asks_kernel,
     personality,
@@ -39,7 +35,8 @@ from seccompgen.formats.systemd.restrictions import (
     set_id_files,
     written_code,
 )
-from seccompgen.formats.systemd.unit_file import Assignment, UnitWord, read_assignments
+from seccompgen.formats.systemd.unit_file import read_assignments
+from seccompgen.formats.systemd.unit_settings import ARCHITECTURES, SIMPLE_SWITCHES, UnitSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,29 +44,6 @@ if TYPE_CHECKING:
     from seccompgen.core.foreign import Reading
     from seccompgen.core.tables import Tables
 
-# fmt: off
-ARCHITECTURES = {
-    "x86": "i386", "x86-64": "x86_64", "x32": "x32", "arm": "arm", "arm64": "aarch64",
-    "loongarch64": "loongarch64", "mips": "mips", "mips64": "mips64", "mips64-n32": "mips64n32",
-    "mips-le": "mipsel", "mips64-le": "mips64el", "mips64-le-n32": "mips64n32el",
-    "parisc": "parisc", "parisc64": "parisc64", "ppc": "ppc", "ppc64": "ppc64",
-    "ppc64-le": "ppc64le", "riscv64": "riscv64", "s390": "s390", "s390x": "s390x",
-}
-"""systemd's names of ABIs, and ours."""
-_ON = frozenset({"1", "yes", "y", "true", "t", "on"})
-_OFF = frozenset({"0", "no", "n", "false", "f", "off"})
-_SIMPLE: dict[str, str] = {
-    "ProtectHostname": "sethostname setdomainname", "ProtectKernelTunables": "_sysctl",
-    "ProtectKernelModules": "@module", "ProtectKernelLogs": "syslog", "ProtectClock": "@clock",
-    "PrivateDevices": "@raw-io",
-}
-"""Settings whose filter answers some calls with EPERM, in the order of their installation."""
-_SWITCHES = frozenset({
-    *_SIMPLE, "NoNewPrivileges", "RestrictRealtime", "RestrictSUIDSGID",
-    "MemoryDenyWriteExecute", "LockPersonality", "DynamicUser",
-})
-"""Settings that take yes or no."""
-# fmt: on
 _UNKNOWN = "errno(ENOSYS)"
 """The answer of an allow list to calls that systemd does not know."""
 _MULTIPLEXERS = frozenset(MULTIPLEXED)
@@ -97,197 +71,33 @@ class _UnitFilter:
 _OPEN = _UnitFilter(("allow", Position("", 1)), {}, ("allow", Position("", 1)))
 
 
-@dataclass
-class _CallList:
-    """A list of calls as its assignments build it: systemd's SystemCallFilter or SystemCallLog.
-
-    ``calls`` maps each call that a list names to its own answer, or to None for the list's.
-    """
-
-    allows: bool | None = None
-    start: Position | None = None
-    calls: dict[str, tuple[str | None, Position]] = field(default_factory=dict)
-
-
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     """Return the policy that a unit file's settings express. Raises InputError with every fault."""
     assignments, faults = read_assignments(text, file)
-    unit = _Unit(file, reading, tables, faults)
+    unit = UnitSettings(file, reading, tables, faults)
     for one in assignments:
         unit.assign(one)
-    return unit.draft()
+    return _Translation(unit).draft()
 
 
-class _Unit:
-    """The settings of a unit, assignment by assignment."""
+class _Translation:
+    """The filters that a unit gets, and their combined effect."""
 
-    def __init__(
-        self, file: str, reading: Reading, tables: Tables, faults: list[Diagnostic]
-    ) -> None:
-        self.file, self.reading, self.faults = file, reading, faults
-        self.tables = tables
-        self.release = reading.systemd or DEFAULT_RELEASE
-        self.groups = systemd_groups(reading.systemd)
-        self.names = tables.calls
-        self.notes: list[Diagnostic] = []
-        self.filter, self.log = _CallList(), _CallList()
-        self.negative = "kill_process"
-        self.archs: dict[str, Position] = {}
-        self.native: Position | None = None
-        self.switches: dict[str, tuple[bool, Position]] = {}
-        self.families, self.namespaces = Families(), Namespaces(self.release)
-        self.personality: Assignment | None = None
-        self.seen: Position | None = None
-        self.assigned: list[Assignment] = []
-
-    def fault(self, text: str, where: Position, kind: Problem = Problem.WRONG_VALUE) -> None:
-        self.faults.append(Diagnostic(text, where, kind))
-
-    def assign(self, one: Assignment) -> None:
-        """Apply one assignment as systemd does."""
-        match one.key:
-            case "SystemCallFilter":
-                self._list(self.filter, one)
-            case "SystemCallLog":
-                self._list(self.log, one)
-            case "SystemCallErrorNumber":
-                self._error_number(one)
-            case "SystemCallArchitectures":
-                self._architectures(one)
-            case "RestrictAddressFamilies":
-                self.faults += self.families.assign(one, self.tables)
-            case "RestrictNamespaces":
-                self.faults += self.namespaces.assign(one, _ON, _OFF)
-            case "Personality":
-                self.personality = one
-                return
-            case key if key in _SWITCHES:
-                self._switch(one)
-            case _:
-                return
-        self.seen = self.seen or one.position
-        self.assigned.append(one)
-
-    def _list(self, listed: _CallList, one: Assignment) -> None:
-        if not one.words:
-            listed.allows, listed.start = None, None
-            listed.calls.clear()
-            return
-        words = list(one.words)
-        first = words[0]
-        takes = first.text.startswith("~")
-        if takes:
-            where = Position(self.file, first.position.line, (first.position.column or 0) + 1)
-            words[0] = UnitWord(first.text[1:], where)
-            if not words[0].text:
-                del words[0]
-        if listed.allows is None:
-            listed.allows, listed.start = not takes, one.position
-            if listed.allows and listed is self.filter:
-                for call in sorted(self.groups["default"]):
-                    listed.calls[call] = None, one.position
-        for word in words:
-            self._item(listed, word, takes=takes)
-
-    def _item(self, listed: _CallList, word: UnitWord, *, takes: bool) -> None:
-        name, colon, said = word.text.partition(":")
-        action = self._action(said, word) if colon else None
-        if colon and action is None:
-            return
-        if colon and (not takes or listed is self.log):
-            text = f"{word.text}: only a list with ~ of SystemCallFilter can say an error number"
-            self.fault(text, word.position)
-            return
-        for call in self._calls(name, word):
-            if takes != listed.allows or action is not None:
-                listed.calls[call] = action, word.position
-            else:
-                listed.calls.pop(call, None)
-
-    def _calls(self, name: str, word: UnitWord) -> list[str]:
-        """Return the calls that a word names, except those that are in no table here."""
-        if name.startswith("@"):
-            group = self.groups.get(name[1:])
-            if group is None:
-                hint = did_you_mean(name, [f"@{one}" for one in self.groups])
-                text = f"systemd {self.release} has no group {name!r}{hint}; it would skip that"
-                self.fault(text, word.position, Problem.UNKNOWN_GROUP)
-                return []
-            return sorted(group)
-        if name not in self.names and not any(name in group for group in self.groups.values()):
-            hint = did_you_mean(name, self.names) if name and len(self.faults) < MOST_HINTS else ""
-            text = f"{name!r} is not the name of a system call{hint}; systemd would skip it"
-            self.fault(text, word.position, Problem.UNKNOWN_CALL)
-            return []
-        if name not in self.names:
-            text = f"no ABI of the tables has {name}, which is left out"
-            self.notes.append(Diagnostic(text, word.position, Problem.CALL_SKIPPED))
-        elif not any(name in group for group in self.groups.values()):
-            text = f"systemd {self.release} does not list {name}; it skips the name if its "
-            text += "libseccomp does not know it either"
-            self.notes.append(Diagnostic(text, word.position, Problem.UNKNOWN_CALL))
-        return [name]
-
-    def _action(self, said: str, word: UnitWord) -> str | None:
-        """Return the action for an error number as systemd spells it."""
-        if said == "kill":
-            return "kill_process"
-        if said.isascii() and said.isdigit() and len(said) <= 4 and int(said) <= 4095:
-            return f"errno({int(said)})"
-        if said in ERRNO_NAMES:
-            return f"errno({said})"
-        text = f"{said!r} is no error number: a name such as EPERM, 0 to 4095, or kill"
-        self.fault(text, word.position)
-        return None
-
-    def _single(self, one: Assignment) -> UnitWord | None:
-        if len(one.words) > 1:
-            self.fault(f"{one.key}= takes one word", one.words[1].position)
-        return one.words[0] if len(one.words) == 1 else None
-
-    def _error_number(self, one: Assignment) -> None:
-        if not one.words:
-            self.negative = "kill_process"
-        elif word := self._single(one):
-            self.negative = self._action(word.text, word) or self.negative
-
-    def _architectures(self, one: Assignment) -> None:
-        if not one.words:
-            self.archs.clear()
-            self.native = None
-        for word in one.words:
-            if word.text == "native":
-                self.native = word.position
-            elif word.text in ARCHITECTURES:
-                self.archs[ARCHITECTURES[word.text]] = word.position
-            else:
-                hint = did_you_mean(word.text, ARCHITECTURES)
-                self.fault(f"systemd has no architecture {word.text!r}{hint}", word.position)
-
-    def _switch(self, one: Assignment) -> None:
-        if not one.words:
-            self.switches.pop(one.key, None)
-        elif word := self._single(one):
-            said = word.text.lower()
-            if one.key == "ProtectHostname" and said.partition(":")[0] == "private":
-                said = "no"  # a namespace of its own, not a filter
-            if said in _ON | _OFF:
-                self.switches[one.key] = said in _ON, word.position
-            else:
-                self.fault(f"{one.key}= takes yes or no, not {word.text!r}", word.position)
+    def __init__(self, unit: UnitSettings) -> None:
+        self.unit, self.tables, self.release = unit, unit.tables, unit.release
 
     def draft(self) -> Draft:
         """Return the policy, or raise InputError with every fault."""
-        start = self.seen or Position(self.file, 1, 1)
+        start = self.unit.seen or Position(self.unit.file, 1, 1)
         filters = self._filters(start)
         restrictions = list(self._restrictions())
-        restricts = bool(self.archs or self.native)
-        if not filters and not restrictions and not restricts and not self.faults:
+        restricts = bool(self.unit.archs or self.unit.native)
+        if not filters and not restrictions and not restricts and not self.unit.faults:
             text = "the unit has no setting that becomes a filter here, such as SystemCallFilter="
-            self.fault(text, start, Problem.NO_RULES)
-        if self.faults:
-            raise InputError(*self.faults)
-        draft = Draft(self.file, self.notes)
+            self.unit.fault(text, start, Problem.NO_RULES)
+        if self.unit.faults:
+            raise InputError(*self.unit.faults)
+        draft = Draft(self.unit.file, self.unit.notes)
         self._abis(draft, start, restricts=restricts)
         default, where = severest(one.default for one in filters) if filters else ("allow", start)
         draft.setting("default_action", default, where)
@@ -297,8 +107,8 @@ class _Unit:
             if kernel:
                 draft.setting("kernel", kernel, at)
             draft.setting("unknown_action", unknown, at)
-        if "NoNewPrivileges" in self.switches:
-            draft.setting("no_new_privs", *self.switches["NoNewPrivileges"])
+        if "NoNewPrivileges" in self.unit.switches:
+            draft.setting("no_new_privs", *self.unit.switches["NoNewPrivileges"])
         named: dict[str, tuple[str, Position]] = {}
         calls = {call for one in filters for call in one.calls}
         unresolved = self._unresolved_multiplexers()
@@ -307,12 +117,12 @@ class _Unit:
             answer = severest(one.answer(call) for one in filters)
             if answer[0] != default or call in _MULTIPLEXERS | behind:
                 named[call] = answer
-        if self.release >= _HANDOFF_SINCE and self.filter.allows is not None:
+        if self.release >= _HANDOFF_SINCE and self.unit.filter.allows is not None:
             self._handoff(filters, named)
         for call in self._restrict(draft, restrictions, filters):
             named.pop(call, None)
         self._entrances(draft, named, unresolved)
-        unlisted = (_UNKNOWN, self.filter.start) if self.filter.allows else None
+        unlisted = (_UNKNOWN, self.unit.filter.start) if self.unit.filter.allows else None
         _rules(draft, named, unlisted)
         draft.comments += self._comments(draft)
         return draft
@@ -320,7 +130,7 @@ class _Unit:
     def _comments(self, draft: Draft) -> Iterator[SourceComment]:
         """Yield the unit's comments on assignments, and each assignment that made rules."""
         made = set(draft.groups.values())
-        for one, later in pairwise([*self.assigned, None]):
+        for one, later in pairwise([*self.unit.assigned, None]):
             assert one
             own = any(one.position <= at and not (later and later.position <= at) for at in made)
             lines = (*one.comments, str(one)) if own else one.comments
@@ -335,10 +145,10 @@ class _Unit:
         any other, unless the list names it. So calls made through such a multiplexer get the
         answers of the calls behind it, and its other uses fail as unknown.
         """
-        if not self.filter.allows:
+        if not self.unit.filter.allows:
             return frozenset()
         own = {call for abi in self._natives() for call in self.tables.tables[abi].numbers}
-        return _MULTIPLEXERS - own - self.filter.calls.keys()
+        return _MULTIPLEXERS - own - self.unit.filter.calls.keys()
 
     def _entrances(
         self, draft: Draft, named: dict[str, tuple[str, Position]], unresolved: frozenset[str]
@@ -366,27 +176,27 @@ class _Unit:
     def _filters(self, start: Position) -> list[_UnitFilter]:
         """Return the unit's filters that test only the number, in the order of installation."""
         filters = []
-        for key, calls in _SIMPLE.items():
-            on, where = self.switches.get(key, (False, start))
+        for key, calls in SIMPLE_SWITCHES.items():
+            on, where = self.unit.switches.get(key, (False, start))
             if on:
-                group = self.groups[calls[1:]] if calls.startswith("@") else calls.split()
+                group = self.unit.groups[calls[1:]] if calls.startswith("@") else calls.split()
                 answers = dict.fromkeys(group, ("errno(EPERM)", where))
                 filters.append(_UnitFilter(("allow", where), answers, ("allow", where)))
-        for listed, hit in ((self.log, "log"), (self.filter, self.negative)):
+        for listed, hit in ((self.unit.log, "log"), (self.unit.filter, self.unit.negative)):
             if listed.allows is None or listed.start is None:
                 continue
             named, rest = ("allow", hit) if listed.allows else (hit, "allow")
-            if listed is self.log:
+            if listed is self.unit.log:
                 # SystemCallLog= lists what is logged, and with ~ what is not.
                 named, rest = rest, named
             answers = {c: (said or named, at) for c, (said, at) in listed.calls.items()}
             unknown = rest
-            if listed is self.filter and listed.allows:
+            if listed is self.unit.filter and listed.allows:
                 # Calls that systemd does not know fail as on a kernel that does not have them.
                 unknown = _UNKNOWN
                 # So do those that the kernel's own ABI lacks and another of its ABIs has.
                 own = {c for abi in self._natives() for c in self.tables.tables[abi].numbers}
-                for call in self.names - (self.groups["known"] & own) - answers.keys():
+                for call in self.unit.names - (self.unit.groups["known"] & own) - answers.keys():
                     answers[call] = unknown, listed.start
             filters.append(_UnitFilter((rest, listed.start), answers, (unknown, listed.start)))
         return filters
@@ -398,24 +208,27 @@ class _Unit:
         if answer == "allow":
             return
         text = f"systemd {self.release} needs write after its filter is there, so it permits write"
-        self.notes.append(Diagnostic(text, where, Problem.OTHER_FILTER))
+        self.unit.notes.append(Diagnostic(text, where, Problem.OTHER_FILTER))
         system_calls.calls["write"] = "allow", where
         named["write"] = severest(one.answer("write") for one in filters)
 
     def _natives(self) -> tuple[str, ...]:
-        wide = tuple(one for one in self.archs if ABIS[one].bits == 64)
-        return self.reading.abis or wide or ("x86_64",)
+        wide = tuple(one for one in self.unit.archs if ABIS[one].bits == 64)
+        return self.unit.reading.abis or wide or ("x86_64",)
 
     def _abis(self, draft: Draft, start: Position, *, restricts: bool) -> None:
         natives = self._natives()
-        where = self.native or next(iter(self.archs.values()), start)
+        where = self.unit.native or next(iter(self.unit.archs.values()), start)
         draft.setting("arches", list(natives), where)
         draft.setting("compat_arches", self._compat(restricts=restricts), where)
         draft.setting("bad_arch_action", "kill_thread" if restricts else "allow", where)
 
     def _served(self) -> list[str]:
         """Return all ABIs that the filters are for."""
-        return [*self._natives(), *self._compat(restricts=bool(self.archs or self.native))]
+        return [
+            *self._natives(),
+            *self._compat(restricts=bool(self.unit.archs or self.unit.native)),
+        ]
 
     def _compat(self, *, restricts: bool) -> list[str]:
         """Return the other ABIs of the kernel that the filters are for."""
@@ -424,33 +237,35 @@ class _Unit:
             other
             for abi in natives
             for other in ABIS[abi].siblings
-            if (other in self.archs or not restricts)
+            if (other in self.unit.archs or not restricts)
             and other in ARCHITECTURES.values()
             and other not in natives
         ]
         return list(dict.fromkeys(compat))
 
     def _is_on(self, key: str) -> Position | None:
-        on, where = self.switches.get(key, (False, None))
+        on, where = self.unit.switches.get(key, (False, None))
         return where if on else None
 
     def _restrictions(self) -> Iterator[Restriction]:
         """Yield what the filters that compare arguments refuse."""
-        yield from self.families.restrictions(self.release)
+        yield from self.unit.families.restrictions(self.release)
         if at := self._is_on("MemoryDenyWriteExecute"):
-            if asks_kernel(self.release, self.reading):
+            if asks_kernel(self.release, self.unit.reading):
                 text = "MemoryDenyWriteExecute= makes no filter: systemd asks the kernel itself to "
                 text += "refuse such memory, from Linux 6.3 on; --kernel says an older one"
-                self.notes.append(Diagnostic(text, at, Problem.OTHER_FILTER))
+                self.unit.notes.append(Diagnostic(text, at, Problem.OTHER_FILTER))
             else:
                 yield from written_code(at)
         if at := self._is_on("RestrictRealtime"):
             yield from realtime(at, self.release)
         if at := self._is_on("RestrictSUIDSGID") or self._is_on("DynamicUser"):
             yield from set_id_files(at)
-        yield from self.namespaces.restrictions()
+        yield from self.unit.namespaces.restrictions()
         if at := self._is_on("LockPersonality"):
-            said = [word.text for word in self.personality.words] if self.personality else []
+            said = (
+                [word.text for word in self.unit.personality.words] if self.unit.personality else []
+            )
             yield from personality(at, said[-1] if said else None, self._natives()[0])
 
     def _restrict(
@@ -478,8 +293,8 @@ class _Unit:
         if unrestricted and any(one.call == "socket" for one in effective):
             text = "systemd restricts no address families for calls through "
             text += f"{', '.join(unrestricted)}: all sockets can be made there"
-            where = self.families.position
-            self.notes.append(Diagnostic(text, where, Problem.OTHER_FILTER))
+            where = self.unit.families.position
+            self.unit.notes.append(Diagnostic(text, where, Problem.OTHER_FILTER))
         return [
             one.call
             for one in effective

@@ -21,7 +21,7 @@ from seccompgen.core.multiplexed import MULTIPLEXED
 from seccompgen.core.problems import Problem
 from seccompgen.core.text import some
 from seccompgen.formats.systemd.groups import DEFAULT_RELEASE, systemd_groups
-from seccompgen.formats.systemd.reader import ARCHITECTURES
+from seccompgen.formats.systemd.unit_settings import ARCHITECTURES
 from seccompgen.formats.writing import Writer
 
 if TYPE_CHECKING:
