@@ -45,11 +45,12 @@ if TYPE_CHECKING:
         SeccompgenError,
         UndecidedError,
     )
-    from seccompgen.core.model import Action, ActionKind, FilterFlag, Op
+    from seccompgen.core.model import Action, ActionKind, Op
     from seccompgen.core.objective import Objective, Optimize, Profile
     from seccompgen.core.problems import Problem, RuleCode
     from seccompgen.core.program import CompiledProgram, Instruction, Program
     from seccompgen.core.ring import Without
+    from seccompgen.core.settings import FilterFlag
     from seccompgen.core.tables import Table, Tables
     from seccompgen.filters.compare.call_classes import CallClass
     from seccompgen.filters.compare.claims import Verdict
@@ -139,11 +140,12 @@ _HOMES = {
     "seccompgen.core.abis": "ABIS Abi find_abi",
     "seccompgen.core.errors": "AnswerNo Diagnostic InputError OutsideError Position "
     "SeccompgenError UndecidedError",
-    "seccompgen.core.model": "Action ActionKind FilterFlag Op",
+    "seccompgen.core.model": "Action ActionKind Op",
     "seccompgen.core.objective": "Objective Optimize Profile",
     "seccompgen.core.problems": "Problem RuleCode",
     "seccompgen.core.program": "CompiledProgram Instruction Program",
     "seccompgen.core.ring": "Without",
+    "seccompgen.core.settings": "FilterFlag",
     "seccompgen.core.tables": "Table Tables",
     "seccompgen.filters.find.assembler": "Assembler",
     "seccompgen.filters.compare.claims": "Verdict",

@@ -11,7 +11,7 @@ from longer import long_but
 from proving import TABLES
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Reading, Runtime
-from seccompgen.core.model import FilterFlag
+from seccompgen.core.settings import FilterFlag
 from seccompgen.formats import load_policy
 from seccompgen.formats.oci.writer import architecture, profile, render_profile
 from seccompgen.verify import Difference, meaning, prove

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import black
 import pytest
 from seccompgen.core.abis import ABIS
-from seccompgen.core.model import FilterFlag
+from seccompgen.core.settings import FilterFlag
 from seccompgen.languages.python import LANGUAGE, render_package, render_single_file
 from seccompgen.pipeline.build import build_policy, shipped_tables
 from seccompgen.pipeline.reporting import report_only_filters

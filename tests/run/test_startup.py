@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import running_kernel as kernel
 from command import Result, forked, seccompgen
-from seccompgen.core.model import FilterFlag
+from seccompgen.core.settings import FilterFlag
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.run.notification import Fail, Notification
 from seccompgen.run.startup import Startup

@@ -11,9 +11,10 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
-from seccompgen.core.model import Action, FilterFlag, Op
+from seccompgen.core.model import Action, Op
 from seccompgen.core.problems import Problem
 from seccompgen.core.ring import Without
+from seccompgen.core.settings import FilterFlag
 from seccompgen.policy.keys import (
     POLICY_KEYS,
     Condition,

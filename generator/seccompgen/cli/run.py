@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import NoReturn, TextIO
 
     from seccompgen.core.foreign import Reading
-    from seccompgen.core.model import Settings
+    from seccompgen.core.settings import Settings
     from seccompgen.core.tables import Tables
     from seccompgen.render.ring_source import RingValue
     from seccompgen.run.folding import Folding
@@ -171,8 +171,8 @@ class _Loaded:
 
 def _load(path: Path, tables: Tables, reading: Reading, without_rings: str) -> _Loaded:
     """Return the filter, which can have no section for rings with the option ``without_rings``."""
-    from seccompgen.core.model import Settings  # noqa: PLC0415
     from seccompgen.core.problems import Problem  # noqa: PLC0415
+    from seccompgen.core.settings import Settings  # noqa: PLC0415
     from seccompgen.filters.find.loaded_filter import (  # noqa: PLC0415 - keeps --help fast
         compile_filter,
         require_no_rings,
@@ -227,7 +227,7 @@ def _reporting(loaded: _Loaded) -> _Loaded:
 
 def _settings(settings: Settings, *, no_new_privs: bool | None, log: bool) -> Settings:
     """Return the settings for a command, which is one thread and has no listener."""
-    from seccompgen.core.model import FilterFlag  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.core.settings import FilterFlag  # noqa: PLC0415 - keeps --help fast
 
     flags = settings.flags & (FilterFlag.LOG | FilterFlag.SPEC_ALLOW)
     if log:
@@ -298,7 +298,8 @@ def _trace(
     *,
     permissive: bool,
 ) -> NoReturn:
-    from seccompgen.core.model import ActionKind, FilterFlag  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.core.model import ActionKind  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.core.settings import FilterFlag  # noqa: PLC0415
     from seccompgen.core.text import printable  # noqa: PLC0415
     from seccompgen.run import notify, tracer  # noqa: PLC0415
     from seccompgen.run.launch import FilterError  # noqa: PLC0415

@@ -159,3 +159,12 @@ def did_you_mean(word: str, known: Iterable[str], what: str = "") -> str:
 
     near = get_close_matches(word, list(known), n=1, cutoff=0.7)
     return f" (did you mean {what}{near[0]!r}?)" if near else ""
+
+
+def known_name(what: str, text: object, names: Iterable[str]) -> str:
+    """Return the one of ``names`` that equals ``text``, ignoring case; else raise ValueError."""
+    known = {name.lower(): name for name in names}
+    if isinstance(text, str) and text.strip().lower() in known:
+        return known[text.strip().lower()]
+    hint = did_you_mean(str(text), known.values()) or f"; known: {', '.join(known.values())}"
+    raise ValueError(f"unknown {what} {text!r}{hint}")

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from enum import Enum, IntFlag
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
+from enum import Enum
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from seccompgen.core.abis import serves_both
 from seccompgen.core.errnos import ERRNO_NAMES, errno_number
-from seccompgen.core.errors import did_you_mean
+from seccompgen.core.errors import did_you_mean, known_name
 from seccompgen.core.foreign import PLAIN_READING, Reading
+from seccompgen.core.settings import FilterFlag, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Position
@@ -188,15 +189,6 @@ _MEANT["notify"] = "user_notif"
 """Our names of actions by other people's and formats' names, without ``SCMP_ACT_``."""
 
 
-def _named(what: str, text: object, names: Iterable[str]) -> str:
-    """Return the one of ``names`` that equals ``text``, ignoring case; else raise ValueError."""
-    known = {name.lower(): name for name in names}
-    if isinstance(text, str) and text.strip().lower() in known:
-        return known[text.strip().lower()]
-    hint = did_you_mean(str(text), known.values()) or f"; known: {', '.join(known.values())}"
-    raise ValueError(f"unknown {what} {text!r}{hint}")
-
-
 class Op(Enum):
     """The comparison of an argument; comparisons are unsigned."""
 
@@ -226,7 +218,7 @@ class Op(Enum):
             raise ValueError(
                 f"unknown operation {text!r} (did you mean {_OTHER_OPERATIONS[meant]!r}?)"
             )
-        return _OPERATIONS[_named("operation", text, _OPERATIONS)]
+        return _OPERATIONS[known_name("operation", text, _OPERATIONS)]
 
     def __str__(self) -> str:
         """Render as a policy file spells it: ``Equal``, ``BitsSet``."""
@@ -367,65 +359,6 @@ class Rule:
     def applies_to(self, abi: Abi) -> bool:
         """Return True if the rule can match calls of ``abi``."""
         return self.abis is None or abi.name in self.abis
-
-
-class FilterFlag(IntFlag):
-    """SECCOMP_FILTER_FLAG_* of seccomp(2) (include/uapi/linux/seccomp.h)."""
-
-    TSYNC = 1
-    LOG = 2
-    SPEC_ALLOW = 4
-    NEW_LISTENER = 8
-    TSYNC_ESRCH = 16
-    WAIT_KILLABLE_RECV = 32
-
-    @classmethod
-    def parse(cls, text: str) -> FilterFlag:
-        """Read flags such as ``tsync`` or ``tsync|log``; an empty text means none.
-
-        Raises ValueError for an unknown flag.
-        """
-        flags = cls(0)
-        for word in text.split("|") if text.strip() else ():
-            flags |= cls.one(word)
-        return flags
-
-    @classmethod
-    def one(cls, text: object) -> FilterFlag:
-        """Read one flag, such as ``tsync``; return a FilterFlag unchanged. Raises ValueError."""
-        if isinstance(text, FilterFlag):
-            return text
-        return cls[_named("flag", text, (str(flag.name).lower() for flag in cls)).upper()]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the flags that are set, as a policy file spells them."""
-        return tuple(str(flag.name).lower() for flag in self)
-
-    def __str__(self) -> str:
-        """Render as text that `parse` reads: ``tsync|log``, nothing for no flags."""
-        return "|".join(self.names)
-
-    def __repr__(self) -> str:
-        """Render as Python: ``FilterFlag.TSYNC | FilterFlag.LOG``, ``FilterFlag(0)``."""
-        rest = self & ~sum(FilterFlag)
-        parts = [f"FilterFlag.{flag.name}" for flag in self]
-        parts += [f"FilterFlag({int(rest)})"] if rest or not parts else []
-        return " | ".join(parts)
-
-
-class Settings(NamedTuple):
-    """The settings with which a filter is installed.
-
-    ``without`` is what happens where a kernel cannot filter rings (`ring.Without`); it is empty if
-    the policy has no section for them.
-    """
-
-    flags: FilterFlag = FilterFlag(0)
-    no_new_privs: bool = True
-    install_on_import: bool = False
-    report_only: bool = False
-    without: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
-from seccompgen.core.model import Action, ActionKind, FilterFlag, kind_of_ret
+from seccompgen.core.model import Action, ActionKind, kind_of_ret
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import RET_K
+from seccompgen.core.settings import FilterFlag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import MOST_HINTS, Diagnostic, Position, did_you_mean
-from seccompgen.core.model import FilterFlag, comparisons
+from seccompgen.core.model import comparisons
 from seccompgen.core.multiplexed import entrance
 from seccompgen.core.problems import Problem
+from seccompgen.core.settings import FilterFlag
 from seccompgen.formats.draft import Entry
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
-from seccompgen.core.model import ActionKind, FilterFlag
+from seccompgen.core.model import ActionKind
+from seccompgen.core.settings import FilterFlag
 from seccompgen.formats.load import translate
 from seccompgen.policy.resolve import resolve_policy
 from seccompgen.render.call_names import difference_text

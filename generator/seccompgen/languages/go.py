@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seccompgen.core.model import FilterFlag
+from seccompgen.core.settings import FilterFlag
 from seccompgen.languages import Language
 from seccompgen.render.source import source_context, source_sections
 from seccompgen.render.templates import render_text

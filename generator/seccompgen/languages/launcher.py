@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
-from seccompgen.core.model import FilterFlag, kind_of_ret
+from seccompgen.core.model import kind_of_ret
+from seccompgen.core.settings import FilterFlag
 from seccompgen.languages import Language, c
 from seccompgen.render.templates import BANNER, render_text
 from seccompgen.verify.call import Call

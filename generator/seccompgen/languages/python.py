@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.abis import ALIASES
 from seccompgen.core.errors import Diagnostic, InputError, Position
-from seccompgen.core.model import FilterFlag
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.program import INSTRUCTION_SIZE
+from seccompgen.core.settings import FilterFlag
 from seccompgen.core.text import printable
 from seccompgen.languages import Language
 from seccompgen.render.about import WIDTH, About, about_policy, actions, banner, wrap
@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.built import Built
-    from seccompgen.core.model import ResolvedPolicy, Settings
+    from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.ring import BuiltRings
+    from seccompgen.core.settings import Settings
     from seccompgen.core.tables import Table, Tables
 
 

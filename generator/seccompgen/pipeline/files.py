@@ -15,8 +15,8 @@ from seccompgen.core.errors import (
     Position,
     SeccompgenError,
 )
-from seccompgen.core.model import FilterFlag
 from seccompgen.core.problems import Problem
+from seccompgen.core.settings import FilterFlag
 from seccompgen.formats import WRITABLE
 from seccompgen.io.outputs import Outputs, exclusive
 from seccompgen.kernel.fact_files import FACT_FILES
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.built import Built
-    from seccompgen.core.model import Settings
     from seccompgen.core.program import CompiledProgram
+    from seccompgen.core.settings import Settings
     from seccompgen.core.tables import Tables
     from seccompgen.pipeline.build import BuildOptions
     from seccompgen.pipeline.project import Project

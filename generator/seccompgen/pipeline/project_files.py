@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.built import module_name
 from seccompgen.core.foreign import Reading
-from seccompgen.core.model import FilterFlag, Settings
 from seccompgen.core.report_only import REFUSES_NOTHING, SUFFIX
+from seccompgen.core.settings import FilterFlag, Settings
 from seccompgen.io.outputs import Outputs
 from seccompgen.kernel import lockfile
 from seccompgen.kernel.fact_files import FACT_FILES, render_facts

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.core.model import Action, ActionKind, FilterFlag
+from seccompgen.core.model import Action, ActionKind
 from seccompgen.core.multiplexed import entrance
+from seccompgen.core.settings import FilterFlag
 from seccompgen.core.text import printable
 from seccompgen.policy.groups import MARK, calls_of, find_stock_group
 

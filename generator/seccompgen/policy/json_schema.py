@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.abis import ABIS, ALIASES
 from seccompgen.core.errnos import ERRNO_NAMES
-from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32, U64, ActionKind, FilterFlag, Op
+from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U32, U64, ActionKind, Op
+from seccompgen.core.settings import FilterFlag
 from seccompgen.policy.form import Key, ValueForm, defined, keys_of, needed_keys, text
 from seccompgen.policy.groups import MARK, stock_groups
 from seccompgen.policy.keys import (

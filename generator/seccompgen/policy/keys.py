@@ -14,8 +14,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seccompgen.core.model import U32, U64, Action, FilterFlag, Op
+from seccompgen.core.model import U32, U64, Action, Op
 from seccompgen.core.releases import Release
+from seccompgen.core.settings import FilterFlag
 from seccompgen.policy.expressions import parse_condition, parse_value
 from seccompgen.policy.form import (
     Key,

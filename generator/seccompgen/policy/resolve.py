@@ -9,14 +9,9 @@ from typing import TYPE_CHECKING
 from seccompgen.core.abis import Abi, find_abi, serves_both, unknown_abi
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.foreign import PLAIN_READING
-from seccompgen.core.model import (
-    Action,
-    ActionKind,
-    FilterFlag,
-    Origin,
-    ResolvedPolicy,
-)
+from seccompgen.core.model import Action, ActionKind, Origin, ResolvedPolicy
 from seccompgen.core.problems import Problem
+from seccompgen.core.settings import FilterFlag
 from seccompgen.policy.dead import check_dead
 from seccompgen.policy.document import Source, name_of
 from seccompgen.policy.ground import Grounding

@@ -8,10 +8,10 @@ import textwrap
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.core.model import Settings
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.program import programs_sha256
 from seccompgen.core.ring_wording import ring_rows
+from seccompgen.core.settings import Settings
 from seccompgen.core.text import printable
 from seccompgen.core.wording import answered, condition_text, numbers_text
 from seccompgen.render.ring_source import ring_programs, ring_value
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.core.facts import Facts
-    from seccompgen.core.model import FilterFlag, ResolvedPolicy
+    from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.ring import BuiltRings
     from seccompgen.core.ring_wording import RingRow
+    from seccompgen.core.settings import FilterFlag
     from seccompgen.core.tables import Tables
 
 _WITHOUT = {"refuse_rings": "refuses them", "fail": "fails"}

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
-from seccompgen.core.model import FilterFlag
+from seccompgen.core.settings import FilterFlag
 from seccompgen.core.text import printable
 from seccompgen.render.about import WIDTH, about_policy, actions, banner
 from seccompgen.render.listing import listing

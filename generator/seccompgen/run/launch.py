@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from seccompgen.core.errors import OutsideError, SeccompgenError
-from seccompgen.core.model import ActionKind, FilterFlag
+from seccompgen.core.model import ActionKind
 from seccompgen.core.program import BPF_MAXINSNS, RET_K, Instruction, actions_of, decode, encode
+from seccompgen.core.settings import FilterFlag
 from seccompgen.core.text import printable
 from seccompgen.run.descriptor_message import DescriptorMessage
 from seccompgen.run.launch_token import LaunchToken, with_token
@@ -38,7 +39,7 @@ from seccompgen.run.ring_installer import ring_installer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from seccompgen.core.model import Settings
+    from seccompgen.core.settings import Settings
     from seccompgen.core.tables import Table
     from seccompgen.render.ring_source import RingValue
 

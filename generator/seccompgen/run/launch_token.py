@@ -20,7 +20,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seccompgen.core.model import ActionKind, FilterFlag
+from seccompgen.core.model import ActionKind
 from seccompgen.core.program import (
     ALU_AND_K,
     ARCH_OFFSET,
@@ -32,6 +32,7 @@ from seccompgen.core.program import (
     Instruction,
     word_offset,
 )
+from seccompgen.core.settings import FilterFlag
 from seccompgen.core.word import ARGS, Word, argument_words
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from seccompgen.core.model import U32, FilterFlag
+from seccompgen.core.model import U32
+from seccompgen.core.settings import FilterFlag
 from seccompgen.run import ptrace
 from seccompgen.run.process import Process
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Settings
+    from seccompgen.core.settings import Settings
     from seccompgen.core.tables import Tables
     from seccompgen.run.launch import Command
     from seccompgen.run.refusal import JudgedFilter

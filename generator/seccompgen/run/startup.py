@@ -18,7 +18,8 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
-from seccompgen.core.model import U32, FilterFlag
+from seccompgen.core.model import U32
+from seccompgen.core.settings import FilterFlag
 from seccompgen.core.text import printable
 from seccompgen.render.call_names import call_name
 from seccompgen.run.notification import Fail, Proceed

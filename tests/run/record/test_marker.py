@@ -10,7 +10,7 @@ from command import seccompgen
 from recorded_policies import HARMLESS, MARKER, load, python
 from recording import calls, record, run
 from running_kernel import require_x86_64
-from seccompgen.core.model import FilterFlag
+from seccompgen.core.settings import FilterFlag
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,11 +21,12 @@ from seccompgen.core.errors import (
     for_each,
 )
 from seccompgen.core.foreign import PLAIN_READING, Reading
-from seccompgen.core.model import ActionKind, FilterFlag, Origin, Settings
+from seccompgen.core.model import ActionKind, Origin
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import BPF_MAXINSNS
 from seccompgen.core.report_only import REFUSES_NOTHING
+from seccompgen.core.settings import FilterFlag, Settings
 from seccompgen.filters.find.loaded_filter import load_filter, require_no_rings
 from seccompgen.formats import WRITABLE
 from seccompgen.languages.python import combined_docstring, render_combined

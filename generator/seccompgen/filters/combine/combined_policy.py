@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 
     from seccompgen.compile import NumberRange
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Predicate, Settings
+    from seccompgen.core.model import Predicate
     from seccompgen.core.sets import Box
+    from seccompgen.core.settings import Settings
     from seccompgen.core.tables import Tables
     from seccompgen.filters.find.loaded_filter import LoadedFilter
     from seccompgen.verify import Stack

@@ -16,7 +16,7 @@ from seccompgen.core.errors import (
     Position,
 )
 from seccompgen.core.foreign import PLAIN_READING, Reading
-from seccompgen.core.model import Action, Settings
+from seccompgen.core.model import Action
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import (
     INSTRUCTION_SIZE,
@@ -25,6 +25,7 @@ from seccompgen.core.program import (
     programs_sha256,
 )
 from seccompgen.core.report_only import SUFFIX, logging_policy
+from seccompgen.core.settings import Settings
 from seccompgen.filters.combine.combined import (
     compat_of,
     docstring_of,

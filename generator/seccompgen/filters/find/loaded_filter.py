@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.built import Built
-    from seccompgen.core.model import Origin, ResolvedPolicy, Settings
+    from seccompgen.core.model import Origin, ResolvedPolicy
+    from seccompgen.core.settings import Settings
     from seccompgen.core.tables import Table, Tables
     from seccompgen.filters.find.module import Module
     from seccompgen.pipeline.build import BuildOptions

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, TypeGuard
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.foreign import OURS, PLAIN_READING, Reading
-from seccompgen.core.model import U32, FilterFlag, Settings
+from seccompgen.core.model import U32
 from seccompgen.core.problems import Problem
+from seccompgen.core.settings import FilterFlag, Settings
 from seccompgen.formats import READABLE
 from seccompgen.io.reading import MAX_FILTER, read_input
 from seccompgen.languages.python import (

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.foreign import Reading
-from seccompgen.core.model import RET_DATA_MAX, U64, ActionKind, FilterFlag, Op, comparisons
+from seccompgen.core.model import RET_DATA_MAX, U64, ActionKind, Op, comparisons
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, EVERYTHING, NOTHING, Sets
+from seccompgen.core.settings import FilterFlag
 from seccompgen.formats.numbered import (
     MOST_ALTERNATIVES,
     NUMBERED_ABIS,

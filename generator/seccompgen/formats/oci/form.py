@@ -19,8 +19,9 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errnos import ERRNO_NAMES, errno_number
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.foreign import Runtime
-from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U64, Action, ActionKind, FilterFlag, Op
+from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, U64, Action, ActionKind, Op
 from seccompgen.core.problems import Problem
+from seccompgen.core.settings import FilterFlag
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

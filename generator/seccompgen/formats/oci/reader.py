@@ -14,9 +14,10 @@ from seccompgen.core.abis import ABIS, serves_both
 from seccompgen.core.ages import release_known
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.foreign import Reading, Runtime
-from seccompgen.core.model import ActionKind, FilterFlag
+from seccompgen.core.model import ActionKind
 from seccompgen.core.multiplexed import MULTIPLEXED, entrance
 from seccompgen.core.problems import Problem
+from seccompgen.core.settings import FilterFlag
 from seccompgen.core.tables import release
 from seccompgen.core.text import some
 from seccompgen.formats.draft import Draft, Entry

@@ -30,13 +30,13 @@ from seccompgen.core.model import (
     U64,
     ActionKind,
     Comparison,
-    FilterFlag,
     Op,
     comparisons,
 )
 from seccompgen.core.multiplexed import MULTIPLEXED
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, EVERYTHING, NOTHING, Box, Sets
+from seccompgen.core.settings import FilterFlag
 from seccompgen.formats.writing import Writer
 
 if TYPE_CHECKING:

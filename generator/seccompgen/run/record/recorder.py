@@ -15,8 +15,9 @@ import struct
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import OutsideError, SeccompgenError
-from seccompgen.core.model import U32, FilterFlag, Settings
+from seccompgen.core.model import U32
 from seccompgen.core.ring import RING_CALLS
+from seccompgen.core.settings import FilterFlag, Settings
 from seccompgen.io.console import say
 from seccompgen.run import ptrace
 from seccompgen.run.events import EventKind, happened

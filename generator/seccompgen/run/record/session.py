@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.abis import apart_by_kernel
 from seccompgen.core.errors import AnswerNo, InputError
-from seccompgen.core.model import U32, Action, ActionKind, FilterFlag
+from seccompgen.core.model import U32, Action, ActionKind
 from seccompgen.core.multiplexed import is_multiplexed
 from seccompgen.core.program import RET_K, Instruction
 from seccompgen.core.releases import Release
 from seccompgen.core.ring import RING_CALLS
+from seccompgen.core.settings import FilterFlag
 from seccompgen.lint.companions import shipped_companions
 from seccompgen.lint.introduced import introduced_by
 from seccompgen.policy.allowlist_text import AS_RUNTIMES, Allowed, write_policy
