@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from kernel_trees import tables_from
 from plain_history import SHARED, bounds, numbers, plain_since
-from seccompgen.kernel.shipped import SHIPPED, load_tables, shipped_tables, since
+from seccompgen.kernel.shipped import SHIPPED, load_tables, shipped_tables
 from upstream import NEW, OLD, REAL, on_real_files
 
 ADDED = {
@@ -33,7 +33,7 @@ DROPPED = {OLD: {("parisc64", "_llseek")}, NEW: {("parisc64", "_llseek")}}
 
 
 def test_every_call_of_the_pin_has_its_first_release() -> None:
-    tables, known = shipped_tables(), since()
+    tables, known = shipped_tables(), shipped_tables().since
     release = numbers(".".join(tables.tag.removeprefix("v").split(".")[:2]))
     for abi, table in tables.tables.items():
         plain = plain_since()[abi]

@@ -19,7 +19,7 @@ from seccompgen.io.reading import read_file
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from seccompgen.core.releases import Introduced, Since
+    from seccompgen.core.releases import Introduced
 
 LOCK_NAME = "kernel.lock.toml"
 MATRIX_NAME = "syscalls.csv"
@@ -57,11 +57,6 @@ def _believed(directory: Path, lock: bytes, matrix: bytes) -> Tables | None:
     if match is None or hashlib.sha256(matrix).hexdigest() != match["sha256"]:
         return None
     return Tables(match["tag"], _Columns(match, matrix), _facts(directory, match))
-
-
-def since() -> Since:
-    """Return the first release of each call, as far as the shipped tables contain it."""
-    return shipped_tables().since
 
 
 def kept_since() -> Mapping[str, Mapping[str, Introduced]]:

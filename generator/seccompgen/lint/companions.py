@@ -135,10 +135,6 @@ class Companions:
         """The known bases, in the order of the lock."""
         return tuple(dict.fromkeys(base for one in self.releases for base in one.bases))
 
-    def since(self, row: Companion) -> str:
-        """Return the first release that has a row."""
-        return row.releases[0]
-
     def of(self, library: str, release: str, abi: str) -> Iterator[Companion]:
         """Yield the rows of one release of a library on an ABI."""
         return (row for row in self.on(library, abi) if release in row.releases)

@@ -57,11 +57,6 @@ class StockGroup(NamedTuple):
     kinds: tuple[str, ...] = ()
     without: frozenset[str] = frozenset()
 
-    @property
-    def base(self) -> str:
-        """The name without the version."""
-        return self.name.partition(".")[0]
-
 
 class Definition(NamedTuple):
     """A group that a policy defines: its position, and its members with their positions."""
