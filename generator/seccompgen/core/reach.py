@@ -41,13 +41,12 @@ _NODES_OF_A_RULE = 400
 
 @dataclass(frozen=True, slots=True)
 class DeadRule:
-    """A rule that can never match, at ``index`` in the given list; ``hidden_by`` match instead.
+    """The ``index`` of a rule that can never match; the rules ``hidden_by`` match instead.
 
     ``hidden_by`` is empty if the rule's own condition is never true.
     """
 
     index: int
-    rule: Rule
     hidden_by: tuple[Rule, ...]
 
 
@@ -89,7 +88,7 @@ def reach(rules: tuple[Rule, ...], argument_bits: int = 64) -> Reach:
         if hiders is None:
             alive.append(rule)
         else:
-            dead.append(DeadRule(index, rule, hiders))
+            dead.append(DeadRule(index, hiders))
     return Reach(tuple(alive), tuple(dead), covered.leaves_some())
 
 
@@ -109,7 +108,7 @@ def _of_equalities(rules: tuple[Rule, ...], argument_bits: int) -> Reach | None:
             for words, others in earlier.items()
         )
         if hiders := [hider for hider in found if hider is not None]:
-            dead[index] = DeadRule(index, rule, (rules[min(hiders)],))
+            dead[index] = DeadRule(index, (rules[min(hiders)],))
         else:
             earlier.setdefault(tuple(values), {})[tuple(values.values())] = index
     alive = tuple(rule for index, rule in enumerate(rules) if index not in dead)

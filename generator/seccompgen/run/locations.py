@@ -61,7 +61,6 @@ def locations_of(process: Process, address: int, most: int = 1) -> tuple[CodeLoc
 class _MappedCode:
     """A mapping of code, and the symbols of its file, None if it has none."""
 
-    process: Process
     mapping: Mapping
     symbols: Symbols | None
 
@@ -71,7 +70,7 @@ class _MappedCode:
         if mapping is None:
             return None
         is_file = mapping.file.startswith(os.sep)
-        return cls(process, mapping, symbols_of(process, mapping) if is_file else None)
+        return cls(mapping, symbols_of(process, mapping) if is_file else None)
 
     def location(self, address: int) -> CodeLocation:
         """Return the location of an instruction that ends at ``address``."""

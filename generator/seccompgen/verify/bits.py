@@ -25,14 +25,13 @@ _STEPS = 10
 class ValueSet:
     """A set of values: ``zero`` if the bit at ``level`` is 0, ``one`` if it is 1.
 
-    Level 0 is the highest bit. The empty set and the set of all values are at level 32; ``full``
-    tells them apart.
+    Level 0 is the highest bit. The empty set and the set of all values are at level 32:
+    `BitSets.nothing` and `BitSets.all`.
     """
 
     level: int
     zero: ValueSet | None
     one: ValueSet | None
-    full: bool
     sets: BitSets = field(repr=False)
 
     def __bool__(self) -> bool:
@@ -57,8 +56,8 @@ class BitSets:
         self._both: dict[tuple[ValueSet, ValueSet], ValueSet] = {}
         self._xor: dict[tuple[ValueSet, ValueSet], ValueSet] = {}
         self._answers: dict[Question, ValueSet] = {}
-        self.nothing = ValueSet(_BITS, None, None, False, self)
-        self.all = ValueSet(_BITS, None, None, True, self)
+        self.nothing = ValueSet(_BITS, None, None, self)
+        self.all = ValueSet(_BITS, None, None, self)
 
     def _node(self, level: int, zero: ValueSet, one: ValueSet) -> ValueSet:
         if zero is one:
@@ -67,7 +66,7 @@ class BitSets:
         found = self._known.get(key)
         if found is None:
             self._count(_STEPS)
-            found = self._known[key] = ValueSet(level, zero, one, full=False, sets=self)
+            found = self._known[key] = ValueSet(level, zero, one, self)
         return found
 
     def _halves(self, a: ValueSet, level: int) -> tuple[ValueSet, ValueSet]:

@@ -40,7 +40,6 @@ class Converted:
 
     text: str
     notes: tuple[Diagnostic, ...]
-    report: LintReport
     profile: Mapping[str, int]
 
 
@@ -121,7 +120,7 @@ def converted(
     files = {target.name, str(target)}
     text = _silenced(text, again(text), files, one.path, tables)
     _require_same(one.policy, again(text), tables)
-    return Converted(text, one.report.notes, one.report, one.draft.profile)
+    return Converted(text, one.report.notes, one.draft.profile)
 
 
 def convert_all(

@@ -51,7 +51,6 @@ class UntoldDeath:
 class LostRecords:
     """A line that reports how many records the kernel dropped."""
 
-    position: Position
     count: int
 
 
@@ -79,7 +78,7 @@ class LogReader:
             return self._half(line, where)
         if lost := _LOST.search(line):
             count = int(next(one for one in lost.groups() if one))
-            return LostRecords(where, count) if count else None
+            return LostRecords(count) if count else None
         if _DEATH.search(line):
             return UntoldDeath(where, line.strip()[:_MOST_SHOWN])
         return None

@@ -133,7 +133,6 @@ class Atom:
     argument: int
     op: str
     value: Value
-    position: Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,7 +422,7 @@ class _StatementParser:
         if op.kind != "op" and op.text != "&":
             raise self._missing("a comparison such as == or in")
         self._at += 1
-        return Atom(int(text[3:]), op.text, self._value(), where)
+        return Atom(int(text[3:]), op.text, self._value())
 
     def _value(self) -> Value:
         values = [self._constant()]

@@ -79,12 +79,11 @@ class ProfileRule:
 
 @dataclass(frozen=True, slots=True)
 class OciProfile:
-    """A profile for the filter of ``abi``, which also answers for other ``architectures``.
+    """A profile for one filter, which answers for ``architectures``.
 
     ``default`` is a SECCOMP_RET value, ``flags`` those of its filter.
     """
 
-    abi: Abi
     architectures: tuple[str, ...]
     default: int
     flags: FilterFlag
@@ -149,7 +148,7 @@ def profile(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> OciProfile:
         for matches, ret in answers
     )
     flags = policy.flags & (FilterFlag.LOG | FilterFlag.SPEC_ALLOW)
-    return OciProfile(abi, architectures, default, flags, rules_made)
+    return OciProfile(architectures, default, flags, rules_made)
 
 
 def _calls(policy: ResolvedPolicy, table: Table) -> Iterator[tuple[list[str], list[Rule]]]:

@@ -59,7 +59,6 @@ class SeccompilerFilter:
     """A filter for one ABI; actions are SECCOMP_RET values, a rule is a call and its conditions."""
 
     name: str
-    abi: Abi
     mismatch: int
     match: int
     rules: tuple[tuple[str, tuple[SeccompilerCondition, ...]], ...]
@@ -89,7 +88,7 @@ def _filter(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> SeccompilerFilt
                 rules += ((call.name, tests) for tests in found)
     if problems:
         raise InputError(*dict.fromkeys(problems), kind=Problem.NOT_IN_SECCOMPILER)
-    return SeccompilerFilter(policy.name, abi, default, match, tuple(rules))
+    return SeccompilerFilter(policy.name, default, match, tuple(rules))
 
 
 def _action_problems(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:

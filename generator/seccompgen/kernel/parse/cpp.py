@@ -62,7 +62,6 @@ class Run:
 class Header:
     """A header, split into items once for all ABIs; ``errors`` apply to each of them."""
 
-    path: str
     items: tuple[Directive | Run, ...]
     errors: tuple[Diagnostic, ...]
 
@@ -139,7 +138,7 @@ def take_apart(source: Source) -> Header:
             end_run()
             items.append(Directive(word, rest, position))
     end_run()
-    return Header(source.path, tuple(items), tuple(errors))
+    return Header(tuple(items), tuple(errors))
 
 
 def _definition(rest: str, position: Position) -> Macro | None:
