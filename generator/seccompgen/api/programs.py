@@ -9,7 +9,7 @@ from seccompgen.api.policies import default_tables
 from seccompgen.api.values import Filter, document_of
 from seccompgen.core.abis import ABIS, require_abi
 from seccompgen.core.errors import AnswerNo, InputError
-from seccompgen.core.foreign import PLAIN_READING, Reading
+from seccompgen.core.foreign import PLAIN_READING
 from seccompgen.core.model import ActionKind
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import Program
@@ -31,7 +31,7 @@ from seccompgen.filters.find.locate import FilterForm, kind_of, locate_one
 from seccompgen.filters.tell.linting import lint_filter, lint_programs
 from seccompgen.formats import load_policy
 from seccompgen.lint import Finding, lint_policy
-from seccompgen.pipeline.build import PLAIN_OPTIONS, BuildOptions, build_policy, not_for
+from seccompgen.pipeline.build import PLAIN_OPTIONS, build_policy, not_for
 from seccompgen.policy.keys import Policy
 from seccompgen.render.disassembly import disassembly
 from seccompgen.verify import Code, available_methods, kernel_objections, meaning
@@ -81,20 +81,14 @@ def dump(source: FilterLike, abi: str | Abi | None = None, *, tables: Tables | N
     return disassembly(programs_of(source, known, only), known)
 
 
-def programs_of(
-    source: FilterLike,
-    tables: Tables,
-    only: Abi | None = None,
-    options: BuildOptions = PLAIN_OPTIONS,
-    reading: Reading = PLAIN_READING,
-) -> tuple[Program, ...]:
+def programs_of(source: FilterLike, tables: Tables, only: Abi | None) -> tuple[Program, ...]:
     """Return the programs of a filter, for ABI ``only`` or all its ABIs; compile a policy."""
     if isinstance(source, Program):
         return (source,)
     if isinstance(source, Policy | Filter):
         only_these = [only] if only else []
-        return build_policy(document_of(source), tables, only_these, options=options).programs
-    return compile_filter(_path(source), tables, only, options, reading).listed
+        return build_policy(document_of(source), tables, only_these).programs
+    return compile_filter(_path(source), tables, only, PLAIN_OPTIONS, PLAIN_READING).listed
 
 
 def verify(

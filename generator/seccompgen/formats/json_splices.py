@@ -48,7 +48,7 @@ class JsonText:
         line = self.text[self._starts[self.document.position(path).line - 1] :]
         return line[: len(line) - len(line.lstrip())]
 
-    def unit(self, objects: Sequence[Path], default: str = "  ") -> str:
+    def unit(self, objects: Sequence[Path]) -> str:
         """Return the blanks of one level, as the first object on several lines has them."""
         for path in objects:
             if not self.is_flat(path):
@@ -56,7 +56,7 @@ class JsonText:
                 line = self.text[self.text.index("\n", start) + 1 :]
                 inner = line[: len(line) - len(line.lstrip())]
                 return inner.removeprefix(self.indent(path))
-        return default
+        return "  "
 
     def objects(
         self,

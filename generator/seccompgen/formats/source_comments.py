@@ -21,17 +21,17 @@ class SourceComment(NamedTuple):
     trailing: bool = False
 
 
-def line_comments(text: str, file: str, mark: str, *, trailing: bool) -> Iterator[SourceComment]:
-    """Yield the comments that begin with ``mark`` and end with their line, and the blank lines.
+def line_comments(text: str, file: str, *, trailing: bool) -> Iterator[SourceComment]:
+    """Yield the comments that begin with ``#`` and end with their line, and the blank lines.
 
     With ``trailing``, a comment may follow something else and a blank on its line.
     """
     continued = False
     for number, whole in enumerate(text.split("\n"), 1):
         line = whole.strip()
-        before, found, after = line.partition(mark)
-        where = Position(file, number, whole.find(mark) + 1 if found else 1)
-        comment = after.lstrip(mark).removeprefix(" ").rstrip()
+        before, found, after = line.partition("#")
+        where = Position(file, number, whole.find("#") + 1 if found else 1)
+        comment = after.lstrip("#").removeprefix(" ").rstrip()
         if not line and not continued:
             yield SourceComment(where, None)
         elif found and (not before or (trailing and before[-1].isspace())):

@@ -84,11 +84,11 @@ def _read(path: Path, most: int, *, pipes: bool) -> bytes:
         os.close(descriptor)
 
 
-def read_lines(path: Path | None, most: int = _CHUNK) -> Iterator[bytes]:
+def read_lines(path: Path | None) -> Iterator[bytes]:
     """Yield the lines of a regular file or a shell's descriptor, each as soon as it is complete.
 
-    A ``path`` of None is standard input. Longer lines are cut after ``most`` bytes. Raises OSError
-    as `read_file` does.
+    A ``path`` of None is standard input. Longer lines are cut after a megabyte. Raises OSError as
+    `read_file` does.
     """
     name = str(path or "/dev/stdin")
     handed_over = _DESCRIPTOR.fullmatch(name) is not None
@@ -99,11 +99,11 @@ def read_lines(path: Path | None, most: int = _CHUNK) -> Iterator[bytes]:
         rest = b""
         while chunk := os.read(descriptor, _CHUNK):
             *lines, rest = (rest + chunk).split(b"\n")
-            yield from (line[:most] for line in lines)
+            yield from (line[:_CHUNK] for line in lines)
             # Drop the rest of a line beyond the limit, but still find the end of the line.
-            rest = rest[: most + 1]
+            rest = rest[: _CHUNK + 1]
         if rest:
-            yield rest[:most]
+            yield rest[:_CHUNK]
     except OSError as error:
         raise OSError(error.errno, error.strerror, name) from None
     finally:

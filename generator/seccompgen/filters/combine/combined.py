@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Action, ResolvedPolicy
-    from seccompgen.core.objective import Objective
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
     from seccompgen.filters.find.loaded_filter import LoadedFilter
@@ -131,7 +130,6 @@ def combine(
     parts: tuple[LoadedFilter, ...],
     tables: Tables,
     options: BuildOptions,
-    objective: Objective = DEFAULT_OBJECTIVE,
 ) -> Combined:
     """Compile and prove ``parts`` as one, for each ABI that all of them have.
 
@@ -173,7 +171,7 @@ def combine(
         (ABIS[n], compat_of(parts, ABIS[n]), stack_of(operation, refusal, parts, ABIS[n]))
         for n in common
     ]
-    task = name, tuple(part.path for part in parts), tables, objective
+    task = name, tuple(part.path for part in parts), tables
     results = list(spread(_combine_one, task, jobs, options.workers))
     programs = []
     for result in results:
@@ -231,7 +229,7 @@ def _refusal_of(part: LoadedFilter) -> Action:
     return default
 
 
-_Task: TypeAlias = "tuple[str, tuple[Path, ...], Tables, Objective]"
+_Task: TypeAlias = "tuple[str, tuple[Path, ...], Tables]"
 """The inputs that all jobs share: first the name of the combination, and the files of its parts."""
 
 
@@ -240,9 +238,9 @@ def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> Compil
     from seccompgen.compile import ProgramBuilder, TooManyError  # noqa: PLC0415 - numpy
     from seccompgen.filters.find.lift import lift  # noqa: PLC0415
 
-    name, paths, tables, objective = task
+    name, paths, tables = task
     abi, compat, stack = job
-    builder = ProgramBuilder(abi, compat, objective)
+    builder = ProgramBuilder(abi, compat, DEFAULT_OBJECTIVE)
     origin = Origin(stack.operation.value, Position(name))
     stacks = stack.operation is Operation.INTERSECT
     instead = "stack the filters, or combine fewer" if stacks else "combine fewer"

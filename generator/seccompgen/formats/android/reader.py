@@ -75,7 +75,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     draft = Draft(file, outside=reading.outside)
     faults: list[Diagnostic] = []
     base = _calls(text, file, faults)
-    draft.comments += line_comments(text, file, "#", trailing=True)
+    draft.comments += line_comments(text, file, trailing=True)
     names = tables.calls
     allowed, blocked = _lists(draft, reading, faults)
     there = {(one.name, one.arch) for one in base}

@@ -78,7 +78,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     compat = [other for one in machines for other in MACHINES[one.name]]
     if compat:
         draft.setting("compat_arches", list(dict.fromkeys(compat)), Position(file, 1, 1))
-    draft.comments += line_comments(text, file, "#", trailing=True)
+    draft.comments += line_comments(text, file, trailing=True)
     _Translation(profile, draft, tables, machines).write()
     return draft
 

@@ -92,7 +92,7 @@ class _PolicyReader:
         self._including = (*self._including, os.path.realpath(file))
         first = Position(file, 1, 1)
         elsewhere: dict[str, Position] = {}
-        self.draft.comments += line_comments(text, file, "#", trailing=True)
+        self.draft.comments += line_comments(text, file, trailing=True)
         for one in statements(text, file, self.problems, elsewhere):
             if isinstance(one, CallStatement):
                 self.filters.append(one)

@@ -59,7 +59,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     if plain.lstrip().startswith("{") and "kind" not in document.data:
         require_json(plain, file)
     if not plain.lstrip().startswith("{"):
-        draft.comments += line_comments(text, file, "#", trailing=True)
+        draft.comments += line_comments(text, file, trailing=True)
     profile = parse_profile(document, reading.runtime, draft.notes)
     _describe(draft, document)
     write_profile(profile, draft, reading, tables)

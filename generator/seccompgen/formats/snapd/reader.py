@@ -55,7 +55,7 @@ def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:
     draft = Draft(file)
     profile = parse(text, file)
     machines = draft.machines(reading, _MACHINES, "snapd")
-    draft.comments += line_comments(text, file, "#", trailing=False)
+    draft.comments += line_comments(text, file, trailing=False)
     start = Position(file, 1, 1)
     draft.setting("arches", [one.name for one in machines], start)
     if profile.unrestricted and not profile.faults:

@@ -60,12 +60,11 @@ class Ring:
     """A ring: flags, number of entries, and offsets of words in its memory.
 
     ``memory`` has the addresses of its words and of its entries, if the program chose them. It was
-    made through ``abi``.
+    made through ``abi``. ``inode`` is that of its file, 0 if it has none.
     Positions count entries since its beginning, modulo 2**32; ``read`` is the first that has not
     been read.
     """
 
-    inode: int
     flags: int
     entries: int
     head: int
@@ -74,7 +73,8 @@ class Ring:
     count: int
     array: int
     memory: tuple[int, int] | None
-    abi: str = ""
+    abi: str
+    inode: int = 0
     read: int = 0
 
     @property
@@ -97,13 +97,13 @@ class Queue(NamedTuple):
     entries_at: int
 
 
-def ring_of(parameters: bytes, inode: int) -> Ring:
+def ring_of(parameters: bytes, abi: str) -> Ring:
     """Return the ring that ``struct io_uring_params`` describes after io_uring_setup."""
     entries, flags, head, tail, mask, count, _, _, array, _, entries_at, words_at = (
         _PARAMETERS.unpack(parameters)
     )
     memory = (words_at, entries_at) if flags & _NO_MMAP else None
-    return Ring(inode, flags, entries, head, tail, mask, count, array, memory)
+    return Ring(flags, entries, head, tail, mask, count, array, memory, abi)
 
 
 def ahead(position: int, other: int) -> bool:

@@ -217,8 +217,7 @@ class RingReader:
         if data is None or len(data) != PARAMETERS_SIZE:
             uses.miss(_UNREADABLE)
             return
-        ring = ring_of(data, 0)
-        ring.abi = call.abi
+        ring = ring_of(data, call.abi)
         if ring.polled:
             call.process.polled.append(ring)
         if ring.flags & ~KNOWN_FLAGS:
