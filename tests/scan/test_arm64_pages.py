@@ -128,10 +128,64 @@ def test_the_sum_of_half_a_page_is_no_address() -> None:
     assert made([X0_ONE, half, RET], EffectKind.REFERENCE, relocatable=False) == {ONE + 16}
 
 
-@pytest.mark.parametrize("store", [0xF90003E0, 0xA90003E1], ids=["str x0, [sp]", "stp x1, x0"])
-def test_a_page_that_is_stored_stands_for_all_of_it(store: int) -> None:
-    """Compilers keep pages on the stack where they lack registers."""
-    assert made([X0_ONE, store, RET], EffectKind.PAGE) == {ONE}
+KEEP, KEEP_HALF, AGAIN, ENTER, LEAVE = 0xF90007E0, 0xB9000BE0, 0xF94007E0, 0xD10043FF, 0x910083FF
+"""str x0, [sp, #8]; str w0, [sp, #8]; ldr x0, [sp, #8]; sub sp, sp, #16; add sp, sp, #32"""
+SAVE, FRAME, KEEP_BY_FRAME, AGAIN_BY_SP = 0xA9BE7BFD, 0x910003FD, 0xF9000FA0, 0xF9400FE0
+"""stp x29, x30, [sp, #-32]!; mov x29, sp; str x0, [x29, #24]; ldr x0, [sp, #24]"""
+
+
+@pytest.mark.parametrize(
+    ("code", "references"),
+    [
+        pytest.param([X0_ONE, KEEP, CALL, AGAIN, ADD_X0, LEAVE, RET], {ONE + 16}, id="a word"),
+        pytest.param([X0_ONE, KEEP, X0_TWO, 0xA94003E1, ADD_X0, RET], {ONE + 16}, id="ldp x1, x0"),
+        pytest.param([X0_ONE, 0xA90107E0, CALL, RET], set(), id="stp, never loaded"),
+        pytest.param([X0_ONE, KEEP, 0xF90007FF, AGAIN, ADD_X0, RET], set(), id="overwritten"),
+        pytest.param([X0_ONE, KEEP, LEAVE, AGAIN, ADD_X0, RET], set(), id="freed"),
+        pytest.param([X0_ONE, 0xF2A00020, ADD_X0, RET], {ONE + 16}, id="movk x0, #1, lsl #16"),
+        pytest.param(
+            [SAVE, FRAME, X0_ONE, KEEP_BY_FRAME, CALL, AGAIN_BY_SP, ADD_X0, RET],
+            {ONE + 16},
+            id="by the frame's address",
+        ),
+        pytest.param(
+            [SAVE, FRAME, ENTER, X0_ONE, KEEP_BY_FRAME, CALL, 0xF94017E0, ADD_X0, RET],
+            {ONE + 16},
+            id="ldr x0, [sp, #40], 16 bytes below the frame",
+        ),
+    ],
+)
+def test_a_page_is_followed_in_the_stack(code: list[int], references: set[int]) -> None:
+    """Compilers keep pages there where they lack registers, as over calls."""
+    assert made(code, EffectKind.REFERENCE) == references
+    assert made(code, EffectKind.PAGE) == set()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param([X0_ONE, 0xF9000040, RET], id="str x0, [x2]"),
+        pytest.param([X0_ONE, KEEP_HALF, RET], id="the half of it"),
+        pytest.param([X0_ONE, KEEP, 0xB9400BE0, RET], id="ldr w0, [sp, #8]"),
+        pytest.param([X0_ONE, KEEP, 0x3DC003E0, RET], id="ldr q0, [sp]"),
+        pytest.param([X0_ONE, KEEP, ENTER, AGAIN, RET], id="the stack grows"),
+        pytest.param([X0_ONE, KEEP, CALL, AGAIN, 0xF9000040, RET], id="loaded and stored"),
+        pytest.param(
+            [SAVE, FRAME, 0xCB2363FF, X0_ONE, KEEP_BY_FRAME, AGAIN, RET], id="sub sp, sp, x3"
+        ),
+        pytest.param([X0_ONE, 0xB4000061, 0xD2800020, RET, 0xF9000040, RET], id="behind a jump"),
+        pytest.param([X0_ONE, 0x14000002, RET, 0xF9000040, RET], id="behind b"),
+        pytest.param([X0_ONE, SUM_X9, BR_X9, X0_TWO, RET, 0xF9000040, RET], id="behind a table"),
+    ],
+)
+def test_a_page_that_is_stored_elsewhere_stands_for_all_of_it(code: list[int]) -> None:
+    assert made(code, EffectKind.PAGE) == {ONE}
+
+
+def test_a_part_of_a_function_may_lead_to_the_rest() -> None:
+    assert made([X0_ONE, KEEP, RET], EffectKind.PAGE, begins=False) == {ONE}
+    assert made([X0_ONE, ADD_X1], EffectKind.PAGE, begins=False) == {ONE}
+    assert made([X0_ONE, ADD_X1], EffectKind.PAGE) == set()
 
 
 def test_a_page_may_be_made_by_adr() -> None:

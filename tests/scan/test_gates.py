@@ -67,9 +67,16 @@ def means(tmp_path_factory: pytest.TempPathFactory) -> ScanOptions:
     return ScanOptions(kept=Kept(tmp_path_factory.mktemp("kept"), TABLES))
 
 
-def scanned(directory: Path, source: str, means: ScanOptions, *libraries: Path) -> Scan:
+def scanned(
+    directory: Path,
+    source: str,
+    means: ScanOptions,
+    *libraries: Path,
+    options: tuple[str, ...] = (),
+) -> Scan:
     path = directory / "program"
-    subprocess.run(["gcc", "-x", "c", "-o", path, "-"], input=source, text=True, check=True)
+    command = ["gcc", "-x", "c", "-o", path, "-", *options]
+    subprocess.run(command, input=source, text=True, check=True)
     asked = Questions(why=frozenset({"getcpu"}))  # so that no result is taken from the cache
     return scan(path, TABLES, libraries, (), Path("/"), means, asked)
 
@@ -97,7 +104,7 @@ def test_one_function_of_the_loader_leads_to_each_call_of_its_other_modes(
     """A new use of uname() in ld.so would be a second caller."""
     if glibc_release() not in range(36, 43):
         pytest.skip("another release")
-    monkeypatch.setattr(scanner, "calls_of_loader_modes", lambda _: frozenset())
+    monkeypatch.setattr(scanner, "calls_of_loader", lambda _: {})
     graphs: list[CodeGraph] = []
 
     def kept(*args: Any) -> CodeGraph:
@@ -108,6 +115,9 @@ def test_one_function_of_the_loader_leads_to_each_call_of_its_other_modes(
     found = scanned(tmp_path, HELLO, means)
     assert Caveat.LOADER_MODES not in found.caveats
     sites = [one for one in found.sites if one.path == found.files[1][0]]
+    (site,) = [one for one in sites if one.name in {"readlink", "readlinkat"}]
+    (cell,) = graphs[0].cells_at(ImageAddress(1, site.address))
+    assert len(graphs[0].callers[cell]) <= 3
     for name in ("uname", "setitimer"):
         (site,) = [one for one in sites if one.name == name]
         (cell,) = graphs[0].cells_at(ImageAddress(1, site.address))
@@ -120,6 +130,31 @@ def test_one_function_of_the_loader_leads_to_each_call_of_its_other_modes(
     }
     callers = {caller for cell in makers for caller in graphs[0].callers[cell]}
     assert len(callers | makers) <= 3
+
+
+@pytest.mark.parametrize(
+    ("options", "asks"),
+    [
+        pytest.param([], False, id="nothing"),
+        pytest.param(["-Wl,-rpath,$ORIGIN/lib"], True, id="a search path"),
+        pytest.param(["-Wl,-rpath,/x/${LIB}"], True, id="in braces"),
+        pytest.param(['-DNAME="$PLATFORM/lib.so"'], True, id="for dlopen"),
+    ],
+)
+def test_the_loader_asks_where_the_program_is_for_tokens_alone(
+    tmp_path: Path, means: ScanOptions, options: list[str], asks: bool
+) -> None:
+    """The kernel is the judge: a tracer sees whether the loader asks."""
+    if glibc_release() not in range(36, 43) or not shutil.which("strace"):
+        pytest.skip("another release, or no strace")
+    source = "#include <dlfcn.h>\n#ifndef NAME\n#define NAME 0\n#endif\n"
+    source += "int main(void) { return !dlopen(NAME, RTLD_NOW) && !NAME; }"
+    found = scanned(tmp_path, source, means, options=tuple(options))
+    assert bool(at_loader(found) & {"readlink", "readlinkat"}) is asks
+    assert (Caveat.LOADER_TOKENS in found.caveats) is not asks
+    trace = ["strace", "-o", tmp_path / "trace", "-e", "readlink,readlinkat"]
+    subprocess.run([*trace, tmp_path / "program"], check=True)
+    assert ("/proc/self/exe" in (tmp_path / "trace").read_text()) is asks
 
 
 @pytest.mark.parametrize("source", [LOCKS, LOOKS_UP], ids=["imported", "by dlsym"])

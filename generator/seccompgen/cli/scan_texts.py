@@ -34,6 +34,11 @@ CAVEAT = {
         "what ld.so does only with --list-diagnostics or LD_PROFILE is left out: the program is "
         "started by its name, without that variable"
     ),
+    Caveat.LOADER_TOKENS: (
+        "what ld.so does only for libraries named by $ORIGIN, $LIB or $PLATFORM is left out: no "
+        "file has these words, and LD_LIBRARY_PATH, LD_PRELOAD and /etc/ld.so.preload are taken "
+        "to have none"
+    ),
     Caveat.PRIORITY_CEILINGS: (
         "what only mutexes with a priority ceiling need is left out: no file names a function "
         "that makes such a mutex"

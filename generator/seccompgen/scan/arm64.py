@@ -14,10 +14,11 @@ from seccompgen.scan.arm64_instructions import (
     ENTRY_SIZES,
     STOPS,
     Arm64Instructions,
+    memory_operand,
     number,
     whole,
 )
-from seccompgen.scan.arm64_pages import PageFlow, carried, memory_operand, parts_of
+from seccompgen.scan.arm64_pages import PageFlow, parts_of
 from seccompgen.scan.arm64_vectors import half_before, half_named, is_half, stored_half
 from seccompgen.scan.jump_tables import relative_targets, word_targets
 from seccompgen.scan.processor import (
@@ -95,7 +96,7 @@ class Arm64(Arm64Instructions):
             image.pads,
             whole=bool(code) and _is_function(image, code[0][0], code[-1][0] + code[-1][1]),
         )
-        for place, page in carried(code, flow.pages):
+        for place, page in flow.carried:
             yield Effect(EffectKind.PAGE, place, page)
         for i, (address, _, mnemonic, operands) in enumerate(code):
             if mnemonic in {"bl", "b"} or mnemonic[:2] == "b." or mnemonic[:3] == "bc.":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.scan.processor import (
     Instruction,
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 NUMBER = re.compile(r"#?(-?(?:0x[0-9a-f]+|\d+))")
 
-WORD = re.compile(r"[a-z]\w*")
+WORD = re.compile(r"\b[a-z]\w*")
+
+MEMORY = re.compile(r"\[(?P<base>\w+)(?:, #(?P<offset>-?\w+))?\](?P<pre>!)?(?:, #(?P<post>-?\w+))?")
 
 REGISTER = re.compile(r"[wx](\d+|zr)|[wx]?sp|fp|lr")
 
@@ -72,8 +74,30 @@ def number(text: str) -> int:
     return int(match[1], 0) if match else -1
 
 
+class BaseOffset(NamedTuple):
+    """An operand in memory; ``base`` changes by ``moves``, before or after the access."""
+
+    base: str
+    offset: int
+    moves: int
+
+
+def memory_operand(operands: str) -> BaseOffset | None:
+    """Return the memory operand of the form register plus number; None if there is none."""
+    match = MEMORY.search(operands)
+    base = whole(match["base"]) if match else ""
+    if not match or not base:
+        return None
+    offset = int(match["offset"] or "0", 0)
+    if match["pre"]:
+        return BaseOffset(base, offset, offset)
+    if match["post"]:
+        return BaseOffset(base, 0, int(match["post"], 0))
+    return BaseOffset(base, offset, 0)
+
+
 @lru_cache(maxsize=1 << 16)
-def _registers_in(operands: str) -> frozenset[str]:
+def registers_in(operands: str) -> frozenset[str]:
     """Return the whole registers of which ``operands`` name a part."""
     return frozenset(map(whole, WORD.findall(operands)))
 
@@ -179,7 +203,7 @@ class Arm64Instructions:
 
     def mentions(self, instruction: Instruction, register: str) -> bool:
         """See ``Machine``."""
-        return register in _registers_in(instruction[3])
+        return register in registers_in(instruction[3])
 
     def is_comparison(self, instruction: Instruction) -> bool:
         """See ``Machine``."""

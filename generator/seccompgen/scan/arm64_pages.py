@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from seccompgen.scan.arm64_instructions import CALLS, COMPARES, STOPS, number, whole
+from seccompgen.scan.arm64_instructions import (
+    CALLS,
+    COMPARES,
+    STOPS,
+    memory_operand,
+    number,
+    registers_in,
+    whole,
+)
+from seccompgen.scan.arm64_spills import SpilledPages
 from seccompgen.scan.processor import Effect, EffectKind, Instruction
 from seccompgen.scan.ways import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-_MEMORY = re.compile(
-    r"\[(?P<base>\w+)(?:, #(?P<offset>-?\w+))?\](?P<pre>!)?(?:, #(?P<post>-?\w+))?"
-)
 _CONDITIONS = (
     *("eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc"),
     *("hi", "ls", "ge", "lt", "gt", "le", "al", "nv"),
@@ -25,28 +30,6 @@ _OTHER = -1
 """Stands for a value that is no page."""
 _BY_REGISTER = frozenset({"br", "braa", "brab", "braaz", "brabz"})
 _GOES = frozenset({"b", "cbz", "cbnz", "tbz", "tbnz"} | {f"b.{one}" for one in _CONDITIONS})
-
-
-class BaseOffset(NamedTuple):
-    """An operand in memory; ``base`` changes by ``moves``, before or after the access."""
-
-    base: str
-    offset: int
-    moves: int
-
-
-def memory_operand(operands: str) -> BaseOffset | None:
-    """Return the memory operand of the form register plus number; None if there is none."""
-    match = _MEMORY.search(operands)
-    base = whole(match["base"]) if match else ""
-    if not match or not base:
-        return None
-    offset = int(match["offset"] or "0", 0)
-    if match["pre"]:
-        return BaseOffset(base, offset, offset)
-    if match["post"]:
-        return BaseOffset(base, 0, int(match["post"], 0))
-    return BaseOffset(base, offset, 0)
 
 
 def page_made(instruction: Instruction) -> int | None:
@@ -92,10 +75,89 @@ class PageFlow:
         whole: bool,
     ) -> None:
         self.pages = pages_of(code)
+        self.carried: list[tuple[int, int]] = []
+        """The pages, by location, that may get elsewhere whole: stored, copied, or in a callee.
+
+        The offset may be added to them in another register, or in another function.
+        """
+        self._reloaded: dict[tuple[int, str], set[int]] = defaultdict(set)
         self._code = code
         self._keeps = keeps
         self._pads = pads
         self._whole = whole
+        self._harmless: set[tuple[int, str | int]] = set()
+        for i, instruction in enumerate(code):
+            if instruction[2] == "adrp":
+                self._follow(i)
+
+    def _follow(self, index: int) -> None:
+        """Find where the page goes that ``code[index]`` makes.
+
+        A word of the stack in which it is kept for a while is a number: its offset. No pointer
+        leads there, as to a variable: a page is no value of the program's.
+        """
+        place, _, _, operands = self._code[index]
+        first, _, text = operands.partition(", ")
+        register, page = whole(first), number(text)
+        loads: list[tuple[int, str]] = []
+        seen: set[tuple[int, str | int]] = set()
+        waiting: list[tuple[int, str | int]] = [(one, register) for one in self._after(index)]
+        while waiting:
+            state = waiting.pop()
+            if state in seen or state in self._harmless:
+                continue
+            seen.add(state)
+            at, where = state
+            found = self._holders(at, where)
+            if found is None:
+                self.carried.append((place, page))
+                return
+            loads += [(at, one) for one in found if where != one and isinstance(one, str)]
+            after = self._after(at) if found else ()
+            waiting += [(one, holder) for one in after for holder in found]
+        for load in loads:
+            self._reloaded[load].add(page)
+            self.pages[load[1]].add(page)
+        if not loads:
+            self._harmless |= seen
+
+    def _holders(self, index: int, where: str | int) -> Sequence[str | int] | None:
+        """Return what still holds a page after ``code[index]`` if ``where`` did; None if lost."""
+        if index == len(self._code):
+            # A whole function only seems to run on: behind a call that never returns.
+            return () if self._whole or self._code[-1][2] in {*CALLS, "nop"} else None
+        mnemonic, operands = self._code[index][2:]
+        if mnemonic in _GOES and index not in self._inner:
+            # Functions never receive mere pages, but a part of this one that is elsewhere may.
+            return None
+        if isinstance(where, int):
+            return self._stack.holders(mnemonic, operands, where)
+        if mnemonic in CALLS:
+            return (where,) if self._keeps(where) else ()
+        if mnemonic in _GOES or where not in registers_in(operands):
+            return (where,)
+        return self._by_use(mnemonic, operands, where)
+
+    def _by_use(self, mnemonic: str, operands: str, register: str) -> Sequence[str | int] | None:
+        count = 2 if mnemonic == "ldp" else 1
+        *targets, rest = (*operands.split(", ", count), "")[: count + 1]
+        memory = memory_operand(operands)
+        based = memory is not None and memory.base == register and not memory.moves
+        if mnemonic[:2] == "st":
+            if based and register not in registers_in(operands.partition("[")[0]):
+                return (register,)
+            kept = self._stack.stored(mnemonic, operands, register) if self._whole else ()
+            return (register, *kept) if kept else None
+        added = mnemonic == "add" and rest.count(", ") == 1 and ", #" in rest
+        loads = mnemonic[:3] in {"ldr", "ldp", "prf"} and based
+        if mnemonic in STOPS or (register in registers_in(rest) and not loads and not added):
+            return None
+        is_set = register in map(whole, targets) and mnemonic != "movk"
+        return () if is_set else (register,)
+
+    @cached_property
+    def _stack(self) -> SpilledPages:
+        return SpilledPages(self._code)
 
     def at(self, index: int, register: str) -> Collection[int]:
         """Return the pages that may be in ``register`` before ``code[index]``."""
@@ -110,6 +172,7 @@ class PageFlow:
                 return pages
             for before in earlier:
                 page = self._page(before, register)
+                found |= self._reloaded.get((before, register), set())
                 if page is None:
                     if before not in seen:
                         seen.add(before)
@@ -130,8 +193,8 @@ class PageFlow:
             return None
         if mnemonic[:2] in {"cb", "tb"} or mnemonic in COMPARES:
             return _OTHER if register in map(whole, operands.split(", ")) else None
-        first = operands.partition(", ")[0]
-        if whole(first) != register or mnemonic[:2] == "st" or mnemonic == "movk":
+        targets = operands.split(", ", 2)[: 2 if mnemonic == "ldp" else 1]
+        if register not in map(whole, targets) or mnemonic[:2] == "st" or mnemonic == "movk":
             return None
         page = page_made(self._code[index])
         return _OTHER if page is None else page
@@ -150,6 +213,31 @@ class PageFlow:
         if not self._whole:
             return None
         return [*found, *self._tables, *(self._calls if is_pad else ())]
+
+    def _after(self, index: int) -> Sequence[int]:
+        """Return the instructions to which control may go from one: the reverse of `_before`."""
+        found = [] if self._code[index][2] in STOPS else [index + 1]
+        if index in self._inner:
+            found.append(self._inner[index])
+        if self._whole and self._code[index][2] in _BY_REGISTER and index in self._tables:
+            found += self._entries
+        if self._whole and self._code[index][2] in CALLS:
+            found += self._landings
+        return found
+
+    @cached_property
+    def _landings(self) -> list[int]:
+        return [i for i, one in enumerate(self._code) if i and one[0] in self._pads]
+
+    @cached_property
+    def _entries(self) -> list[int]:
+        """The instructions to which a table may lead."""
+        found = set(self._landings)
+        for i in range(1, len(self._code)):
+            before = self._code[i - 1][2]
+            if before in CALLS or (before in STOPS and i not in self._sources):
+                found.add(i)
+        return sorted(found)
 
     @cached_property
     def _calls(self) -> list[int]:
@@ -175,66 +263,22 @@ class PageFlow:
     @cached_property
     def _sources(self) -> dict[int, list[int]]:
         """The jumps within the function, by where they lead to."""
-        index = {one[0]: i for i, one in enumerate(self._code)}
         found: dict[int, list[int]] = defaultdict(list)
+        for i, target in self._inner.items():
+            found[target].append(i)
+        return found
+
+    @cached_property
+    def _inner(self) -> dict[int, int]:
+        """The targets within the function, by the jumps that lead there."""
+        index = {one[0]: i for i, one in enumerate(self._code)}
+        found: dict[int, int] = {}
         for i, (_, _, mnemonic, operands) in enumerate(self._code):
             if mnemonic in _GOES:
                 target = number(operands.rpartition(", ")[2])
                 if target in index:
-                    found[index[target]].append(i)
+                    found[i] = index[target]
         return found
-
-
-def carried(code: Sequence[Instruction], pages: dict[str, set[int]]) -> Iterator[tuple[int, int]]:
-    """Yield the pages that a function does not merely load from or add offsets to, by location.
-
-    The offset may be added to them in another register, or in another function.
-    """
-    if not pages:
-        return
-    end = code[-1][0] + code[-1][1]
-    for i, (place, _, mnemonic, operands) in enumerate(code):
-        if mnemonic == "adrp":
-            name, _, page = operands.partition(", ")
-            if _is_carried(code, i, whole(name), end):
-                yield place, number(page)
-
-
-def _is_carried(code: Sequence[Instruction], index: int, register: str, end: int) -> bool:
-    word = re.compile(rf"\b[wx]{register[1:]}\b")
-    for _, _, mnemonic, operands in code[index + 1 :]:
-        if mnemonic in {"ret", "br"}:
-            return bool(word.search(operands))
-        if mnemonic in _GOES:
-            # Functions never receive mere pages, but a part of this one that is elsewhere may.
-            target = number(operands.rpartition(", ")[2])
-            if not code[0][0] <= target < end:
-                return True
-            if mnemonic == "b":
-                return False  # the target is inside, and is checked as part of the function
-            continue
-        if not word.search(operands):
-            continue
-        first, _, rest = operands.partition(", ")
-        second = ""
-        if mnemonic == "ldp":
-            second, _, rest = rest.partition(", ")
-        memory = memory_operand(operands)
-        based = memory is not None and memory.base == register and not memory.moves
-        if mnemonic[:2] == "st":
-            if not based or word.search(operands.partition("[")[0]):
-                return True
-            continue
-        added = mnemonic == "add" and rest.count(", ") == 1 and ", #" in rest
-        if (
-            word.search(rest)
-            and not (mnemonic[:3] in {"ldr", "ldp", "prf"} and based)
-            and not added
-        ):
-            return True
-        if register in {whole(first), whole(second)}:
-            return False
-    return False
 
 
 def parts_of(code: Sequence[Instruction], index: int) -> Iterator[Effect]:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from seccompgen.scan.arm64_instructions import CALLS, COMPARES, whole
-from seccompgen.scan.arm64_pages import memory_operand
+from seccompgen.scan.arm64_instructions import CALLS, COMPARES, memory_operand, whole
 from seccompgen.scan.processor import KnownValue, Lost, Moved, Register, Slot, Step
 from seccompgen.scan.unknown import Why
 

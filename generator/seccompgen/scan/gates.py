@@ -9,6 +9,11 @@ What a gate assumes about the program's surroundings is a caveat of the result.
 needs ld.so to be started as a program, the second LD_PROFILE. On aarch64, ld.so 2.40 and newer also
 calls uname() to tell one defect of Linux (cpu-features.c).
 
+`LOADER_TOKENS`: ld.so asks the kernel for the program's directory (elf/dl-origin.c) only where it
+replaces $ORIGIN, $LIB or $PLATFORM in the name or search path of a library (elf/dl-dst.h). Such a
+text is in a file that it loads, or that hands it to dlopen(), or it comes from outside: from
+LD_LIBRARY_PATH, LD_PRELOAD, LD_AUDIT or /etc/ld.so.preload.
+
 `PRIORITY_CEILINGS`: three functions (nptl/tpp.c) change a thread's priority. They run for mutexes
 with the protocol PTHREAD_PRIO_PROTECT alone, and in the four functions that set or get a priority
 ceiling. An attribute has no such protocol at first, pthread_mutexattr_setprotocol() sets it, and no
@@ -38,6 +43,10 @@ _LOADER_RELEASES = range(36, 43)
 _CEILING_RELEASES = range(34, 43)
 """The second numbers of the releases whose source was read; in 2.34, libpthread became libc's."""
 _OF_LOADER_MODES = frozenset({"uname", "getcpu", "sched_setaffinity", "setitimer"})
+_OF_LOADER_TOKENS = frozenset({"readlink", "readlinkat"})
+_TOKENS = tuple(
+    f"${before}{name}".encode() for name in ("ORIGIN", "LIB", "PLATFORM") for before in ("", "{")
+)
 _CEILINGS = (
     *("pthread_mutexattr_setprotocol", "pthread_mutexattr_setprioceiling"),
     *("pthread_mutexattr_getprioceiling", "pthread_mutex_setprioceiling"),
@@ -66,13 +75,18 @@ def is_known_loader(images: Sequence[Image]) -> bool:
     return bool(images[0].interpreter) and _release(images[1], b"ld.so") in _LOADER_RELEASES
 
 
-def calls_of_loader_modes(images: Sequence[Image]) -> frozenset[str]:
-    """Return the calls that the interpreter ``images[1]`` makes only in other modes."""
-    if not is_known_loader(images):
-        return frozenset()
-    if images[0].abi.name == "aarch64":
-        return _OF_LOADER_MODES - {"uname"}
-    return _OF_LOADER_MODES if images[0].abi.name == "x86_64" else frozenset()
+def calls_of_loader(images: Sequence[Image]) -> dict[str, Caveat]:
+    """Return the calls that the interpreter ``images[1]`` cannot make, each with its gate."""
+    abi = images[0].abi.name
+    if not is_known_loader(images) or abi not in {"x86_64", "aarch64"}:
+        return {}
+    found = dict.fromkeys(_OF_LOADER_MODES, Caveat.LOADER_MODES)
+    if abi == "aarch64":
+        del found["uname"]
+    others = [image for image in images if image is not images[1]]
+    if not any(image.mentions(token) for image in others for token in _TOKENS):
+        found |= dict.fromkeys(_OF_LOADER_TOKENS, Caveat.LOADER_TOKENS)
+    return found
 
 
 def closed_functions(

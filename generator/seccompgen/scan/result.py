@@ -37,6 +37,8 @@ class Caveat(StrEnum):
     """programs that the program starts are not seen"""
     LOADER_MODES = "loader_modes"
     """what ld.so does only if it is started as a program, or profiles, is left out"""
+    LOADER_TOKENS = "loader_tokens"
+    """what ld.so does only for libraries named by $ORIGIN, $LIB or $PLATFORM is left out"""
     PRIORITY_CEILINGS = "priority_ceilings"
     """what only mutexes with a priority ceiling need is left out"""
     ANY_TIME = "any_time"

@@ -13,7 +13,7 @@ from seccompgen.scan.analysis import alone, analyse
 from seccompgen.scan.binary import read_binary
 from seccompgen.scan.debug_files import debug_place
 from seccompgen.scan.elf import image_of
-from seccompgen.scan.gates import calls_of_loader_modes
+from seccompgen.scan.gates import calls_of_loader
 from seccompgen.scan.graph import explore
 from seccompgen.scan.idioms import resolve
 from seccompgen.scan.layout import machine_for
@@ -222,7 +222,7 @@ def _sites(
     sites: set[Site] = set()
     echoes: set[Site] = set()
     gates = set(graph.gates)
-    of_modes = calls_of_loader_modes(graph.images)
+    of_loader = calls_of_loader(graph.images)
     for value in resolve(follower, values, table.numbers.get):
         name = None if value.number is None else table.names.get(value.number)
         if value.number is None:
@@ -230,8 +230,8 @@ def _sites(
             unknown.add(_unknown(graph, value.site, why, value.detail, value.lost))
         elif name is None:
             unknown.add(_unknown(graph, value.site, Why.NO_CALL, f"{value.number:#x}"))
-        elif name in of_modes and value.site.image == 1:
-            gates.add(Caveat.LOADER_MODES)
+        elif name in of_loader and value.site.image == 1:
+            gates.add(of_loader[name])
         else:
             site = Site(*_spot(graph, value.site), name, value.number)
             sites.add(site)
