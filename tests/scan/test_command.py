@@ -150,8 +150,7 @@ def test_codes_stay_and_each_has_its_text() -> None:
     codes = [str(one) for kinds in (Why, Caller, Caveat, Lead) for one in kinds]
     others = (
         "restart signal_return vdso go_whole pointers loaded started loader_modes loader_tokens"
-        " priority_ceilings"
-        " any_time"
+        " priority_ceilings any_time"
     )
     leads = (
         "started data library go_whole interpreter import lookup call pointer label before next"

@@ -75,7 +75,7 @@ def scanned(
     options: tuple[str, ...] = (),
 ) -> Scan:
     path = directory / "program"
-    command = ["gcc", "-x", "c", "-o", path, "-", *options]
+    command = ["gcc", "-x", "c", "-o", str(path), "-", *options]
     subprocess.run(command, input=source, text=True, check=True)
     asked = Questions(why=frozenset({"getcpu"}))  # so that no result is taken from the cache
     return scan(path, TABLES, libraries, (), Path("/"), means, asked)
@@ -152,7 +152,7 @@ def test_the_loader_asks_where_the_program_is_for_tokens_alone(
     found = scanned(tmp_path, source, means, options=tuple(options))
     assert bool(at_loader(found) & {"readlink", "readlinkat"}) is asks
     assert (Caveat.LOADER_TOKENS in found.caveats) is not asks
-    trace = ["strace", "-o", tmp_path / "trace", "-e", "readlink,readlinkat"]
+    trace = ["strace", "-o", str(tmp_path / "trace"), "-e", "readlink,readlinkat"]
     subprocess.run([*trace, tmp_path / "program"], check=True)
     assert ("/proc/self/exe" in (tmp_path / "trace").read_text()) is asks
 
