@@ -20,6 +20,7 @@ from seccompgen.scan.arm64_instructions import (
 )
 from seccompgen.scan.arm64_pages import PageFlow, parts_of
 from seccompgen.scan.arm64_vectors import half_before, half_named, is_half, stored_half
+from seccompgen.scan.arm64_words import Words
 from seccompgen.scan.jump_tables import relative_targets, word_targets
 from seccompgen.scan.processor import (
     Effect,
@@ -46,11 +47,40 @@ _KEYS = ["ia", "ib", "da", "db", "iza", "izb", "dza", "dzb", "i", "d"]
 _SIGNS = frozenset(f"{what}{which}" for what in ("pac", "aut", "xpac") for which in _KEYS)
 """Instructions that sign a pointer, check the signature, or strip it."""
 _EXTENDED = re.compile(r", (?:lsl|[su]xt[bhwx])(?: #(?P<shift>\d+))?$")
+_UNNAMED = frozenset({"x0", "x16", "x17", "x29", "x30", "sp"})
+"""Registers that instructions may write without naming them, or by another name."""
+_COMMA = re.compile(r", (?![^[]*\])")
+"""A comma between operands, not within brackets."""
 _STACK = ("sp", "x29")
 _STUB_BYTES = 20
+_BY_REGISTER = b"\x1f\xd6"
+"""The last bytes of each jump to an address in a register."""
 _STUB = re.compile(
     r"adrp x16, #\w+\nldr x17, \[x16(?:, (?P<slot>#\w+))?\]\nadd x16, x16, (?P<also>#\w+)\nbr x17"
 )
+
+
+class _Kinds(dict[str, "EffectKind | None"]):
+    """The kind of effect by mnemonic: LOAD if a page may be part of it, UNREAD if special."""
+
+    def __missing__(self, mnemonic: str) -> EffectKind | None:
+        found = None
+        if mnemonic in CALLS:
+            found = EffectKind.CALL if mnemonic == "bl" else EffectKind.INDIRECT_CALL
+        elif mnemonic in {"b", "cbz", "cbnz", "tbz", "tbnz"} or mnemonic.startswith(("b.", "bc.")):
+            found = EffectKind.JUMP
+        elif mnemonic in {"br", "braa", "brab", "braaz", "brabz"}:
+            found = EffectKind.INDIRECT_JUMP
+        elif mnemonic == "svc":
+            found = EffectKind.ENTER
+        elif mnemonic in {"adr", "ret", ".byte", "movk"}:
+            found = EffectKind.UNREAD
+        elif mnemonic == "add" or mnemonic.startswith("ldr"):
+            found = EffectKind.LOAD
+        return self.setdefault(mnemonic, found)
+
+
+_KINDS = _Kinds()
 
 
 class Arm64(Arm64Instructions):
@@ -66,8 +96,9 @@ class Arm64(Arm64Instructions):
     def __init__(self) -> None:
         import capstone  # noqa: PLC0415 - in an extra
 
-        self._quick = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
-        self._quick.skipdata = True
+        quick = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
+        quick.skipdata = True
+        self._words = Words(quick)
         self._detailed = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
         self._detailed.detail = True
         self._frames = Frames("sp", 0, self._frame_size, _stack_pointer)
@@ -76,7 +107,7 @@ class Arm64(Arm64Instructions):
     def disassemble(self, image: Image, start: int, end: int) -> list[Instruction]:
         """See ``Machine``."""
         start += -start % 4
-        code = list(self._quick.disasm_lite(image.read(start, end - start), start))
+        code = self._words.read(image.read(start, end - start), start)
         if image.lost_calls:  # what is called is not there, so control ends as in a fault
             return [(*one[:2], "brk", "#0") if one[0] in image.lost_calls else one for one in code]
         return code
@@ -99,32 +130,18 @@ class Arm64(Arm64Instructions):
         for place, page in flow.carried:
             yield Effect(EffectKind.PAGE, place, page)
         for i, (address, _, mnemonic, operands) in enumerate(code):
-            if mnemonic in {"bl", "b"} or mnemonic[:2] == "b." or mnemonic[:3] == "bc.":
-                kind = EffectKind.CALL if mnemonic == "bl" else EffectKind.JUMP
-                yield Effect(kind, address, number(operands))
-            elif mnemonic in {"cbz", "cbnz", "tbz", "tbnz"}:
-                yield Effect(EffectKind.JUMP, address, number(operands.rpartition(", ")[2]))
-            elif mnemonic in {"br", "braa", "brab", "braaz", "brabz"}:
-                yield Effect(EffectKind.INDIRECT_JUMP, address)
-            elif mnemonic in {"blr", "blraa", "blrab", "blraaz", "blrabz"}:
-                yield Effect(EffectKind.INDIRECT_CALL, address)
-            elif mnemonic == "svc":
-                yield Effect(EffectKind.ENTER, address)
-            elif mnemonic == "adr":
-                value = number(operands.partition(", ")[2])
-                # A page of slots: only its slots are taken that are loaded, as with adrp.
-                if value % PAGE or not any(one.contains(value) for one in image.slot_tables):
-                    yield Effect(EffectKind.REFERENCE, address, value)
-            elif mnemonic == "ret":
-                if _return_register(code, i):
-                    yield Effect(EffectKind.INDIRECT_JUMP, address)
-            elif mnemonic == ".byte":
-                if _is_unread(image, code, i):
-                    yield Effect(EffectKind.UNREAD, address)
-            elif mnemonic == "movk" and not image.relocatable:
-                yield from parts_of(code, i)
-            elif flow.pages and (mnemonic == "add" or mnemonic[:3] == "ldr"):
-                yield from self._reference(image, code, i, flow)
+            kind = _KINDS[mnemonic]
+            if kind is None:
+                continue
+            if kind is EffectKind.CALL or kind is EffectKind.JUMP:
+                yield Effect(kind, address, number(operands.rpartition(", ")[2]))
+            elif kind is EffectKind.LOAD:
+                if flow.pages:
+                    yield from self._reference(image, code, i, flow)
+            elif kind is EffectKind.UNREAD:
+                yield from _special(image, code, i)
+            else:
+                yield Effect(kind, address)
 
     def _reference(
         self, image: Image, code: Sequence[Instruction], index: int, flow: PageFlow
@@ -149,14 +166,19 @@ class Arm64(Arm64Instructions):
             if memory is None or memory.moves:
                 return
             base, offset = memory.base, memory.offset
+        pages = flow.at(index, base)
+        if not pages:
+            return
         made = EffectKind.REFERENCE if mnemonic == "add" else EffectKind.LOAD
         only = is_only_compared(self, code, index)
         kind = EffectKind.COMPARISON if only else made
-        for page in sorted(flow.at(index, base)):
+        for page in sorted(pages):
             yield Effect(kind, address, page + offset)
 
     def stub_slot(self, image: Image, address: int) -> int | None:
         """See ``Machine``."""
+        if _BY_REGISTER not in image.read(address, _STUB_BYTES):
+            return None
         code = self.disassemble(image, address, address + _STUB_BYTES)
         code = [one for one in code if one[2] not in {"bti", "hint"}]
         if [one[2] for one in code[:4]] != ["adrp", "ldr", "add", "br"]:
@@ -174,7 +196,7 @@ class Arm64(Arm64Instructions):
     ) -> Step:
         """See ``Machine``."""
         instruction = code[index]
-        operands = re.split(r", (?![^[]*\])", instruction[3]) if instruction[3] else []
+        operands = _operands(instruction[3])
         if isinstance(location, Register) and is_half(location.name):
             return half_before(instruction, operands, location)
         if self.is_call(instruction):
@@ -226,12 +248,15 @@ class Arm64(Arm64Instructions):
         return Lost(Why.CHANGED)
 
     def _register_before(
-        self, image: Image, instruction: Instruction, operands: list[str], location: Register
+        self, image: Image, instruction: Instruction, operands: Sequence[str], location: Register
     ) -> Step:
         mnemonic = instruction[2]
-        target = whole(operands[0]) if operands else ""
         if mnemonic in COMPARES:
             return Moved((location,))
+        named = location.name[1:] in instruction[3] or location.name in _UNNAMED
+        if not named and mnemonic != ".byte":
+            return Moved((location,))
+        target = whole(operands[0]) if operands else ""
         if target == location.name:
             match mnemonic:
                 case "mov" | "movz" | "orr" | "fmov" | "umov" if len(operands) == 2:
@@ -277,13 +302,13 @@ class Arm64(Arm64Instructions):
         name = whole(source)
         return Moved((Register(name),)) if name and name != "sp" else Lost(Why.COMPUTED, "mov")
 
-    def _selected(self, operands: list[str]) -> Step:
+    def _selected(self, operands: Sequence[str]) -> Step:
         if any(one in {"wzr", "xzr"} for one in operands[1:3]):
             return Lost(Why.COMPUTED, "csel")
         return Moved(tuple(Register(whole(one)) for one in operands[1:3]))
 
     @staticmethod
-    def _loaded(operands: list[str], further: int = 0) -> Step:
+    def _loaded(operands: Sequence[str], further: int = 0) -> Step:
         memory = memory_operand(", ".join(operands))
         if memory and memory.base in _STACK:
             return Moved((Slot(memory.base, memory.offset + further),))
@@ -304,7 +329,7 @@ class Arm64(Arm64Instructions):
         image: Image,
         code: Sequence[Instruction],
         instruction: Instruction,
-        operands: list[str],
+        operands: Sequence[str],
         slot: Slot,
     ) -> Step:
         mnemonic = instruction[2]
@@ -331,7 +356,7 @@ class Arm64(Arm64Instructions):
         image: Image,
         code: Sequence[Instruction],
         instruction: Instruction,
-        operands: list[str],
+        operands: Sequence[str],
         slot: Slot,
     ) -> Step:
         mnemonic = instruction[2]
@@ -371,6 +396,30 @@ class Arm64(Arm64Instructions):
             if mnemonic in CALLS:
                 break
         return 0
+
+
+@lru_cache(maxsize=1 << 16)
+def _operands(text: str) -> Sequence[str]:
+    """Return the operands; one in memory is a single one."""
+    return tuple(_COMMA.split(text)) if text else ()
+
+
+def _special(image: Image, code: Sequence[Instruction], index: int) -> Iterator[Effect]:
+    """Yield the effect of a return, a whole address, or a word that is not decoded."""
+    address, _, mnemonic, operands = code[index]
+    if mnemonic == "adr":
+        value = number(operands.partition(", ")[2])
+        # A page of slots: only its slots are taken that are loaded, as with adrp.
+        if value % PAGE or not any(one.contains(value) for one in image.slot_tables):
+            yield Effect(EffectKind.REFERENCE, address, value)
+    elif mnemonic == "ret":
+        if _return_register(code, index):
+            yield Effect(EffectKind.INDIRECT_JUMP, address)
+    elif mnemonic == ".byte":
+        if _is_unread(image, code, index):
+            yield Effect(EffectKind.UNREAD, address)
+    elif not image.relocatable:
+        yield from parts_of(code, index)
 
 
 def _is_function(image: Image, start: int, end: int) -> bool:

@@ -82,6 +82,7 @@ class BaseOffset(NamedTuple):
     moves: int
 
 
+@lru_cache(maxsize=1 << 16)
 def memory_operand(operands: str) -> BaseOffset | None:
     """Return the memory operand of the form register plus number; None if there is none."""
     match = MEMORY.search(operands)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from seccompgen.scan.processor import Effect, EffectKind, Instruction
 from seccompgen.scan.ways import PAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 _CONDITIONS = (
     *("eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc"),
@@ -29,7 +30,28 @@ _CONDITIONS = (
 _OTHER = -1
 """Stands for a value that is no page."""
 _BY_REGISTER = frozenset({"br", "braa", "brab", "braaz", "brabz"})
+_ENDS = CALLS | STOPS
 _GOES = frozenset({"b", "cbz", "cbnz", "tbz", "tbnz"} | {f"b.{one}" for one in _CONDITIONS})
+
+
+class _Settings(dict[str, int]):
+    """The number of operands, by mnemonic, that are no page of before after an instruction.
+
+    What is compared is no page. Calls are left out.
+    """
+
+    def __missing__(self, mnemonic: str) -> int:
+        found = 1
+        if mnemonic == "ldp":
+            found = 2
+        elif mnemonic in COMPARES or mnemonic.startswith(("cb", "tb")):
+            found = 3
+        elif mnemonic in CALLS or mnemonic.startswith("st") or mnemonic == "movk":
+            found = 0
+        return self.setdefault(mnemonic, found)
+
+
+_SETTINGS = _Settings()
 
 
 def page_made(instruction: Instruction) -> int | None:
@@ -48,7 +70,7 @@ def pages_of(code: Sequence[Instruction]) -> dict[str, set[int]]:
     """Return the pages that ``code`` puts into each register."""
     pages: dict[str, set[int]] = defaultdict(set)
     for instruction in code:
-        page = page_made(instruction)
+        page = page_made(instruction) if instruction[2][:3] == "adr" else None
         if page is not None:
             pages[whole(instruction[3].partition(", ")[0])].add(page)
     return pages
@@ -164,40 +186,60 @@ class PageFlow:
         pages = self.pages.get(register)
         if not pages:
             return ()
+        keeps = self._keeps(register)
+        code, blocks = self._code, self._blocks
+        indices, values = self._settings[register]
         found: set[int] = set()
-        seen, waiting = {index}, [index]
+        seen: set[int] = set()
+        waiting = [(index, index)]
         while waiting:
-            earlier = self._before(waiting.pop())
+            last, end = waiting.pop()
+            block = blocks[bisect_right(blocks, last) - 1]
+            setting = bisect_left(indices, end) - 1
+            if setting >= 0 and indices[setting] >= block:
+                found.add(values[setting])
+                found |= self._reloaded.get((indices[setting], register), set())
+                continue
+            if block in seen:
+                continue
+            seen.add(block)
+            earlier = self._before(block)
             if earlier is None:
                 return pages
             for before in earlier:
-                page = self._page(before, register)
-                found |= self._reloaded.get((before, register), set())
-                if page is None:
-                    if before not in seen:
-                        seen.add(before)
-                        waiting.append(before)
-                elif page != _OTHER:
-                    found.add(page)
-        return found
+                if code[before][2] not in CALLS:
+                    waiting.append((before, before + 1))
+                elif keeps:
+                    waiting.append((before, before))
+        return found - {_OTHER}
 
-    def _page(self, index: int, register: str) -> int | None:
-        """Return the page that an instruction puts there; _OTHER for another value, None for none.
+    @cached_property
+    def _settings(self) -> dict[str, tuple[list[int], list[int]]]:
+        """The instructions that set each register of `pages`, and the pages or _OTHER; no calls.
 
         The first page of a file that is loaded anywhere is 0.
         """
-        _, _, mnemonic, operands = self._code[index]
-        if mnemonic in CALLS:
-            return None if self._keeps(register) else _OTHER
-        if register[1:] not in operands:
-            return None
-        if mnemonic[:2] in {"cb", "tb"} or mnemonic in COMPARES:
-            return _OTHER if register in map(whole, operands.split(", ")) else None
-        targets = operands.split(", ", 2)[: 2 if mnemonic == "ldp" else 1]
-        if register not in map(whole, targets) or mnemonic[:2] == "st" or mnemonic == "movk":
-            return None
-        page = page_made(self._code[index])
-        return _OTHER if page is None else page
+        found: dict[str, tuple[list[int], list[int]]] = {name: ([], []) for name in self.pages}
+        for index, instruction in enumerate(self._code):
+            _, _, mnemonic, operands = instruction
+            count = _SETTINGS[mnemonic]
+            if count == 1:
+                registers: Iterable[str] = (whole(operands.partition(", ")[0]),)
+            else:
+                registers = map(whole, operands.split(", ")[:count]) if count else ()
+            for register in registers:
+                if register in found:
+                    page = page_made(instruction)
+                    found[register][0].append(index)
+                    found[register][1].append(_OTHER if page is None else page)
+        return found
+
+    @cached_property
+    def _blocks(self) -> list[int]:
+        """The instructions to which control may come otherwise than from the one before."""
+        ends = (i + 1 for i, one in enumerate(self._code) if one[2] in _ENDS)
+        pads = (i for i, one in enumerate(self._code) if one[0] in self._pads)
+        return sorted({0, *ends, *pads, *self._sources})
 
     def _before(self, index: int) -> Sequence[int] | None:
         """Return the instructions from which control may come to one; None if that is unknown."""
@@ -271,13 +313,14 @@ class PageFlow:
     @cached_property
     def _inner(self) -> dict[int, int]:
         """The targets within the function, by the jumps that lead there."""
-        index = {one[0]: i for i, one in enumerate(self._code)}
+        code = self._code
         found: dict[int, int] = {}
-        for i, (_, _, mnemonic, operands) in enumerate(self._code):
+        for i, (_, _, mnemonic, operands) in enumerate(code):
             if mnemonic in _GOES:
                 target = number(operands.rpartition(", ")[2])
-                if target in index:
-                    found[i] = index[target]
+                at = bisect_left(code, (target,))
+                if at < len(code) and code[at][0] == target:
+                    found[i] = at
         return found
 
 
