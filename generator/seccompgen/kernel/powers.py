@@ -58,16 +58,12 @@ class Refused(NamedTuple):
 
 
 class Powers(NamedTuple):
-    """The table: its powers and lines in the order of the file, and notes on single calls.
-
-    ``hidden`` describes, by call, data in memory, invisible to filters, on which the power depends.
-    """
+    """The table: its powers and lines in the order of the file, and notes on single calls."""
 
     kinds: Mapping[str, Power]
     lines: tuple[PowerLine, ...]
     by_call: Mapping[str, tuple[PowerLine, ...]]
     refused: Mapping[str, Refused]
-    hidden: Mapping[str, str]
 
     def of(self, call: str) -> tuple[PowerLine, ...]:
         """Return the lines of a call, its cases first; none if the table lacks the call."""
@@ -113,7 +109,7 @@ def powers() -> Powers:
         for effect in RefusalEffect
         for call, text in _each(read["refused"][effect.value])
     }
-    return Powers(kinds, lines, by_call, refused, dict(_each(read["hidden"])))
+    return Powers(kinds, lines, by_call, refused)
 
 
 def _negated(when: str) -> str:
