@@ -66,7 +66,7 @@ WHOLE = Filter(SMALL, flags=FilterFlag.TSYNC | FilterFlag.LOG, no_new_privs=Fals
 def meaning_of(source: object) -> object:
     """Return what a policy means: all but where it stands, and what it was read from."""
     policy, _ = load_policy(source, TABLES)  # type: ignore[arg-type] # a path or a document
-    rules = [(r.name, r.condition, r.action, r.optional) for r in policy.rules]
+    rules = [(r.name, r.condition, r.action) for r in policy.rules]
     actions = policy.default_action, policy.unknown_action, policy.bad_arch_action
     return policy.settings, policy.arches, policy.compat_arches, actions, rules, policy.description
 

@@ -340,11 +340,11 @@ class Rule:
     """One system call by name, a condition (None: always) and the action if it holds.
 
     ``position`` is that of the name; ``origin`` is the part of the policy that reports show; the
-    names of one list share it. ``optional`` rules may name calls that no ABI has. ``abis`` are the
-    canonical names of the ABIs whose calls the rule matches, None for all. If a rule of a policy
-    becomes several rules because its numbers differ by ABI, these share its position, and no call
-    matches two of them. ``group`` is the reference (``@basic-io``) that the name comes from, empty
-    for a name that is written out; with a group, the positions are those of the reference.
+    names of one list share it. ``abis`` are the canonical names of the ABIs whose calls the rule
+    matches, None for all. If a rule of a policy becomes several rules because its numbers differ by
+    ABI, these share its position, and no call matches two of them. ``group`` is the reference
+    (``@basic-io``) that the name comes from, empty for a name that is written out; with a group,
+    the positions are those of the reference.
     """
 
     name: str
@@ -352,7 +352,6 @@ class Rule:
     action: Action
     position: Position
     origin: Origin
-    optional: bool = False
     abis: frozenset[str] | None = None
     group: str = ""
 

@@ -286,7 +286,7 @@ class Grounding:
         whole = mask == U32
         test = Comparison(0, Op.EQ if whole else Op.MASKED_EQ, number, U64 if whole else mask, 32)
         return [
-            replace(_rule(written, test, frozenset(abis)), name=name, action=action, optional=True)
+            replace(_rule(written, test, frozenset(abis)), name=name, action=action)
             for abis, action in ((always, written.action), (seen, written.multiplexed))
             if abis and action is not None
         ]
@@ -307,7 +307,6 @@ def _rule(written: WrittenRule, condition: Predicate | None, abis: frozenset[str
         written.action,
         written.position,
         written.origin,
-        optional=written.optional,
         group=written.mention,
         abis=abis,
     )

@@ -104,7 +104,7 @@ def unnamed_rules(
             if nr not in known and nr not in named:
                 where.setdefault(call, []).append(abi.name)
     return tuple(
-        Rule(call, None, action, said.position, said, optional=True, abis=frozenset(abis))
+        Rule(call, None, action, said.position, said, abis=frozenset(abis))
         for call, abis in sorted(where.items())
     )
 
