@@ -24,7 +24,6 @@ ALLOW, REFUSE = 0x7FFF0000, 0x00050001
 NUMBERS = shipped_tables().tables["x86_64"].numbers
 _CALLS = sorted(call for call, number in NUMBERS.items() if number < 335)
 """Calls that every release of the other tools knows."""
-_U32 = 0xFFFFFFFF
 _OPERATIONS = {"eq": "==", "ge": ">=", "le": "<="}
 
 

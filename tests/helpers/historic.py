@@ -32,7 +32,6 @@ OURS = 3999
 """An errno that no call gives by itself, in the place of EPERM."""
 GUESTS = {"s390x": "s390x", "arm": "arm"}
 """The guests that try the cases of an ABI, by ABI."""
-_PROCESSOR = ("x86_64", "i386")
 _INSTRUCTION = re.compile(r"^\s+[a-z]")
 
 

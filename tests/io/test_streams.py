@@ -19,7 +19,6 @@ LOST = {
     "left": "",
 }
 NO_EXEC = "policies/no_exec.yml"
-PARENT = "import os; os.getppid(); print('went on', flush=True)"
 
 # Each is a command line, its exit code with streams that take all, and where it speaks: one that
 # prints by click, one by print(), an error of ours and of click's, an answer that is no, a note.

@@ -45,7 +45,6 @@ MIPS = [name for name in NAMES if name.startswith("mips")]
 SERVING = NAMES
 PARISC = ["parisc", "parisc64"]
 
-BLOCKLISTS = ["no_network", "no_exec"]
 ALLOWING = [("compute_only", abi) for abi in INSPECTED] + [("web_worker", abi) for abi in SERVING]
 
 
