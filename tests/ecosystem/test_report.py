@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import interpreter
@@ -24,13 +23,10 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-CHROMIUM = shutil.which("chromium")
 AXE = ROOT / "build" / "report" / "node_modules" / "axe-core" / "axe.min.js"
-playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here")
 
 pytestmark = [
     pytest.mark.ecosystem,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here"),
 ]
 
 TABLES = shipped_tables()
@@ -47,15 +43,6 @@ TYPE_ALL = """(calls) => calls.map(([call, args]) => {
   return [ret, path, document.querySelectorAll("svg .lit rect").length];
 })"""
 """Types calls one after the other, and returns for each the answer, the path, and what is lit."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with playwright.sync_playwright() as drive:
-        # As root, in a container, it has no sandbox of its own.
-        opened = drive.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

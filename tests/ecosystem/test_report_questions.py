@@ -6,7 +6,6 @@ where ``../shared`` has it, and of one of our own writing that differs from it.
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -19,12 +18,9 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-CHROMIUM = shutil.which("chromium")
-playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here")
 
 pytestmark = [
     pytest.mark.ecosystem,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here"),
 ]
 
 PROFILES = {
@@ -55,15 +51,6 @@ HIDDEN_LETTERS = """() => {
   return hidden;
 }"""
 """Returns the merged cells that are seen without their letter, wherever the table is scrolled."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with playwright.sync_playwright() as drive:
-        # As root, in a container, it has no sandbox of its own.
-        opened = drive.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 class Asked(NamedTuple):

@@ -9,7 +9,6 @@ import functools
 import http.server
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -28,14 +27,11 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-CHROMIUM = shutil.which("chromium")
 AXE = ROOT / "build" / "report" / "node_modules" / "axe-core" / "axe.min.js"
 pytest.importorskip("mkdocs", reason="make test-ecosystem installs what this needs")
-playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here")
 
 pytestmark = [
     pytest.mark.ecosystem,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here"),
 ]
 
 ADDRESSES = sorted(
@@ -77,15 +73,6 @@ def address(built: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with playwright.sync_playwright() as drive:
-        # As root, in a container, it has no sandbox of its own.
-        opened = drive.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
