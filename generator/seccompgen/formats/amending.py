@@ -179,18 +179,24 @@ class Variant(NamedTuple):
     optional: bool = False
 
 
+def _own_reading(text: str, policy: ResolvedPolicy, change: Change) -> Iterable[Variant]:
+    """Return the reading by which the policy was read."""
+    del text, change
+    return (Variant(policy.reading),)
+
+
 class Editor(NamedTuple):
     """The functions that change files of a format.
 
-    ``variants`` returns the readings of a file that could differ in what a change does; ``edits``
-    yields texts to try, those with the fewest changes first. Their arguments are the file's text,
+    ``edits`` yields texts to try, those with the fewest changes first; ``variants`` returns the
+    readings of a file that could differ in what a change does. Their arguments are the file's text,
     the policy that it is, and the change. ``edits`` raises UndecidedError if the format cannot
     express the change. ``unnamed`` returns the ABIs whose calls a file cannot name, for some rules.
     ``divides`` says whether a file can refuse a call through socketcall alone.
     """
 
-    variants: Callable[[str, ResolvedPolicy, Change], Iterable[Variant]]
     edits: Callable[[str, ResolvedPolicy, Change], Iterator[str]]
+    variants: Callable[[str, ResolvedPolicy, Change], Iterable[Variant]] = _own_reading
     unnamed: Callable[[Sequence[ChangedRule]], frozenset[str]] = lambda _: frozenset()
     divides: bool = False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seccompgen.core.multiplexed import is_multiplexed
-from seccompgen.formats.amending import Editor, Variant, refuses
+from seccompgen.formats.amending import Editor, refuses
 from seccompgen.policy.editing import PolicyText, scalar
 
 if TYPE_CHECKING:
@@ -35,13 +35,7 @@ def _edits(text: str, policy: ResolvedPolicy, change: Change) -> Iterator[str]:
     return (one.content.decode() for one in found if one)
 
 
-def _variants(text: str, policy: ResolvedPolicy, change: Change) -> list[Variant]:
-    """Return the one reading of a policy of ours."""
-    del text, change
-    return [Variant(policy.reading)]
-
-
-OWN_EDITOR = Editor(_variants, _edits, divides=True)
+OWN_EDITOR = Editor(_edits, divides=True)
 
 
 def _without_names(text: PolicyText, rules: list[Rule]) -> PolicyText | None:

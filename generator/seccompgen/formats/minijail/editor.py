@@ -16,7 +16,7 @@ from seccompgen.core.model import U32, U64, All, Comparison, Op
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import EVERYTHING
 from seccompgen.core.value_conditions import alternatives
-from seccompgen.formats.amending import Counts, Editor, Variant, implied, refuses, without
+from seccompgen.formats.amending import Counts, Editor, implied, refuses, without
 from seccompgen.formats.minijail.grammar import CallStatement, Setting, statements
 from seccompgen.formats.minijail.writer import Test, action_text, masked_tests, test_text
 
@@ -33,18 +33,12 @@ _MOST_ALTERNATIVES = 8
 _BODY = re.compile(r"(?P<head>[^:]*:\s*)(?P<filter>[^#]*?)(?P<rest>\s*(?:#[^\n]*)?)", re.DOTALL)
 
 
-def _variants(text: str, policy: ResolvedPolicy, change: Change) -> list[Variant]:
-    """Return the one reading of a policy."""
-    del text, change
-    return [Variant(policy.reading)]
-
-
 def _edits(text: str, policy: ResolvedPolicy, change: Change) -> Iterator[str]:
     """Yield the changed text. Raises UndecidedError if a policy cannot say the change."""
     yield _ChangedPolicy(text, policy, change).text()
 
 
-EDITOR = Editor(_variants, _edits, lambda _: frozenset({"x32"}))
+EDITOR = Editor(_edits, unnamed=lambda _: frozenset({"x32"}))
 
 
 class _Piece(NamedTuple):

@@ -74,7 +74,7 @@ def variants(text: str, policy: ResolvedPolicy, change: Change) -> Iterator[Vari
             yield Variant(crun, optional=True)
 
 
-EDITOR = Editor(variants, edits)
+EDITOR = Editor(edits, variants)
 
 
 def _parsed(text: str, policy: ResolvedPolicy) -> ContainerProfile:

@@ -16,7 +16,7 @@ from seccompgen.core.model import All
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import EVERYTHING
 from seccompgen.core.value_conditions import alternatives
-from seccompgen.formats.amending import Editor, Variant, implied, without
+from seccompgen.formats.amending import Editor, implied, without
 from seccompgen.formats.json_splices import JsonText, Splice, laid_out, spliced
 from seccompgen.formats.seccompiler.reader import filter_names, filter_rules
 from seccompgen.formats.seccompiler.writer import condition_fields, spelled
@@ -35,19 +35,13 @@ if TYPE_CHECKING:
 _Tests = tuple["SeccompilerCondition", ...]
 
 
-def _variants(text: str, policy: ResolvedPolicy, change: Change) -> list[Variant]:
-    """Return the one reading of a filter."""
-    del text, change
-    return [Variant(policy.reading)]
-
-
 def _edits(text: str, policy: ResolvedPolicy, change: Change) -> Iterator[str]:
     """Yield the changed text. Raises UndecidedError if the format cannot say the change."""
     name = policy.reading.thread or filter_names(text, policy.file)[0]
     yield _ChangedFilter(text, name, policy, change).text
 
 
-EDITOR = Editor(_variants, _edits, lambda _: frozenset({"x32"}))
+EDITOR = Editor(_edits, unnamed=lambda _: frozenset({"x32"}))
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.problems import Problem
-from seccompgen.formats.amending import Editor, Variant
+from seccompgen.formats.amending import Editor
 from seccompgen.formats.systemd.restrictions import WITH_SOCKET
 from seccompgen.formats.systemd.unit_file import read_assignments
 
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from seccompgen.formats.systemd.unit_file import Assignment, UnitWord
 
 _FAMILY = re.compile(r"(?:family|domain|arg0)\s*==\s*(AF_\w+)")
-
-
-def _variants(text: str, policy: ResolvedPolicy, change: Change) -> list[Variant]:
-    """Return the one reading of a unit."""
-    del text, change
-    return [Variant(policy.reading)]
 
 
 def _unnamed(rules: Sequence[ChangedRule]) -> frozenset[str]:
@@ -51,7 +45,7 @@ def _edits(text: str, policy: ResolvedPolicy, change: Change) -> Iterator[str]:
             yield unit.text
 
 
-EDITOR = Editor(_variants, _edits, _unnamed)
+EDITOR = Editor(_edits, unnamed=_unnamed)
 
 
 def _family(rule: ChangedRule) -> str:
