@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 import signal
@@ -14,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from command import seccompgen
 from ecosystem.test_record import NGINX, redis_session, under_load
+from scanned_filters import INSTALL, make_filter
 from servers import GRACE, free_port, get, listens, program, serving, wait_for
 
 if TYPE_CHECKING:
@@ -28,27 +27,14 @@ pytestmark = [
 ]
 
 PRELOADED = """
-#define _GNU_SOURCE
 #include <dlfcn.h>
-#include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-static struct sock_filter code[4096];
 static int done;
 static void reached(const char *name) {
   if (__atomic_load_n(&done, __ATOMIC_SEQ_CST) || !strstr(getenv("REACHED"), name)) return;
   if (__atomic_exchange_n(&done, 1, __ATOMIC_SEQ_CST)) return;
-  int file = open(getenv("FILTER"), O_RDONLY);
-  struct sock_fprog program = {read(file, code, sizeof code) / 8, code};
-  close(file);
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
-      syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program))
-    _exit(99);
+  if (install(getenv("FILTER"))) _exit(99);
 }
 #define BEFORE(name) \\
   static long (*real_##name)(long, long, long, long); \\
@@ -67,19 +53,12 @@ BEFORE(event_base_loop)
 
 def filtered(directory: Path, name: str, marker: str, *options: str) -> set[str]:
     """Make the filter of a server for after ``marker``; return what it allows."""
-    ask = ["scan", name, "-o", "p.yml", "--json", "--default-action", "kill_process"]
-    run = seccompgen(*ask, "--after", marker, *options, cwd=directory)
-    assert run.code == 0, run.err
-    built = seccompgen("build", "p.yml", "-o", "out", "--format", "bpf", cwd=directory)
-    assert built.code == 0, built.err
-    (made,) = (directory / "out").glob("*x86_64*")
-    shutil.copy(made, directory / "filter")
-    return set(json.loads(run.out)[0]["policy"])
+    return set(make_filter(directory, name, "--after", marker, *options)["policy"])
 
 
 def preloading(directory: Path, reached: str, command: Sequence[str]) -> list[str]:
     """Return the command that runs ``command`` with the filter from where ``reached`` is."""
-    (directory / "preloaded.c").write_text(PRELOADED)
+    (directory / "preloaded.c").write_text(INSTALL + PRELOADED)
     words = ["gcc", "-shared", "-fPIC", "-w", "-o", "preloaded.so", "preloaded.c"]
     subprocess.run(words, check=True, cwd=directory)
     variables = [f"LD_PRELOAD={directory}/preloaded.so", f"FILTER={directory}/filter"]

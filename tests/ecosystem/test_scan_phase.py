@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from command import seccompgen
+from scanned_filters import INSTALL, make_filter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,28 +19,14 @@ pytestmark = [
     pytest.mark.skipif(platform.machine() != "x86_64", reason="it names calls of x86_64"),
 ]
 
-INSTALL = """
-#define _GNU_SOURCE
-#include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
+CONFINE = """
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <unistd.h>
-static void confine(void) {
-  static struct sock_filter code[4096];
-  int file = open("filter", O_RDONLY);
-  struct sock_fprog program = {read(file, code, sizeof code) / 8, code};
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
-      syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program))
-    _exit(9);
-}
+static void confine(void) { if (install("filter")) _exit(9); }
 """
 KEPT = """
 static volatile int handled, worked;
@@ -128,14 +113,7 @@ int main(void) {
 
 def scanned(directory: Path, *options: str) -> set[str]:
     """Scan the program and make its filter; return the calls that it allows."""
-    ask = ["scan", "program", "-o", "p.yml", "--json", "--default-action", "kill_process"]
-    run = seccompgen(*ask, *options, cwd=directory)
-    assert run.code == 0, run.err
-    built = seccompgen("build", "p.yml", "-o", "out", "--format", "bpf", cwd=directory)
-    assert built.code == 0, built.err
-    (made,) = (directory / "out").glob("*x86_64*")
-    shutil.copy(made, directory / "filter")
-    return set(json.loads(run.out)[0]["syscalls"])
+    return set(make_filter(directory, "program", *options)["syscalls"])
 
 
 @pytest.mark.parametrize(
@@ -153,7 +131,7 @@ def test_what_can_come_after_main_is_allowed(
     source: str, flags: tuple[str, ...], shown: str, tmp_path: Path
 ) -> None:
     """Handlers, threads and names from before main() may still make their calls."""
-    (tmp_path / "program.c").write_text(INSTALL + source)
+    (tmp_path / "program.c").write_text(INSTALL + CONFINE + source)
     command = ["gcc", "-O1", "-w", *flags, "-o", "program", "program.c"]
     subprocess.run(command, check=True, cwd=tmp_path)
     whole = scanned(tmp_path)
@@ -168,7 +146,7 @@ def test_what_can_come_after_main_is_allowed(
 @pytest.mark.parametrize("lost", ["getsid", "getppid", "getpgid", "getuid"])
 def test_each_of_these_calls_is_made(lost: str, tmp_path: Path) -> None:
     """Else the tests above show nothing."""
-    (tmp_path / "program.c").write_text(INSTALL + KEPT)
+    (tmp_path / "program.c").write_text(INSTALL + CONFINE + KEPT)
     subprocess.run(["gcc", "-w", "-o", "program", "program.c"], check=True, cwd=tmp_path)
     scanned(tmp_path, "--after", "main", "--deny", lost)
     run = subprocess.run(["./program"], cwd=tmp_path, capture_output=True, check=False)
@@ -197,8 +175,8 @@ def test_what_can_come_once_a_function_is_called_is_allowed(
     tmp_path: Path,
 ) -> None:
     """What main() does before is left out, what comes after is not, on whatever way."""
-    text = INSTALL.replace("static void confine", "__attribute__((noinline)) static void confine")
-    (tmp_path / "program.c").write_text(text + source)
+    text = CONFINE.replace("static void", "__attribute__((noinline)) static void")
+    (tmp_path / "program.c").write_text(INSTALL + text + source)
     command = ["gcc", "-x", language, "-O1", "-w", *flags, "-o", "program", "program.c"]
     command += ["-lstdc++"] * (language == "c++")
     subprocess.run(command, check=True, cwd=tmp_path)
