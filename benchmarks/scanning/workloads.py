@@ -38,7 +38,7 @@ _ENTER = """
 ip link set lo up
 for part in $OVER; do mount -t overlay -o lowerdir="$ROOT/$part:/$part" overlay "/$part"; done
 mount -t tmpfs tmpfs /run
-trap 'kill $(jobs -p) 2>/dev/null || :' EXIT
+trap 'jobs -p >/run/jobs; kill $(cat /run/jobs) 2>/dev/null || :' EXIT
 wait_for() { for _ in $(seq 100); do "$@" >/dev/null 2>&1 && return; sleep 0.1; done; return 1; }
 . "$1"
 """

@@ -23,7 +23,7 @@ b ps >/dev/null && b df / >/dev/null && b uptime >/dev/null && b free >/dev/null
 b sleep 0.1
 # It executes itself, which QEMU cannot.
 test -z "$OVER" || b timeout 1 true
-b httpd -f -p 127.0.0.1:8081 -h a &
+"$PROGRAM" httpd -f -p 127.0.0.1:8081 -h a &
 server=$!
 wait_for b wget -q -O got http://127.0.0.1:8081/numbers
 cksum got

@@ -15,6 +15,7 @@ cksum out/main.js out/main.css out/main.js.map
 ls split
 echo 'let x: number = 1 + 1; export { x }' | "$PROGRAM" --loader=ts --target=es2017 --format=cjs | tail -n 3
 echo 'let = ;' | "$PROGRAM" --log-level=silent || echo "ended with $?"
+"$PROGRAM" source/main.tsx --bundle --cpuprofile=profile --trace=trace --heap=heap --outfile=again.js --log-level=error
 "$PROGRAM" --version
 mkfifo forever
 "$PROGRAM" source/main.tsx --bundle --watch --servedir=www --outdir=www --serve=127.0.0.1:8081 <>forever >log 2>&1 &

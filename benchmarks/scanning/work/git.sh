@@ -26,3 +26,25 @@ cd ..
 "$PROGRAM" -C two -c core.pager=cat diff HEAD~2 | cksum
 "$PROGRAM" -C two stash list
 "$PROGRAM" -C two gc -q --no-detach
+cd two
+"$PROGRAM" worktree add -q -b tree ../tree
+"$PROGRAM" -C ../tree blame -s numbers | tail -n 1
+echo more >>numbers
+"$PROGRAM" stash -q
+"$PROGRAM" stash pop -q
+"$PROGRAM" commit -q -a -m more
+"$PROGRAM" format-patch -q -1 -o ..
+"$PROGRAM" -C ../tree am -q ../0001-more.patch
+"$PROGRAM" bundle create -q ../bundle main
+"$PROGRAM" bundle verify -q ../bundle
+"$PROGRAM" rebase -q HEAD~1
+"$PROGRAM" fast-export main >../exported
+"$PROGRAM" init -q --bare ../three
+"$PROGRAM" -C ../three fast-import --quiet <../exported
+"$PROGRAM" push -q ../three HEAD:pushed
+"$PROGRAM" -C ../three log --format=%s -1 pushed
+"$PROGRAM" fetch -q ../three pushed
+"$PROGRAM" tag -a -m tagged v1
+"$PROGRAM" describe
+"$PROGRAM" clean -qfdx
+"$PROGRAM" update-index --test-untracked-cache 2>/dev/null | tail -n 1

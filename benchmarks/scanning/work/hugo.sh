@@ -12,6 +12,7 @@ seq 1000 >static/numbers
 "$PROGRAM" --minify --gc | grep -c Pages
 cat public/index.html public/posts/index.html public/posts/3/index.html
 cksum <public/numbers
+"$PROGRAM" --profile-cpu cpu --profile-mem memory --profile-mutex mutex --trace trace --logLevel info >/dev/null
 "$PROGRAM" list all | cut -d , -f 1 | sort
 "$PROGRAM" config --format json | grep -c baseurl
 "$PROGRAM" server --bind 127.0.0.1 -p 8081 --disableFastRender >log 2>&1 &

@@ -18,7 +18,23 @@ BEGIN; UPDATE numbers SET text = 'x'; ROLLBACK;
 .output
 .mode csv
 .import numbers.csv imported
+PRAGMA mmap_size = 10000000;
+SELECT count(DISTINCT text) FROM numbers;
+.timer on
+.timer off
+SELECT length(readfile('numbers.csv')), writefile('written', 'some');
+SELECT name FROM fsdir('written');
+.sha3sum
+.save saved
+ATTACH 'other' AS other; CREATE TABLE other.t AS SELECT 1; DETACH other;
 END
+"$PROGRAM" archive -Ac numbers.csv written
+"$PROGRAM" archive -At
+mkdir out
+cd out
+"$PROGRAM" ../archive -Ax
+cksum *
+cd ..
 "$PROGRAM" -header copy '.mode json' '.import --skip 1 numbers.csv imported' 'SELECT count(*) FROM numbers'
 "$PROGRAM" new <dump
 "$PROGRAM" new 'PRAGMA integrity_check; SELECT count(*), date(0, "unixepoch") FROM numbers'
