@@ -28,7 +28,7 @@ exec 3<>/dev/udp/127.0.0.1/9; echo x >&3; exec 3>&-
 exec {fd}>>out; echo "more" >&$fd; exec {fd}>&-; test -s out && echo "$(<out)"
 set +m; f() { trap 'echo returned' RETURN; return 4; }; f || echo "$?"
 time -p : 2>times; jobs; disown -a; kill -l 9; printf '%b\n' '\x41'; read -rsn 1 -d '' c <<<z; echo "$c"
-{ echo child; kill -STOP $BASHPID; echo on; } & job=$!; until [[ $(</proc/$job/stat) == *') T '* ]]; do sleep_; done
+{ echo child; kill -STOP $BASHPID; echo on; } & job=$!; until [[ $(</proc/$job/stat) == *') '[Tt]' '* ]]; do sleep_; done
 kill -CONT $job; wait $job; trap 'echo at exit' EXIT
 END
 "$PROGRAM" script
