@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -132,6 +132,8 @@ def code_of(image: Image) -> ImageCode:
 def forget_images() -> None:
     """Drop the cached images, which a process that scans many programs would keep."""
     code_of.cache_clear()
+    _decoded.cache_clear()
+    _read.cache_clear()
     slots_between.cache_clear()
 
 
@@ -143,8 +145,8 @@ class ImageCode:
         self.machine = machine_for(image.abi)
         self._stubs: dict[int, str | None] = {}
         self.endless = Endless(self)
-        self.decoded = lru_cache(maxsize=512)(self._decode)
-        self.read = lru_cache(maxsize=512)(self._read)
+        self.decoded = partial(_decoded, self)
+        self.read = partial(_read, self)
         # By type as well: Takes(1) and Reaches(1) are equal.
         self._settled = lru_cache(maxsize=1 << 16, typed=True)(self._settle)
 
@@ -518,3 +520,8 @@ class ImageCode:
         ):
             return  # see ``FunctionFacts.after``
         yield last[0], Goes(end, is_call=False)
+
+
+# Of all images together: the text of instructions is most of what a scan has in memory.
+_decoded = lru_cache(maxsize=512)(ImageCode._decode)
+_read = lru_cache(maxsize=512)(ImageCode._read)
