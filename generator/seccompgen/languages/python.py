@@ -186,7 +186,7 @@ def _main_module(
 ) -> bytes:
     """Return the module that contains install()."""
     kind, name, _ = about.sources[0]
-    if _ENCODING.match(f"#   {kind}  {printable(name)}"):
+    if ENCODING.match(f"#   {kind}  {printable(name)}"):
         text = "Python would take its name for an encoding (PEP 263): rename the file"
         raise InputError(Diagnostic(text, Position(name)))
     blocks = {}
@@ -209,8 +209,8 @@ def _main_module(
     )
 
 
-_ENCODING = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*[-\w.]+")
-"""An encoding declaration in the first two lines of a module; the second line names a source."""
+ENCODING = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*[-\w.]+")
+"""The declaration of an encoding (PEP 263), in the first two lines; our second names a source."""
 
 
 def _context(

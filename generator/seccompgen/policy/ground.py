@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.abis import X32_SYSCALL_BIT
-from seccompgen.core.errors import Diagnostic
+from seccompgen.core.errors import MOST_HINTS, Diagnostic
 from seccompgen.core.model import U32, U64, Comparison, Op, Rule, comparisons
 from seccompgen.core.multiplexed import entrance
 from seccompgen.core.problems import Problem
@@ -88,10 +88,6 @@ class _Asked(NamedTuple):
 
     has: int
     conditions: dict[Abi, _Alternatives]
-
-
-_MOST_HINTS = 50
-"""The most unknown names that get a suggestion; each is compared with many known names."""
 
 
 class Grounding:
@@ -175,7 +171,7 @@ class Grounding:
             text = "this condition has too many alternatives: split it into several groups"
             self._problems.append(Diagnostic(text, written.position, Problem.LARGE_CONDITION))
             return {}
-        hints = len(self._problems) < _MOST_HINTS
+        hints = len(self._problems) < MOST_HINTS
         self._problems += lacking.problems(optional=written.optional, hints=hints)
         self._notes += lacking.notes(optional=written.optional)
         return found

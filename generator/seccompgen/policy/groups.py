@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seccompgen.core.errors import Diagnostic, did_you_mean
+from seccompgen.core.errors import MOST_HINTS, Diagnostic, did_you_mean
 from seccompgen.core.problems import Problem
 from seccompgen.kernel.powers import powers
 
@@ -30,8 +30,6 @@ _FIRST = ".v1"
 _VERSIONED = re.compile(r"(?P<base>[a-z][a-z0-9-]*)(\.v(?P<version>[1-9][0-9]{0,2}))?")
 _OWN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _MOST_NESTED = 32
-_MOST_HINTS = 50
-"""The most unknown names that get a suggestion; each is compared with every known name."""
 
 
 class Member(NamedTuple):
@@ -249,4 +247,4 @@ class Groups:
         return self._meanings.setdefault(name, _Meaning(_without_repeats(calls), depth))
 
     def _hint(self, name: str, known: Collection[str]) -> str:
-        return did_you_mean(name, known) if len(self._problems) < _MOST_HINTS else ""
+        return did_you_mean(name, known) if len(self._problems) < MOST_HINTS else ""

@@ -13,7 +13,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.errors import MOST_HINTS, Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.objective import Profile
 from seccompgen.core.problems import Problem
 from seccompgen.io.reading import decode_text, read_input
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from seccompgen.core.tables import Tables
 
-_MOST_HINTS = 50
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _COUNT = re.compile(r"0|[1-9][0-9]{0,18}")
 _RULE = re.compile(r"-+( -+)*")
@@ -68,7 +67,7 @@ def unknown_calls(profile: Profile, tables: Tables) -> tuple[Diagnostic, ...]:
     notes = []
     for i, name in enumerate(unknown):
         # Each hint compares with every known name, so their number is limited.
-        hint = did_you_mean(name, known) if i < _MOST_HINTS else ""
+        hint = did_you_mean(name, known) if i < MOST_HINTS else ""
         message = f"no ABI of Linux {tables.tag} has {name!r}{hint}: its count is not used"
         notes.append(
             Diagnostic(

@@ -30,7 +30,7 @@ _Alternatives: TypeAlias = "Alternatives[ContextTest]"
 
 AF_INET, AF_INET6 = 2, 10
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", "<=": ">", ">": "<="}
-_LARGE_FILE = "O_LARGEFILE"
+LARGE_FILE = "O_LARGEFILE"
 
 
 def names_of(operation: RingOperation) -> list[str]:
@@ -44,7 +44,7 @@ def comparable(field: RingField, facts: Facts, abi: Abi) -> RingField:
     if field.name != "flags":
         return field
     # The kernel adds it, and which programs ask for it depends on the ABI.
-    return field._replace(bits=field.full & ~(facts.value(_LARGE_FILE, abi) or 0))
+    return field._replace(bits=field.full & ~(facts.value(LARGE_FILE, abi) or 0))
 
 
 class RingLookup:
@@ -124,7 +124,7 @@ class RingLookup:
         if bits < 0 or bits & ~field.full:
             return f"{field.name} has {8 * field.size} bits, which the value does not fit into"
         if field.name == "flags":
-            return f"{_LARGE_FILE} is not to be compared: the kernel adds it to flags by itself"
+            return f"{LARGE_FILE} is not to be compared: the kernel adds it to flags by itself"
         if field == SQE_FLAGS:
             return f"{bits:#x} is not to be compared: the kernel sets it in sqe_flags by itself"
         return (

@@ -16,7 +16,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.core.ring import OPERATION_FIELDS, ContextTest, RingOperation, RingRule
 from seccompgen.core.text import listed
 from seccompgen.kernel.ring_operations import ring_numbers
-from seccompgen.policy.ring_conditions import comparable
+from seccompgen.policy.ring_conditions import LARGE_FILE, comparable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -37,7 +37,6 @@ OWN_OPERATIONS = frozenset(
 _COMMANDS = frozenset({"URING_CMD", "URING_CMD128"})
 """Operations that do more than any call: drivers define their commands."""
 _SOCKET_FLAGS = ("SOCK_CLOEXEC", "SOCK_NONBLOCK")
-_LARGE_FILE = "O_LARGEFILE"
 _RELATIONS = {Op.LT: "<", Op.LE: "<=", Op.GT: ">", Op.GE: ">="}
 
 
@@ -242,7 +241,7 @@ class _Mirror:
 
         A 64-bit kernel opens every file with O_LARGEFILE, so it means nothing for 64-bit programs.
         """
-        names = {"type": _SOCKET_FLAGS, "flags": (_LARGE_FILE,) if abi.bits == 32 else ()}
+        names = {"type": _SOCKET_FLAGS, "flags": (LARGE_FILE,) if abi.bits == 32 else ()}
         values = [self._tables.facts.value(one, abi) for one in names.get(field.name, ())]
         return sum(value or 0 for value in values)
 
@@ -251,7 +250,7 @@ class _Mirror:
             return self._tables.naming.argument(call, test.argument, abi)
         if field.name == "type":
             return f"{listed(_SOCKET_FLAGS)} in type (compare type & {field.bits:#x})"
-        return f"{_LARGE_FILE} in {field.name}"
+        return f"{LARGE_FILE} in {field.name}"
 
 
 def _is_odd(action: Action) -> bool:

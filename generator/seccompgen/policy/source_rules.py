@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import find_abi, unknown_abi
-from seccompgen.core.errors import Diagnostic, InputError, did_you_mean
+from seccompgen.core.errors import MOST_HINTS, Diagnostic, InputError, did_you_mean
 from seccompgen.core.model import Op, Origin
 from seccompgen.core.multiplexed import MULTIPLEXED, entrance
 from seccompgen.core.problems import Problem
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from seccompgen.policy.keys import Condition, SyscallGroup
     from seccompgen.policy.layers import Layer
 
-_MOST_HINTS = 50
-"""The most unknown names that get a suggestion; each is compared with every known name."""
 _MOST_RULES = 100_000
 _PREFIX = re.compile(r"(?:__x64_)?sys_|SYS_|(?:__)?NR_")
 """Prefixes of a call's name in the kernel's sources and in C."""
@@ -209,7 +207,7 @@ def check_names(
         if len(lacking) == len(wanted):
             elsewhere = [t.abi.name for t in tables.tables.values() if one.name in t.numbers]
             plain = _PREFIX.sub("", one.name)
-            hint = did_you_mean(plain, known) if len(problems) < _MOST_HINTS else ""
+            hint = did_you_mean(plain, known) if len(problems) < MOST_HINTS else ""
             if elsewhere:
                 hint = f" on {some(lacking)}: Linux {tables.tag} has it on {some(elsewhere)} only"
             text = f"unknown system call {one.name!r}{hint}"

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _SET_MODE_FILTER = 1
 _TSYNC = FilterFlag.TSYNC.value
-_CLONE_UNTRACED = 0x00800000
 
 
 class Outranking:
@@ -118,7 +117,7 @@ class Outranking:
         time.
         """
         name = self._names.get((call.arch, call.nr))
-        return name == "clone3" or (name == "clone" and bool(call.args[0] & _CLONE_UNTRACED))
+        return name == "clone3" or (name == "clone" and bool(call.args[0] & ptrace.CLONE_UNTRACED))
 
     def repeat(self, asked: Notification, nr: int) -> None:
         """Have a thread make the call that it skipped."""

@@ -33,6 +33,8 @@ SEIZE_OPTIONS = (
     | 0x80  # PTRACE_O_TRACESECCOMP
     | _EXITKILL
 )
+CLONE_UNTRACED = 0x00800000
+"""The flag of clone(2) by which a new thread or process gets no tracer."""
 EVENT_FORK, EVENT_VFORK, EVENT_CLONE, EVENT_EXEC, EVENT_SECCOMP, EVENT_STOP = 1, 2, 3, 4, 7, 128
 SYSCALL_STOP = signal.SIGTRAP | 0x80
 """The signal of a stop at a call, after `proceed_to_call`."""

@@ -22,6 +22,7 @@ from seccompgen.core.settings import FilterFlag, Settings
 from seccompgen.formats import READABLE
 from seccompgen.io.reading import MAX_FILTER, read_input
 from seccompgen.languages.python import (
+    ENCODING,
     ModuleForm,
     inlined_runtime,
     module_tree,
@@ -391,8 +392,6 @@ def _value(expression: ast.expr) -> object:
 # --- the source of generated files ---------------------------------------------------------------
 
 _NO_MODULE = "not a module that seccompgen generated"
-_ENCODING = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*[-\w.]+")
-"""The line, one of the first two, that declares a file's encoding (PEP 263)."""
 _LITERAL = re.compile(r"(?m)^[ ]*(?:b\"(?:\\x[0-9a-f]{2})*\"|)[ ]*(?:#.*)?\n")
 """A line of a program, or a comment."""
 _MAX_CODE = 1 << 19
@@ -418,7 +417,7 @@ def parse_generated(path: Path, content: bytes) -> ast.Module:
         raise _none_of_ours(path) from None
     for number, line in enumerate(text.split("\n"), 1):
         strange = [] if line.isascii() and line.isprintable() else _unshown(line)
-        if strange or (number <= 2 and _ENCODING.match(line)):
+        if strange or (number <= 2 and ENCODING.match(line)):
             what = f"U+{ord(line[strange[0]]):04X} in it" if strange else "it names an encoding"
             column = strange[0] + 1 if strange else 1
             message = f"{_NO_MODULE}: {what}"

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from seccompgen.core.errors import InputError, OutsideError
+from seccompgen.kernel.fetch.local import MAX_FILE
 from seccompgen.kernel.fetch.shown import shown_url, without_credentials
 from seccompgen.kernel.fetch.trust import Trust, trust
 
@@ -36,8 +37,6 @@ DEADLINE = 30.0
 """Seconds for one file in total, including repetitions."""
 BACKOFF = (0.2, 0.4, 0.8)
 """Seconds to wait before each repetition after a transient failure."""
-MAX_FILE = 4 << 20
-"""The limit for one file, in bytes; the largest that any tag needs has under 100 KiB."""
 MAX_REDIRECTS = 5
 
 _CHUNK = 1 << 14

@@ -19,6 +19,7 @@ from seccompgen.run import ptrace
 from seccompgen.run.process import Process
 from seccompgen.run.record.observations import CallNumber, Recording, Sighting, abi_of
 from seccompgen.run.record.policy_answers import PolicyAnswers
+from seccompgen.run.record.power_cases import CLONE3
 from seccompgen.run.record.ring_uses import RingUses
 from seccompgen.run.steps import INSTALLERS, InstallStep, step_of
 
@@ -38,7 +39,6 @@ LABELLED = 0x7E577E57
 Our pytest plugin makes such a call; the label is NUL-terminated text, and may change.
 """
 STARTS = frozenset({"clone", "clone3"})
-CLONE3 = "clone3"
 HANDLES = frozenset({"rt_sigaction", "sigaction"})
 ENDS = "exit_group"
 ALWAYS_SEEN = frozenset({*INSTALLERS, *STARTS, *HANDLES, ENDS, *RING_CALLS})

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
 
-CLONE_UNTRACED = 0x00800000
 _FLAGS = struct.Struct("=Q")
 """The first field of ``struct clone_args``."""
 
@@ -37,7 +36,7 @@ class CloneChange:
 
     def make(self, tid: int) -> None:
         """Remove the flag from the call that a stopped thread is about to make."""
-        self._put(tid, self.flags & ~CLONE_UNTRACED)
+        self._put(tid, self.flags & ~ptrace.CLONE_UNTRACED)
 
     def undo(self, tid: int) -> None:
         """Restore a stopped thread's flags, since a call does not change its arguments."""
@@ -67,4 +66,4 @@ def change(tid: int, name: str, abi: Abi, args: Sequence[int]) -> CloneChange | 
         if data is None:
             raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
         found = CloneChange(abi, _FLAGS.unpack(data)[0], args[0])
-    return found if found.flags & CLONE_UNTRACED else None
+    return found if found.flags & ptrace.CLONE_UNTRACED else None
