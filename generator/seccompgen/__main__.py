@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 _OBJECTS = 300_000
-"""Objects made before a look for garbage: what is imported is none, and each look takes time."""
+"""Objects to make before a search for garbage: imports make none, and each search takes time."""
 
 
 def program() -> NoReturn:

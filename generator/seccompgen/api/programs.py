@@ -61,7 +61,7 @@ def assemble(
 
 
 def disassemble(program: Program, *, tables: Tables | None = None) -> str:
-    """Return a program as assembly, of which `assemble` makes the same bytes.
+    """Return a program as assembly; `assemble` turns it into the same bytes.
 
     Raises InputError if the kernel would refuse the program.
     """

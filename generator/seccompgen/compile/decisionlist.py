@@ -1,4 +1,4 @@
-"""Decision lists: masks tested one after the other, each of which decides for some values.
+"""Decision lists: masks tested one after the other; each decides for some values.
 
 A test ``word & mask == k`` decides if all values that it takes, and no earlier test has taken, have
 one outcome. Such tests can be made in any order, and none makes a later one worse. So a list is no

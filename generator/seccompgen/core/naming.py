@@ -150,7 +150,7 @@ class Naming:
 class _ConditionText:
     """A conjunction of ``tests``, to be written as an expression.
 
-    ``listed`` is the index of a test, and the values of which it accepts any. If ``plain``, values
+    ``listed`` is the index of a test, and the values that it accepts. If ``plain``, values
     are written as numbers.
     """
 

@@ -81,7 +81,7 @@ class RingOperation(NamedTuple):
 
     @property
     def pdu_size(self) -> int:
-        """The size of its fields in bytes, which the kernel is told with a program."""
+        """The size of its fields in bytes; a program is given to the kernel together with it."""
         return PDU_SIZES.get(self.name, 0)
 
 

@@ -60,7 +60,7 @@ class ChangedRule(NamedTuple):
 
 
 class Counts(Enum):
-    """The values for which a change must be exact, of arguments of which the kernel reads 32 bits.
+    """The values for which a change must be exact, if the kernel reads 32 bits of an argument.
 
     For others a changed file may refuse more than it did, and never permits more.
     """
@@ -75,7 +75,7 @@ class Change:
     """Calls that a policy ``allows`` from now on, or else refuses.
 
     ``calls`` is a policy with ``rules`` alone, for the ABIs of the policy to change: it answers
-    the changed calls as that one shall, and all others the other way round.
+    the changed calls as that one should, and all others the opposite way.
     """
 
     rules: tuple[ChangedRule, ...]

@@ -157,7 +157,7 @@ _MENTION = defined("mention")
 
 
 def _named(calls: list[Mapping[str, str]]) -> dict[str, Any]:
-    """Return the schema of a group of which each call matches one of the schemas ``calls``."""
+    """Return the schema of a group; each of its calls matches one of the schemas ``calls``."""
     entries = {"items": {"properties": {"name": {"anyOf": [c for c in calls if c != _MENTION]}}}}
     return {"properties": {"names": {"items": {"anyOf": calls}}, "names_with_args": entries}}
 

@@ -75,8 +75,8 @@ class Method(Enum):
 class Proof:
     """The relation holds between the answers to every call; each of ``methods`` proved it alone.
 
-    ``assuming`` names the ABIs of which only existing calls count: those with 0 in the high words
-    of arguments. Most proofs assume nothing.
+    ``assuming`` names the ABIs whose impossible calls do not count: those with anything but 0 in
+    the high words of arguments. Most proofs assume nothing.
     """
 
     methods: tuple[Method, ...]

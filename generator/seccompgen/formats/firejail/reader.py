@@ -48,7 +48,7 @@ _LISTS = {
 _LONGEST = 4096 - 9
 """The most instructions for a list, next to those that every program has."""
 _EFFECTIVE = ("seccomp.keep", "seccomp.drop", "seccomp")
-"""The lists of which one counts, the first that is there."""
+"""The lists that exclude each other: the first that is there counts."""
 
 
 def read(text: str, file: str, reading: Reading, tables: Tables) -> Draft:

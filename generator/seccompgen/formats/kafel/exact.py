@@ -135,4 +135,4 @@ class ExactRules:
 
 
 _ANY = Action(ActionKind.ALLOW)
-"""An action for rules of which only the order matters."""
+"""An action for rules whose actions do not matter, only their order."""

@@ -127,7 +127,7 @@ class JsonProfile(_Entries):
         return spliced(self.json.text, splices)
 
     def _edited(self, n: int, edit: EntryEdit) -> Iterator[Splice]:
-        """Yield the splices of an entry of which something is left."""
+        """Yield the splices of an entry that keeps something."""
         behind = edit.entries
         if len(edit.gone) == self._calls(n):
             yield self._in_place(n, behind[0])

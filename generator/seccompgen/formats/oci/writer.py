@@ -304,7 +304,7 @@ def _alternatives(sets: Sets, box: Box, *, ordered: bool) -> Iterator[tuple[Prof
 
 
 def _choices(sets: Sets, argument: int, node: int, *, ordered: bool) -> Iterator[ProfileMatch]:
-    """Yield comparisons of which exactly one holds for each value of a set.
+    """Yield comparisons; exactly one of them holds for each value of a set.
 
     They are ``MASKED_EQ`` or ``EQ``. If ``ordered``, the values above the greatest missing one
     become a ``GT``, so that no mask tests high words where only the low ones are compared.

@@ -1,4 +1,4 @@
-"""The grammar of snapd's policies, of which each line is by itself.
+"""The grammar of snapd's policies; no line depends on another.
 
     line      # comment, or @unrestricted, or @complain, or rule, or nothing
     rule      [~]name [argument ...], with up to six arguments; ~ denies, all else allows
@@ -41,7 +41,7 @@ _IDS = frozenset(
                  "setresgid", "setresuid")
     for suffix in ("", "32")
 ) | {"fchownat", "copy_file_range"}  # fmt: skip
-"""Calls of which 32 bits are compared, and only for equality."""
+"""Calls whose arguments are compared as 32 bits, and only for equality."""
 _ROOT = "root"
 """The user and the group whose number, 0, is the same on every machine."""
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _CALL = re.compile(r"__(?:ARM_)?NR_([a-z_][a-z0-9_]*)")
 _BOOKKEEPING = frozenset({"__NR_syscalls", "__NR_arch_specific_syscall"})
-"""Macros that look like calls but are none; all other such macros contain capital letters.
+"""Macros that look like calls and are not; all other such macros contain capital letters.
 
 Placeholders of the tables (``reserved177``, ``unused59``) are kept: the headers that user space
 compiles against define them, and a table here names exactly what those headers name.

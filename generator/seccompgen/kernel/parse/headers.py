@@ -85,7 +85,7 @@ _OWN: Mapping[str, str] = {
 
 
 _PARTS = re.compile(r"asm/(posix_types|ptrace)_.*")
-"""Headers of which others select one per ABI; they are not read by themselves."""
+"""Headers for one kind of ABI, which another header selects; they are not read by themselves."""
 
 
 def _headers(names: str, directory: str) -> tuple[str, ...]:

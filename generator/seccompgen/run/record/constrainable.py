@@ -21,7 +21,7 @@ MOST_VALUES = 64
 
 @dataclass(frozen=True, slots=True)
 class ConstrainableArgument:
-    """The argument ``name``, at ``index``, of which the kernel reads ``width`` bits.
+    """The argument ``name``, at ``index``; the kernel reads ``width`` bits of it.
 
     ``bits`` is True for a set of flags, False for one of several values. If ``part`` is not 0, only
     these bits of it select something.

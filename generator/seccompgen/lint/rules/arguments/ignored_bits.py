@@ -32,7 +32,7 @@ def _check(view: FilterView) -> Findings:
 
 
 def _of_argument(one: ComparedArgument, bits: int) -> Findings:
-    """Yield two calls that are the same to the kernel, of which one alone is permitted.
+    """Yield two calls that are the same to the kernel: one is permitted, the other is not.
 
     It is a hole if programs make the refused one. In an allowlist a negative number is no hole: it
     may be refused in its form of 64 bits, and permitted in the other, so some programs fail.

@@ -90,7 +90,7 @@ _ZERO = {
     _KNOWN["mount_flags"],
     _of("userfaultfd", "flags"),
 }
-"""Families of which a word without flags is a value as well, such as O_RDONLY or FUTEX_WAIT."""
+"""Families in which a word without flags is a value as well, such as O_RDONLY or FUTEX_WAIT."""
 _CREATING = {"open", "openat", "mq_open"}
 """Calls whose mode counts where O_CREAT is among their flags."""
 
