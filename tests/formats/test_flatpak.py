@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from proving import TABLES
+from proving import TABLES, named_call
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Reading
@@ -14,7 +14,6 @@ from seccompgen.core.model import Action, ActionKind
 from seccompgen.core.problems import Problem
 from seccompgen.formats import load_policy
 from seccompgen.verify import meaning
-from seccompgen.verify.call import Call
 
 if TYPE_CHECKING:
     from seccompgen.core.model import ResolvedPolicy
@@ -29,10 +28,7 @@ X86_64 = ("x86_64",)
 
 def answer(policy: ResolvedPolicy, abi: str, call: str, *args: int, machine: str = "x86_64") -> int:
     """Return the answer to a call through ``abi`` on a machine."""
-    values = (*args, *(0,) * 6)[:6]
-    number = TABLES.tables[abi].numbers[call]
-    made = Call(number, ABIS[abi].audit_arch, values, 0)  # type: ignore[arg-type] # six
-    return meaning(policy, ABIS[machine], TABLES).answer(made)
+    return meaning(policy, ABIS[machine], TABLES).answer(named_call(abi, call, *args))
 
 
 def read(path: Path, text: str, abis: tuple[str, ...] = X86_64) -> ResolvedPolicy:

@@ -9,7 +9,7 @@ import pytest
 from corpus import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from proving import TABLES
+from proving import TABLES, named_call
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import OURS, Reading
@@ -40,11 +40,7 @@ OWN = {
 def answer(file: Path, name: str, *args: int, abi: str = "x86_64", by: str = "") -> int:
     """Return what the policy in ``file`` answers to a call; ``by`` is the ABI that makes it."""
     policy, _ = load_policy(file, TABLES)
-    table = TABLES.tables[by or abi]
-    number = int(name) if name.isdecimal() else table.numbers[name]
-    a, b, c, d, e, f = (*args, *(0,) * (6 - len(args)))
-    call = Call(number, table.abi.audit_arch, (a, b, c, d, e, f), 0)
-    return meaning(policy, ABIS[abi], TABLES).answer(call)
+    return meaning(policy, ABIS[abi], TABLES).answer(named_call(by or abi, name, *args))
 
 
 def written(tmp_path: Path, text: str, name: str = "a.kafel") -> Path:

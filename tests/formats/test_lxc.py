@@ -12,7 +12,7 @@ import lxc_machines
 import pytest
 from corpus import SHARED
 from libseccomp_abis import guarded
-from proving import TABLES
+from proving import TABLES, named_call
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Reading
@@ -22,7 +22,6 @@ from seccompgen.filters.tell.linting import lint_filter
 from seccompgen.formats import load_policy, translate
 from seccompgen.formats.lxc.reader import MACHINES
 from seccompgen.verify import Code, Proof, meaning, prove
-from seccompgen.verify.call import Call
 
 if TYPE_CHECKING:
     from seccompgen.core.errors import Diagnostic
@@ -51,9 +50,7 @@ def read(text: str, abi: str = "x86_64") -> tuple[Meaning, list[Diagnostic]]:
 
 
 def asked(means: Meaning, abi: str, name: str, *args: int) -> int:
-    a, b, c, d, e, f = (*args, 0, 0, 0, 0, 0, 0)[:6]
-    number = TABLES.tables[abi].numbers[name]
-    return means.answer(Call(number, ABIS[abi].audit_arch, (a, b, c, d, e, f)))
+    return means.answer(named_call(abi, name, *args))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)

@@ -10,7 +10,7 @@ import pytest
 from command import inside
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from proving import TABLES
+from proving import TABLES, named_call
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Reading
@@ -37,11 +37,7 @@ def answers(text: str, *calls: tuple[str, tuple[int]], abi: str = "x86_64") -> l
     assert draft
     policy, _ = load_policy(draft.document(), TABLES)
     means = meaning(policy, ABIS[abi], TABLES)
-    numbers = TABLES.tables[abi].numbers
-    return [
-        means.answer(Call(numbers[name], ABIS[abi].audit_arch, (*args, 0, 0, 0, 0, 0)))
-        for name, args in calls
-    ]
+    return [means.answer(named_call(abi, name, *args)) for name, args in calls]
 
 
 def errors(text: str, reading: Reading = READING) -> list[str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import inside
-from proving import TABLES
+from proving import TABLES, named_call
 from seccompgen.core.abis import ABIS
 from seccompgen.core.foreign import Reading
 from seccompgen.core.model import ActionKind
@@ -16,7 +16,6 @@ from seccompgen.formats.systemd.nearest import nearest_units
 from seccompgen.formats.writing import write_files
 from seccompgen.pipeline.build import build_policy, proved_program
 from seccompgen.verify import meaning
-from seccompgen.verify.call import Call
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,11 +59,8 @@ def answers(content: str, *calls: tuple[str, tuple[int, ...]]) -> list[int]:
     reading = Reading(abis=("x86_64",), systemd=257)
     draft = systemd.read(content, "demo.conf", reading, TABLES)
     policy, _ = load_policy(draft.document(), TABLES)
-    means, numbers = meaning(policy, X86_64, TABLES), TABLES.tables["x86_64"].numbers
-    return [
-        means.answer(Call(numbers[name], X86_64.audit_arch, (*args, *[0] * 6)[:6]))  # type: ignore[arg-type]
-        for name, args in calls
-    ]
+    means = meaning(policy, X86_64, TABLES)
+    return [means.answer(named_call("x86_64", name, *args)) for name, args in calls]
 
 
 def settings(content: str) -> list[str]:

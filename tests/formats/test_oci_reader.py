@@ -12,7 +12,7 @@ import pytest
 from command import inside
 from corpus import SHARED
 from longer import long_but
-from proving import TABLES
+from proving import TABLES, named_call
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Reading, Runtime
@@ -54,12 +54,8 @@ def read(where: Path, document: dict[str, Any], reading: Reading = CRUN) -> Reso
 
 
 def answer(policy: ResolvedPolicy, name: str, *args: int, abi: str = "x86_64") -> int:
-    number = TABLES.tables[abi].number_of(name)
-    assert number is not None
-    first, second, third, *_ = *args, 0, 0, 0
     host = next(one for one in policy.arches if abi in {one.name, *one.siblings})
-    call = Call(number, ABIS[abi].audit_arch, (first, second, third, 0, 0, 0))
-    return meaning(policy, host, TABLES).case(call).ret
+    return meaning(policy, host, TABLES).answer(named_call(abi, name, *args))
 
 
 def problems(where: Path, text: str, reading: Reading = CRUN) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 import snapd_programs
 from corpus import SHARED
 from longer import long_but
-from proving import TABLES
+from proving import TABLES, named_call
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.foreign import Reading
@@ -50,9 +50,7 @@ def read(text: str, abi: str = "x86_64") -> tuple[Meaning, list[Diagnostic]]:
 
 
 def asked(means: Meaning, abi: str, name: str, *args: int) -> int:
-    a, b, c, d, e, f = (*args, 0, 0, 0, 0, 0, 0)[:6]
-    number = TABLES.tables[abi].numbers[name]
-    return means.answer(Call(number, ABIS[abi].audit_arch, (a, b, c, d, e, f)))
+    return means.answer(named_call(abi, name, *args))
 
 
 @pytest.mark.parametrize("file", long_but(KEPT, ANSWERED, "proves many policies"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proving import TABLES
+from proving import TABLES, named_call
 from seccompgen.core.abis import ABIS
 from seccompgen.core.foreign import Reading
 from seccompgen.core.model import kind_of_ret
@@ -12,7 +12,6 @@ from seccompgen.filters.combine.amend import Amended, amend
 from seccompgen.formats import load_policy
 from seccompgen.formats.amending import ChangedRule
 from seccompgen.verify import meaning
-from seccompgen.verify.call import Call
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,10 +37,5 @@ def lets_through(path: Path, text: str, name: str, *args: int, abi: str = "x86_6
     """Return True if a call passes the filter of x86_64 for a policy in ``text``."""
     path.write_text(text)
     policy, _ = load_policy(path, TABLES, Reading())
-    one = ABIS[abi]
-    call = Call(
-        TABLES.tables[abi].numbers[name],
-        one.audit_arch,
-        (*args, *[0] * (6 - len(args))),  # type: ignore[arg-type]
-    )
-    return kind_of_ret(meaning(policy, ABIS["x86_64"], TABLES).answer(call)).lets_through
+    means = meaning(policy, ABIS["x86_64"], TABLES)
+    return kind_of_ret(means.answer(named_call(abi, name, *args))).lets_through

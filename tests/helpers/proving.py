@@ -71,6 +71,13 @@ def as_call(call: probes.Call, instruction_pointer: int = 0xABCDEF) -> Call:
     return Call(call.nr, call.arch, (a, b, c, d, e, f), instruction_pointer)
 
 
+def named_call(abi: str, name: str, *args: int) -> Call:
+    """Return a call by its name or number; the arguments that are not given are 0."""
+    number = int(name) if name.isdecimal() else TABLES.tables[abi].numbers[name]
+    a, b, c, d, e, f = (*args, *(0,) * (6 - len(args)))
+    return Call(number, ABIS[abi].audit_arch, (a, b, c, d, e, f))
+
+
 def spread_out(items: Iterable[Any], most: int) -> list[Any]:
     """Return ``most`` of ``items``, evenly from all over, or all if they are fewer."""
     every = list(items)
