@@ -22,14 +22,13 @@ mkfifo_
 cd /; echo "$PWD" *e*c*; cd - >/dev/null; pwd -P >p; times >t; type echo; echo $((RANDOM * 0))
 set -m; (:) & wait $!
 echo ~root; compgen -u ro; ulimit -S -c 0; ulimit -v 4000000
-exec 3<>/dev/udp/127.0.0.1/9; echo x >&3; exec 3>&-
+exec {fd}<>/dev/udp/127.0.0.1/9; echo x >&$fd; exec {fd}>&-
 : 2>/dev/null </dev/tcp/127.0.0.1/1 || echo "refused"
 [[ out -nt none && out -ef out && -O out ]] && echo newer
 exec {fd}>>out; echo "more" >&$fd; exec {fd}>&-; test -s out && echo "$(<out)"
 set +m; f() { trap 'echo returned' RETURN; return 4; }; f || echo "$?"
 time -p : 2>times; jobs; disown -a; kill -l 9; printf '%b\n' '\x41'; read -rsn 1 -d '' c <<<z; echo "$c"
-{ echo child; kill -STOP $BASHPID; echo on; } & job=$!; until [[ $(</proc/$job/stat) == *') '[Tt]' '* ]]; do sleep_; done
-kill -CONT $job; wait $job; trap 'echo at exit' EXIT
+{ sleep_; sleep_; echo child; } & job=$!; kill -0 $job && kill $job; wait $job || echo "$?"; trap 'echo at exit' EXIT
 END
 "$PROGRAM" script
 echo 'echo "$-"; history | head -n 0; exit 2' | "$PROGRAM" --norc -i 2>/dev/null || echo "ended with $?"

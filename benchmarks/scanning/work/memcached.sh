@@ -9,3 +9,14 @@ head -c 500000 /dev/zero | tr '\0' x >large
 ask 'lru_crawler crawl all\r\nquit\r\n'
 kill -TERM $server
 wait $server || echo "ended with $?"
+"$PROGRAM" -u root -s "$PWD/s" -a 777 -k -r -m 64 -e /run/memory -P "$PWD/pid" -o slab_automove=1 &
+server=$!
+wait_for socat -u OPEN:/dev/null UNIX:s
+printf 'set a 0 0 3\r\none\r\nmg a v t\r\nwatch\r\nquit\r\n' | socat -t1 - UNIX:s
+kill -USR1 $server
+wait $server || echo "ended with $?"
+"$PROGRAM" -u root -s "$PWD/s" -m 64 -e /run/memory -d -P "$PWD/pid"
+wait_for socat -u OPEN:/dev/null UNIX:s
+# Whether it still has its memory depends on the time.
+printf 'get a\r\nquit\r\n' | socat -t1 - UNIX:s | grep -c END
+kill -INT "$(cat pid)"
