@@ -83,6 +83,19 @@ class _Kinds(dict[str, "EffectKind | None"]):
 _KINDS = _Kinds()
 
 
+class _RunsOn(dict[str, bool]):
+    """True for mnemonics of decoded instructions after which only the next one may run."""
+
+    def __missing__(self, mnemonic: str) -> bool:
+        goes = (
+            mnemonic in CALLS or mnemonic in STOPS or mnemonic.startswith(("b.", "bc.", "cb", "tb"))
+        )
+        return self.setdefault(mnemonic, not goes and mnemonic not in {".byte", "nop", "svc"})
+
+
+_RUNS_ON = _RunsOn()
+
+
 class Arm64(Arm64Instructions):
     """A 64-bit Arm processor, little-endian."""
 
@@ -191,6 +204,11 @@ class Arm64(Arm64Instructions):
         """See ``Machine``."""
         return False
 
+    def ignores(self, instruction: Instruction, register: str) -> bool:
+        """See ``Machine``."""
+        _, _, mnemonic, operands = instruction
+        return _RUNS_ON[mnemonic] and not is_half(register) and not _may_name(operands, register)
+
     def before(
         self, image: Image, code: Sequence[Instruction], index: int, location: Location
     ) -> Step:
@@ -253,8 +271,7 @@ class Arm64(Arm64Instructions):
         mnemonic = instruction[2]
         if mnemonic in COMPARES:
             return Moved((location,))
-        named = location.name[1:] in instruction[3] or location.name in _UNNAMED
-        if not named and mnemonic != ".byte":
+        if not _may_name(instruction[3], location.name) and mnemonic != ".byte":
             return Moved((location,))
         target = whole(operands[0]) if operands else ""
         if target == location.name:
@@ -396,6 +413,11 @@ class Arm64(Arm64Instructions):
             if mnemonic in CALLS:
                 break
         return 0
+
+
+def _may_name(operands: str, register: str) -> bool:
+    """Return False only if an instruction with ``operands`` does not touch a whole register."""
+    return register[1:] in operands or register in _UNNAMED
 
 
 @lru_cache(maxsize=1 << 16)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.scan.index_bounds import bound_of
 from seccompgen.scan.jump_tables import relative_targets
-from seccompgen.scan.paths import leading_to
+from seccompgen.scan.paths import back_past, leading_to
 from seccompgen.scan.processor import EffectKind, KnownValue, Lost, Moved, Register, Slot
 from seccompgen.scan.unknown import Why
 
@@ -63,6 +63,7 @@ def is_whole(
     code = function.code
     while waiting:
         at, where, in_sum, added = waiting.pop()
+        at = back_past(machine, function, at, where)
         for earlier in leading_to(machine, function, at):
             if not in_sum and machine.is_half(code[earlier], where) and function.image.relocatable:
                 continue  # such a file is loaded above addresses that fit half a word
@@ -245,6 +246,7 @@ def _tables(machine: Machine, function: FunctionBody, index: int) -> Iterator[_T
     waiting = [_Origin(index, _spilled(location), None, None)]
     while waiting:
         at, where, addition, base = waiting.pop()
+        at = back_past(machine, function, at, where)
         for earlier in leading_to(machine, function, at):
             if machine.table_load(code[earlier]) and where == Register(machine.sets(code[earlier])):
                 yield _Table(earlier, addition, base)
@@ -360,6 +362,7 @@ def _addresses(
     found: set[int] = set()
     while waiting and len(seen) < _MAX_STATES:
         at, where, added, after_call = waiting.pop()
+        at = back_past(machine, function, at, where)
         if at == 0 and not after_call:
             return set()
         for earlier in leading_to(machine, function, at):

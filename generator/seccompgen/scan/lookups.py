@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from seccompgen.scan.paths import leading_to
+from seccompgen.scan.paths import back_past, leading_to
 from seccompgen.scan.processor import KnownValue, Lost
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def _values(
     found: set[int] = set()
     while waiting:
         at, where, added = waiting.pop()
+        at = back_past(machine, function, at, where)
         earlier = leading_to(machine, function, at)
         if not earlier or at == 0 or len(seen) > _MAX_STATES:
             return frozenset()

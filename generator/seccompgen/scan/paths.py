@@ -5,11 +5,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
+from seccompgen.scan.processor import Register
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from seccompgen.scan.image import AddressRange, Image
-    from seccompgen.scan.processor import Instruction, Machine
+    from seccompgen.scan.processor import Instruction, Location, Machine
 
 
 class FunctionBody(NamedTuple):
@@ -37,6 +39,23 @@ def leading_to(machine: Machine, function: FunctionBody, index: int) -> list[int
     if index > 0 and _goes_on(machine, function, index - 1):
         found.append(index - 1)
     return found
+
+
+def back_past(machine: Machine, function: FunctionBody, index: int, location: Location) -> int:
+    """Return the index to go on from, back over instructions that ignore a register.
+
+    Only they lead to ``code[index]`` from there. It is ``index`` itself for a word of the stack.
+    """
+    if not isinstance(location, Register):
+        return index
+    code, addresses, sources = function.code, function.addresses, function.sources
+    while (
+        index
+        and addresses[index] not in sources
+        and machine.ignores(code[index - 1], location.name)
+    ):
+        index -= 1
+    return index
 
 
 def _goes_on(machine: Machine, function: FunctionBody, index: int) -> bool:

@@ -35,6 +35,8 @@ def only_calls(
     waiting = [(at, first) for at in _after(machine, function, index, targets)]
     while waiting:
         at, register = waiting.pop()
+        while at is not None and at < len(code) and machine.ignores(code[at], register):
+            at += 1
         kept = machine.preserves(function.image, register)
         if at == len(code) and kept and function.image.starts_function(function.span.end):
             continue  # a function does not read what it preserves, before it sets it
@@ -44,7 +46,7 @@ def only_calls(
             continue
         seen.add((at, register))
         instruction = code[at]
-        if machine.target(instruction) == Register(register) and machine.is_call(instruction):
+        if machine.is_call(instruction) and machine.target(instruction) == Register(register):
             calls[instruction[0]] = None
             if not kept:
                 continue  # the register holds something else when the call returns

@@ -224,6 +224,12 @@ class Machine(Protocol):
     def mentions(self, instruction: Instruction, register: str) -> bool:
         """Return True if any operand is or contains a part of ``register``."""
 
+    def ignores(self, instruction: Instruction, register: str) -> bool:
+        """Return True only if it does not mention or change ``register``, and control runs on.
+
+        Most instructions do so, and this is quick; False means that the others need to be asked.
+        """
+
     def is_comparison(self, instruction: Instruction) -> bool:
         """Return True if the instruction only compares, and has no operand in memory."""
 

@@ -33,6 +33,7 @@ _FRAME = frozenset({"rsp", "rbp"})
 _SETS_NOTHING = frozenset({"push", "nop", "cmp", "test", "jmp", "ret", "endbr64", "cdqe"})
 _WRITES_FIRST = frozenset({"mov", "lea", "movzx", "movsxd", "add", "sub", "and", "or", "xor"})
 """Frequent instructions that write no register but their first operand."""
+_COMPARES = frozenset({"cmp", "test"})
 KERNEL = "dword ptr gs:[0x10]"
 """The place where libc stores AT_SYSINFO."""
 
@@ -48,6 +49,12 @@ class X86Values(X86Instructions):
         """See ``Machine``."""
         preserved = _PRESERVED if self.word == 8 else _PRESERVED_I386
         return register == "rsp" or (register in preserved and not image.is_go)
+
+    def ignores(self, instruction: Instruction, register: str) -> bool:
+        """See ``Machine``."""
+        mnemonic = instruction[2]
+        first_at_most = mnemonic in _WRITES_FIRST or mnemonic in _COMPARES
+        return first_at_most and not self.mentions(instruction, register)
 
     def before(
         self, image: Image, code: Sequence[Instruction], index: int, location: Location
