@@ -33,8 +33,12 @@ def made(
     begins: bool = True,
     relocatable: bool = True,
     slots: tuple[AddressRange, ...] = (),
+    count: int = 0,
 ) -> set[int]:
-    """Return what ``code`` makes; it goes on after exceptions at the instruction ``pad``."""
+    """Return what ``code`` makes; it goes on after exceptions at the instruction ``pad``.
+
+    The function has ``count`` instructions, or all.
+    """
     image = replace(
         image_of_words(code),
         landings={CODE: (CODE + 4 * pad,)} if pad else {},
@@ -43,7 +47,7 @@ def made(
         slot_tables=slots,
     )
     machine = Arm64()
-    instructions = machine.disassemble(image, CODE, CODE + 4 * len(code))
+    instructions = machine.disassemble(image, CODE, CODE + 4 * (count or len(code)))
     return {one.value for one in machine.events(image, instructions) if one.kind is kind}
 
 
@@ -166,6 +170,9 @@ def test_a_page_is_followed_in_the_stack(code: list[int], references: set[int]) 
     [
         pytest.param([X0_ONE, 0xF9000040, RET], id="str x0, [x2]"),
         pytest.param([X0_ONE, KEEP_HALF, RET], id="the half of it"),
+        pytest.param([X0_ONE, 0x9E670000, RET], id="fmov d0, x0"),
+        pytest.param([X0_ONE, 0x9A820001, RET], id="csel x1, x0, x2, eq"),
+        pytest.param([X0_ONE, 0xF8408401, RET], id="ldr x1, [x0], #8"),
         pytest.param([X0_ONE, KEEP, 0xB9400BE0, RET], id="ldr w0, [sp, #8]"),
         pytest.param([X0_ONE, KEEP, 0x3DC003E0, RET], id="ldr q0, [sp]"),
         pytest.param([X0_ONE, KEEP, ENTER, AGAIN, RET], id="the stack grows"),
@@ -180,6 +187,43 @@ def test_a_page_is_followed_in_the_stack(code: list[int], references: set[int]) 
 )
 def test_a_page_that_is_stored_elsewhere_stands_for_all_of_it(code: list[int]) -> None:
     assert made(code, EffectKind.PAGE) == {ONE}
+
+
+@pytest.mark.parametrize(
+    ("code", "references"),
+    [
+        pytest.param([X0_ONE, 0xAA0003E1, 0x91004021, RET], {ONE + 16}, id="mov x1, x0"),
+        pytest.param([0xD0000009, 0xD63F0020, 0x91004121, RET], set(), id="blr does not keep x9"),
+        pytest.param(
+            [0xD0000009, 0x94000003, 0x91004121, RET, 0xD0000010, 0xD61F0220],
+            set(),
+            id="nor does an import",
+        ),
+        pytest.param([X0_ONE, 0xF8606841, RET], set(), id="ldr x1, [x2, x0] is of no page"),
+    ],
+)
+def test_a_page_is_followed_in_registers(code: list[int], references: set[int]) -> None:
+    assert made(code, EffectKind.REFERENCE) == references
+    assert made(code, EffectKind.PAGE) == set()
+
+
+@pytest.mark.parametrize(
+    ("part", "pages"),
+    [
+        pytest.param([ADD_X0, RET], {ONE}, id="add"),
+        pytest.param([0xB4000063, X0_TWO, RET, LOAD_X1, RET], {ONE}, id="ldr, behind a jump"),
+        pytest.param([0xB5000083, RET], {ONE}, id="and further"),
+        pytest.param([BR_X9], {ONE}, id="a table"),
+        pytest.param([NOP] * 1024, {ONE}, id="too much"),
+        pytest.param([X0_TWO, ADD_X0, RET], set(), id="another value"),
+        pytest.param([0xB4000043, CALL, RET], set(), id="nothing"),
+        pytest.param([0xD503245F, 0xD0000010, BR_X9], set(), id="an import's stub, bti c"),
+    ],
+)
+def test_a_page_may_be_used_in_a_part_that_is_elsewhere(part: list[int], pages: set[int]) -> None:
+    """A register may also hold it still where it goes on in another function."""
+    code = [X0_ONE, 0x14000001, *part]
+    assert made(code, EffectKind.PAGE, count=2) == pages
 
 
 def test_a_part_of_a_function_may_lead_to_the_rest() -> None:

@@ -55,6 +55,10 @@ _STACK = ("sp", "x29")
 _STUB_BYTES = 20
 _BY_REGISTER = b"\x1f\xd6"
 """The last bytes of each jump to an address in a register."""
+_BTI_C, _ADRP_X16 = b"\x5f\x24\x03\xd5", 0x90000010
+"""What an import's stub, or the way to a far function, begins with: only linkers use x16 so."""
+_PART_BYTES = 4096
+"""The bytes of code that are looked at outside a function that jumps there."""
 _STUB = re.compile(
     r"adrp x16, #\w+\nldr x17, \[x16(?:, (?P<slot>#\w+))?\]\nadd x16, x16, (?P<also>#\w+)\nbr x17"
 )
@@ -136,8 +140,9 @@ class Arm64(Arm64Instructions):
         """
         flow = PageFlow(
             code,
-            lambda register: not image.is_go and register not in self.c_returned_in,
+            lambda call, register: self._may_keep(image, call, register),
             image.pads,
+            lambda target: self._part(image, target),
             whole=bool(code) and _is_function(image, code[0][0], code[-1][0] + code[-1][1]),
         )
         for place, page in flow.carried:
@@ -155,6 +160,23 @@ class Arm64(Arm64Instructions):
                 yield from _special(image, code, i)
             else:
                 yield Effect(kind, address)
+
+    def _part(self, image: Image, target: int) -> Sequence[Instruction] | None:
+        """Return the code at ``target``; None if no part of the function that jumps there."""
+        if _is_stub(image, target):
+            return None
+        return self.disassemble(image, target, target + _PART_BYTES)
+
+    def _may_keep(self, image: Image, call: Instruction, register: str) -> bool:
+        """Return True if ``call`` may leave ``register`` as it is, by what a compiler may know.
+
+        It knows nothing of what another file has, or a pointer leads to.
+        """
+        if image.is_go or register in self.c_returned_in:
+            return False
+        if self.preserves(image, register):
+            return True
+        return call[2] == "bl" and not _is_stub(image, number(call[3]))
 
     def _reference(
         self, image: Image, code: Sequence[Instruction], index: int, flow: PageFlow
@@ -442,6 +464,12 @@ def _special(image: Image, code: Sequence[Instruction], index: int) -> Iterator[
             yield Effect(EffectKind.UNREAD, address)
     elif not image.relocatable:
         yield from parts_of(code, index)
+
+
+def _is_stub(image: Image, address: int) -> bool:
+    """Return True if the code at ``address`` is a linker's, on the way to another function."""
+    start = image.read(address, 8).removeprefix(_BTI_C)
+    return int.from_bytes(start[:4], "little") & 0x9F00001F == _ADRP_X16
 
 
 def _is_function(image: Image, start: int, end: int) -> bool:

@@ -31,6 +31,7 @@ _OTHER = -1
 """Stands for a value that is no page."""
 _BY_REGISTER = frozenset({"br", "braa", "brab", "braaz", "brabz"})
 _ENDS = CALLS | STOPS
+_MOVES = frozenset({"mov", "fmov", "ins", "dup", "csel", "csinc", "csinv", "csneg"})
 _GOES = frozenset({"b", "cbz", "cbnz", "tbz", "tbnz"} | {f"b.{one}" for one in _CONDITIONS})
 
 
@@ -84,15 +85,17 @@ class PageFlow:
     ``whole``, but a part of a function, it may come from elsewhere, too. Then each page counts that
     the code puts into the register.
 
-    ``keeps`` returns True if a register may keep its content over a call. A compiler may know of a
-    function in its file that it changes less than it is allowed to (GCC's -fipa-ra).
+    ``keeps`` returns True if a call may leave a register as it is. A compiler may know of a
+    function in its file that it changes less than it is allowed to (GCC's -fipa-ra). ``elsewhere``
+    returns the code at an address outside, None if that is no part of this function.
     """
 
     def __init__(
         self,
         code: Sequence[Instruction],
-        keeps: Callable[[str], bool],
+        keeps: Callable[[Instruction, str], bool],
         pads: Collection[int],
+        elsewhere: Callable[[int], Sequence[Instruction] | None],
         *,
         whole: bool,
     ) -> None:
@@ -106,7 +109,9 @@ class PageFlow:
         self._code = code
         self._keeps = keeps
         self._pads = pads
+        self._elsewhere = elsewhere
         self._whole = whole
+        self._read: dict[tuple[int, str], bool] = {}
         self._harmless: set[tuple[int, str | int]] = set()
         for i, instruction in enumerate(code):
             if instruction[2] == "adrp":
@@ -150,32 +155,72 @@ class PageFlow:
             return () if self._whole or self._code[-1][2] in {*CALLS, "nop"} else None
         mnemonic, operands = self._code[index][2:]
         if mnemonic in _GOES and index not in self._inner:
-            # Functions never receive mere pages, but a part of this one that is elsewhere may.
-            return None
+            target = number(operands.rpartition(", ")[2])
+            if isinstance(where, int) or self._is_read_at(target, where):
+                return None
         if isinstance(where, int):
             return self._stack.holders(mnemonic, operands, where)
         if mnemonic in CALLS:
-            return (where,) if self._keeps(where) else ()
+            return (where,) if self._keeps(self._code[index], where) else ()
         if mnemonic in _GOES or where not in registers_in(operands):
             return (where,)
         return self._by_use(mnemonic, operands, where)
 
     def _by_use(self, mnemonic: str, operands: str, register: str) -> Sequence[str | int] | None:
-        count = 2 if mnemonic == "ldp" else 1
-        *targets, rest = (*operands.split(", ", count), "")[: count + 1]
+        """Return what holds the page after an instruction that names ``register``; None if unknown.
+
+        Compilers add offsets to a page, load and store there, move it, and keep it in the stack.
+        Where a register is used otherwise, it holds another value: control does not come here.
+        """
+        first, _, rest = operands.partition(", ")
         memory = memory_operand(operands)
-        based = memory is not None and memory.base == register and not memory.moves
+        if memory and memory.base == register and memory.moves:
+            return None
         if mnemonic[:2] == "st":
-            if based and register not in registers_in(operands.partition("[")[0]):
+            if register not in registers_in(operands.partition("[")[0]):
                 return (register,)
             kept = self._stack.stored(mnemonic, operands, register) if self._whole else ()
             return (register, *kept) if kept else None
-        added = mnemonic == "add" and rest.count(", ") == 1 and ", #" in rest
-        loads = mnemonic[:3] in {"ldr", "ldp", "prf"} and based
-        if mnemonic in STOPS or (register in registers_in(rest) and not loads and not added):
-            return None
-        is_set = register in map(whole, targets) and mnemonic != "movk"
-        return () if is_set else (register,)
+        if register in registers_in(rest) and mnemonic in _MOVES:
+            is_whole = mnemonic == "mov" and rest == register and whole(first)
+            return (register, whole(first)) if is_whole else None
+        return () if _sets(mnemonic, operands, register) else (register,)
+
+    def _is_read_at(self, target: int, register: str) -> bool:
+        """Return True if the code at ``target``, outside, may use what a register holds.
+
+        Functions never receive mere pages, but a part of this one that is elsewhere may.
+        """
+        if (target, register) not in self._read:
+            code = self._elsewhere(target)
+            self._read[target, register] = code is not None and self._reads(code, register)
+        return self._read[target, register]
+
+    def _reads(self, code: Sequence[Instruction], register: str) -> bool:
+        index = {one[0]: i for i, one in enumerate(code)}
+        seen: set[int] = set()
+        waiting = [0]
+        while waiting:
+            at = waiting.pop()
+            if at in seen:
+                continue
+            seen.add(at)
+            if at >= len(code) or code[at][2] in _BY_REGISTER:
+                return True
+            _, _, mnemonic, operands = code[at]
+            if mnemonic in CALLS and not self._keeps(code[at], register):
+                continue
+            if mnemonic in _GOES:
+                waiting.append(index.get(number(operands.rpartition(", ")[2]), len(code)))
+            elif register in registers_in(operands) and mnemonic not in CALLS:
+                count = 2 if mnemonic == "ldp" else 1
+                rest = "".join(operands.split(", ", count)[count:])
+                if not _sets(mnemonic, operands, register) or register in registers_in(rest):
+                    return True
+                continue
+            if mnemonic not in STOPS:
+                waiting.append(at + 1)
+        return False
 
     @cached_property
     def _stack(self) -> SpilledPages:
@@ -186,7 +231,6 @@ class PageFlow:
         pages = self.pages.get(register)
         if not pages:
             return ()
-        keeps = self._keeps(register)
         code, blocks = self._code, self._blocks
         indices, values = self._settings[register]
         found: set[int] = set()
@@ -209,7 +253,7 @@ class PageFlow:
             for before in earlier:
                 if code[before][2] not in CALLS:
                     waiting.append((before, before + 1))
-                elif keeps:
+                elif self._keeps(code[before], register):
                     waiting.append((before, before))
         return found - {_OTHER}
 
@@ -322,6 +366,14 @@ class PageFlow:
                 if at < len(code) and code[at][0] == target:
                     found[i] = at
         return found
+
+
+def _sets(mnemonic: str, operands: str, register: str) -> bool:
+    """Return True if an instruction puts another value into ``register``, as its target."""
+    if mnemonic[:2] == "st" or mnemonic == "movk" or mnemonic in COMPARES:
+        return False
+    targets = operands.split(", ", 2)[: 2 if mnemonic == "ldp" else 1]
+    return register in map(whole, targets)
 
 
 def parts_of(code: Sequence[Instruction], index: int) -> Iterator[Effect]:
