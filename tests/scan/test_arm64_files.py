@@ -38,6 +38,15 @@ def test_a_symbol_that_marks_data_for_disassemblers_is_no_function(tmp_path: Pat
     assert {one.name for one in image.functions} & {*marks} == {"$done"}
 
 
+def test_marks_of_data_that_is_loaded_are_known(tmp_path: Path) -> None:
+    """A false one would end a jump table too early: those of other sections are no addresses."""
+    sections = (".rodata", ".comment", ".text", ".data")
+    code = "".join(f".section {one}; .byte 1; $d.{i}: .byte 2;" for i, one in enumerate(sections))
+    image = image_from(tmp_path, code + "$x: .byte 3; $done: .byte 4; .text")
+    assert [image.read(one - 1, 2) for one in image.data_marks] == [b"\1\2"] * 2
+    assert not any(map(image.in_code, image.data_marks))
+
+
 def framed(code: str) -> str:
     return f".cfi_startproc; {code} .cfi_endproc;"
 

@@ -62,7 +62,7 @@ def test_a_table_is_read_as_far_as_its_index_is_checked(index: int, entries: int
     assert targets == [FIRST + 4 * n for n in range(entries)]
 
 
-def of_llvm(most: int, branch: int = 0x54000108) -> FunctionBody:
+def of_llvm(most: int, branch: int = 0x54000108, between: int = NOP) -> FunctionBody:
     """Return a function that jumps by a table of bytes if w0 is at most ``most``."""
     code = [
         0x7100001F | most << 10,  # cmp w0, #most
@@ -70,7 +70,7 @@ def of_llvm(most: int, branch: int = 0x54000108) -> FunctionBody:
         0xB0000001,  # adrp x1, TABLE
         0x100000A4,  # adr x4, FIRST
         0x38606823,  # ldrb w3, [x1, x0]
-        NOP,
+        between,
         0x8B030883,  # add x3, x4, x3, lsl #2
         0xD61F0060,  # br x3, which is JUMP
         *(NOP, RET, NOP, RET),
@@ -101,6 +101,26 @@ def test_narrow_entries_end_where_a_symbol_says_that_the_function_does(
     symbols = (FunctionSymbol(CODE.start, size, "function"),)
     body = body._replace(image=replace(body.image, functions=symbols))
     assert len(table_targets(Arm64(), body, JUMP, lambda _: False)) == entries
+
+
+@pytest.mark.parametrize(
+    ("marks", "makes", "entries"),
+    [
+        pytest.param((), NOP, 4, id="nothing, so what leads to instructions"),
+        pytest.param((TABLE.start, TABLE.start + 3), NOP, 3, id="a symbol"),
+        pytest.param((TABLE.start - 1,), NOP, 4, id="a symbol of what is before"),
+        pytest.param((), 0x91000822, 2, id="add x2, x1, #2"),
+        pytest.param((TABLE.start + 1,), 0x91000822, 1, id="the nearest"),
+    ],
+)
+def test_a_table_of_llvm_without_a_check_ends_where_other_data_begins(
+    marks: tuple[int, ...], makes: int, entries: int
+) -> None:
+    """The values of an enum need no check; the next bytes may be those of another function."""
+    body = of_llvm(3, NOP, makes)
+    body = body._replace(image=replace(body.image, data_marks=marks), leads={}, sources={})
+    targets = table_targets(Arm64(), body, JUMP, lambda _: False)
+    assert targets == [FIRST + 4 * n for n in (0, 2, 1, 3)[:entries]]
 
 
 AND = 0x92401C00

@@ -16,7 +16,7 @@ _STB_LOCAL, _STB_WEAK = 0, 2
 
 
 class ElfSymbol(NamedTuple):
-    """An entry of a symbol table."""
+    """An entry of a symbol table; ``section`` is the index of the section where it is defined."""
 
     name: str
     kind: int
@@ -24,6 +24,7 @@ class ElfSymbol(NamedTuple):
     defined: bool
     value: int
     size: int
+    section: int
 
     @property
     def is_function(self) -> bool:
@@ -73,4 +74,4 @@ def read_symbol_table(
             name, value, size, info, _, index = fields
         end = strings.find(b"\0", name)
         text = strings[name : end if end >= 0 else None].decode("utf-8", "replace")
-        yield ElfSymbol(text, info & 15, info >> 4, index != 0, value, size)
+        yield ElfSymbol(text, info & 15, info >> 4, index != 0, value, size, index)

@@ -29,6 +29,9 @@ _MAPPING = re.compile(r"\$[xd](?:\..*)?")
 
 The value of those in sections that are not loaded is no address.
 """
+_DATA_MARK = re.compile(r"\$d(?:\..*)?")
+_SHF_ALLOC = 2
+"""The flag of a section that is loaded."""
 _NOP = bytes.fromhex("1f2003d5")
 """The nop of aarch64."""
 _GO_MAGIC = b"\xff Go buildinf:"
@@ -133,6 +136,7 @@ def _image(binary: Binary) -> Image:
         key=binary.key,
         starters=_starters(binary, relocated),
         lost_calls=frozenset(_lost_calls(binary, frames)),
+        data_marks=_data_marks(binary, others),
     )
 
 
@@ -157,6 +161,15 @@ def _named(binary: Binary, symbols: Sequence[ElfSymbol]) -> dict[int, FunctionSy
             if not known or (not known.size and symbol.size):
                 named[symbol.value] = FunctionSymbol(symbol.value, symbol.size, symbol.name)
     return named
+
+
+def _data_marks(binary: Binary, symbols: Sequence[ElfSymbol]) -> tuple[int, ...]:
+    """Return the addresses, outside of code, at which ``symbols`` say that data begins."""
+    if binary.abi.name != "aarch64":
+        return ()
+    loaded = {i for i, one in enumerate(binary.sections) if one["sh_flags"] & _SHF_ALLOC}
+    marks = (one for one in symbols if one.section in loaded and _DATA_MARK.fullmatch(one.name))
+    return tuple(sorted({one.value for one in marks if not binary.in_code(one.value)}))
 
 
 def _starters(binary: Binary, relocated: Relocated) -> frozenset[int]:

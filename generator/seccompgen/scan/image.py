@@ -83,6 +83,7 @@ class Image:
     ``objects`` that others can import, by name. ``key`` is a hash of all that determines the image.
     ``starters`` are the initialisers to which nothing else in the data points. ``lost_calls`` are
     the addresses of calls that never return, which the linker replaced, as it found no function.
+    ``data_marks`` are addresses at which symbols of Arm's say that some data begins.
     """
 
     path: str
@@ -117,6 +118,7 @@ class Image:
     key: str
     starters: frozenset[int] = frozenset()
     lost_calls: frozenset[int] = frozenset()
+    data_marks: tuple[int, ...] = ()
 
     @property
     def is_only_go(self) -> bool:

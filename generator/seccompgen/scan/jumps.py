@@ -121,12 +121,16 @@ class _Table(NamedTuple):
 
 
 class _TableEntries(NamedTuple):
-    """The entries of ``size`` bytes at ``table``, whose targets, from ``base``, are ``read``."""
+    """The entries of ``size`` bytes at ``table``, whose targets, from ``base``, are ``read``.
+
+    Those of one or two bytes that LLVM makes count instructions, so they ``are shifted``.
+    """
 
     read: Callable[[int, int | None], Iterator[int]]
     table: int
     base: int | None
     size: int
+    is_shifted: bool
 
     def at(self, number: int) -> Iterator[int]:
         """Yield the targets from an entry on."""
@@ -159,11 +163,26 @@ class _TableLabels:
         at = bisect_right(self._found, table)
         return self._found[at] - table if at < len(self._found) else _MOST_BYTES
 
+    def up_to_data(self, table: int) -> int:
+        """Return the number of bytes from ``table`` to the next data that is known.
+
+        Such data begins at addresses that the function makes, or where a symbol says so: LLVM makes
+        none before the data to which it leads.
+        """
+        marks = self._function.image.data_marks
+        ends = [
+            one[at] for one in (marks, self._made) if (at := bisect_right(one, table)) < len(one)
+        ]
+        return min(ends, default=table + _MOST_BYTES) - table
+
+    @cached_property
+    def _made(self) -> list[int]:
+        events = self._machine.events(self._function.image, self._function.code)
+        return sorted({one.value for one in events if one.kind is EffectKind.REFERENCE})
+
     @cached_property
     def _found(self) -> list[int]:
-        events = self._machine.events(self._function.image, self._function.code)
-        made = {one.value for one in events if one.kind is EffectKind.REFERENCE}
-        return sorted(filter(self._is_table, made))
+        return list(filter(self._is_table, self._made))
 
     def _is_table(self, address: int) -> bool:
         function = self._function
@@ -309,12 +328,14 @@ def _entries(
     is_same = _has_one_register(machine, function, table, load)
     bound = 0 if load.by is None else bound_of(machine, function, table.load, load.by)
     read = partial(machine.entries, function.image, code[table.load], addition)
+    is_shifted = load.size < _WIDE and bool(addition and ", lsl #" in addition[3])
     found: list[int] = []
     for place in sorted(places):
         for base in bases:
             if is_same and place - load.offset != base:
                 continue
-            entries = _TableEntries(partial(read, function=function.span), place, base, load.size)
+            reading = partial(read, function=function.span)
+            entries = _TableEntries(reading, place, base, load.size, is_shifted)
             targets = _plausible(function, entries, bound, may_enter, labels)
             if not targets and bound is None and place - load.offset == base:
                 entries = entries._replace(table=base)
@@ -432,6 +453,8 @@ def _plausible(
     most = _MOST_ENTRIES if bound is None else min(bound + 1, _MOST_ENTRIES)
     if bound is None and entries.base == entries.table and entries.size == _WIDE:
         most = min(most, labels.distance(entries.table) // entries.size)
+    if bound is None and entries.is_shifted:
+        most = min(most, labels.up_to_data(entries.table) // entries.size)
     leads = partial(_leads, function, may_enter)
     nowhere = entries.base if bound is not None and entries.base == entries.table else None
     found = list(takewhile(lambda one: one == nowhere or leads(one), islice(entries.at(0), most)))
