@@ -8,7 +8,8 @@ from typing import Any
 import interpreter
 import pytest
 from corpus import NAMES, corpus, our_compiled, ours, translated
-from hypothesis import HealthCheck, given, settings
+from drawing import bounded
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from longer import few_and_many, long_but
 from oracle import ABIS
@@ -65,13 +66,7 @@ def assert_told_right(one: dict[str, Any], program: CompiledProgram) -> None:
 
 @few_and_many(3, 12)
 def test_random_policies(examples: int) -> None:
-    @settings(
-        derandomize=True,
-        deadline=None,
-        database=None,
-        max_examples=examples,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    )
+    @settings(bounded, max_examples=examples)
     @given(data=st.data())
     def examine(data: st.DataObject) -> None:
         abi = data.draw(st.sampled_from(["x86_64", "mips", "arm"]))

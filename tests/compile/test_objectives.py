@@ -21,7 +21,8 @@ from corpus import (
     satisfying,
     translated,
 )
-from hypothesis import HealthCheck, given, settings
+from drawing import bounded
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from longer import few_and_many, long_but
 from oracle import Meaning
@@ -60,14 +61,6 @@ def test_random_policies_mean_the_same_under_each(examples: int) -> None:
         assert_means_the_same_under_each(data)
 
     examine()
-
-
-bounded = settings(
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 
 
 def assert_means_the_same_under_each(data: st.DataObject) -> None:

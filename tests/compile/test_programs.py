@@ -6,7 +6,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from drawing import bounded
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from longer import few_and_many, long_but
 from oracle import ABIS, LOW_WORDS, RETURN_VALUES, U64, Meaning, argument_test
@@ -22,13 +23,6 @@ from strategies import (
 
 GONE = {"s390"}  # its table left the kernel in v6.19
 PRESENT = sorted(ABIS.keys() - GONE)
-
-bounded = settings(
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 
 
 def assert_compiles_right(policy: dict[str, Any]) -> tuple[set[int], int]:

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from drawing import bounded
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from longer import few_and_many
 from strategies import compiled, compiled_file, plain_tables, policies
@@ -79,13 +80,7 @@ def test_the_same_bytes_under_any_hash_seed(tmp_path: Path) -> None:
 
 @few_and_many(2, 5)
 def test_the_same_bytes_a_second_time(examples: int) -> None:
-    @settings(
-        derandomize=True,
-        deadline=None,
-        database=None,
-        max_examples=examples,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    )
+    @settings(bounded, max_examples=examples)
     @given(data=st.data())
     def examine(data: st.DataObject) -> None:
         policy = data.draw(policies(plain_tables(), "x86_64"))

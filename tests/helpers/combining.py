@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import interpreter
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from interpreter import ABS, JA, JEQ, JGE, JGT, JMP, JSET, LD, RET, W
 from oracle import ABIS, RETURN_VALUES, U32, Meaning, action_value
@@ -32,14 +31,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 TABLES = shipped_tables()
 ALLOW, LOG = 0x7FFF0000, 0x7FFC0000
-
-bounded = settings(
-    derandomize=True,
-    deadline=None,
-    database=None,
-    phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 
 # Few names, so that policies that are drawn from them speak of the same calls.
 NAMES = ("read", "ioctl", "openat", "socket")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import interpreter as bpf
 import running_kernel as kernel
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from seccompgen.core.program import Instruction
 from seccompgen.verify.kernel import (
@@ -43,13 +42,6 @@ HIGH_CODES = [
     *(0x8020, 0x8006, 0xFF06, 0xFFFF, 0x1006, 0x0200),
 ]
 U32_EDGES = (0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
-
-PROPERTY = settings(
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 
 
 def model(program: Program) -> list[Instruction]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import interpreter
 import oracle
-from hypothesis import HealthCheck, Phase, settings
 from probes import interesting_calls
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import UndecidedError
@@ -31,14 +30,6 @@ if TYPE_CHECKING:
 
 TABLES = shipped_tables()
 GENERATED = Path(__file__).parents[2] / "generated" / "seccomp_filters"
-
-bounded = settings(
-    derandomize=True,
-    deadline=None,
-    database=None,
-    phases=[Phase.generate],  # to shrink what takes a solver takes minutes
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 
 
 def meaning_of(policy: oracle.PolicyDict, abi: str) -> Meaning:

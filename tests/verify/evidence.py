@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import corpus
 import libseccomp
 import oracle
+from drawing import unshrunk as bounded
 from hypothesis import given, settings
 from libseccomp_abis import NAMES, compiled, guarded, peers, random_policy
 from mutants import answered, fate, mutants, random_mutant, random_program
 from probes import interesting_calls
-from proving import TABLES, as_call, both, bounded, ran, spread_out, stock
+from proving import TABLES, as_call, both, ran, spread_out, stock
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
 from seccompgen.verify import Code, Difference, Proof, meaning

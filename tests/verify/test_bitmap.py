@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import interpreter as bpf
 import pytest
 import running_kernel as kernel
+from drawing import bounded
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from kernel_rules import (
@@ -26,7 +27,6 @@ from kernel_rules import (
     LOAD_NR,
     LSH,
     MEMORY,
-    PROPERTY,
     RSH,
     Program,
     install,
@@ -78,7 +78,7 @@ def assert_same_constant(program: Program, nr: int, arch: int) -> bool:
 
 
 @pytest.mark.long("proves many programs")
-@settings(PROPERTY, max_examples=400)
+@settings(bounded, max_examples=400)
 @given(seed=st.integers(0, 2**32), length=st.integers(0, 12))
 @example(seed=0, length=0)
 def test_constant_allow_as_the_interpreter_has_it(seed: int, length: int) -> None:

@@ -7,6 +7,7 @@ from itertools import product
 import interpreter as bpf
 import pytest
 import running_kernel as kernel
+from drawing import bounded
 from hypothesis import given, settings
 from kernel_rules import (
     ALLOW,
@@ -23,7 +24,6 @@ from kernel_rules import (
     LEN,
     LOAD_NR,
     LSH,
-    PROPERTY,
     RET_A,
     RSH,
     U32_EDGES,
@@ -148,7 +148,7 @@ def test_all_objections_are_told() -> None:
 VERDICTS: list[bool] = []
 
 
-@settings(PROPERTY, max_examples=25)
+@settings(bounded, max_examples=25)
 @given(batch=batches(valid=False) | batches(valid=True))
 def drawn_programs(batch: list[Program]) -> None:
     VERDICTS.extend(taken(batch))

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import interpreter
 import oracle
 import pytest
+from drawing import unshrunk as bounded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interpreter import ACCEPTED, ARITHMETIC, CONDITIONAL_JUMPS, U32
 from longer import few_and_many
 from mutants import ANSWERS, LD_ABS, likely_calls, random_mutant, random_program
 from probes import interesting_calls
-from proving import TABLES, as_call, both, bounded, little, meaning_of, ran, spread_out
+from proving import TABLES, as_call, both, little, meaning_of, ran, spread_out
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import UndecidedError

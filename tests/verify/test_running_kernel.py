@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import running_kernel as kernel
+from drawing import unshrunk as bounded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from longer import few_and_many
 from oracle import ABIS, RETURN_VALUES, Meaning
 from probes import Call, argument_vectors, rules_by_number
-from proving import TABLES, bounded
+from proving import TABLES
 from seccompgen.compile import compile_policy
 from seccompgen.verify import Code, Method, Proof, meaning, prove
 from strategies import chains, loaded, plain_tables

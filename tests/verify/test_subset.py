@@ -9,9 +9,10 @@ from typing import Any
 import filter_pairs
 import pytest
 import running_kernel
+from drawing import unshrunk as bounded
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from proving import bounded, little
+from proving import little
 from seccompgen.core.model import ActionKind
 from seccompgen.verify import Method, Proof, Relation, prove
 from strategies import plain_tables, policies

@@ -14,7 +14,6 @@ from combining import (
     TABLES,
     Drawn,
     assert_answers,
-    bounded,
     calls_to_try,
     combined,
     drawn_parts,
@@ -23,6 +22,7 @@ from combining import (
     ran,
     strictness,
 )
+from drawing import unshrunk as bounded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interpreter import ABS, JEQ, JMP, JSET, LD, RET, W

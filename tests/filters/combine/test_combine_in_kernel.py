@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import in_child
 import pytest
 import running_kernel as kernel
-from combining import REFUSED, Drawn, bounded, combined
+from combining import REFUSED, Drawn, combined
+from drawing import unshrunk as bounded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from longer import few_and_many

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import interpreter
 import pytest
-from combining import FEW, ROOT, TABLES, bounded
+from combining import FEW, ROOT, TABLES
+from drawing import unshrunk as bounded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from longer import few_and_many, long_but
