@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 require_x86_64()
 
 
-@pytest.fixture
-def policy(tmp_path: Path) -> Path:
-    return tmp_path / "recorded.yml"
-
-
 def begin(policy: Path, *command: str) -> subprocess.Popen[str]:
     """Start recording ``command``, in a process group of its own, as a shell starts a job."""
     words = [

@@ -35,11 +35,6 @@ CALL = "import ctypes, os, threading\ncall = ctypes.CDLL(None).syscall\n"
 """Calls that no library makes by itself here: getpgid (121), getsid (124), and getppid (110)."""
 
 
-@pytest.fixture
-def policy(tmp_path: Path) -> Path:
-    return tmp_path / "recorded.yml"
-
-
 def load(policy: Path) -> ResolvedPolicy:
     return load_policy(policy, shipped_tables())[0]
 
