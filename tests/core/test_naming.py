@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_facts import known_facts
 from named_conditions import comparisons_of
+from plain_comparisons import holds
 from seccompgen.core.abis import ABIS
 from seccompgen.core.argument_families import families_of, family_of
 from seccompgen.core.constant_families import ConstantFamily
@@ -321,30 +322,6 @@ def is_true(text: str, call: str, abi_name: str, args: tuple[int, ...]) -> bool:
     }
     tree = ast.fix_missing_locations(_ListsForSets().visit(ast.parse(text, mode="eval")))
     return bool(eval(compile(tree, "said", "eval"), names))
-
-
-def holds(test: Comparison, value: int) -> bool:
-    """Say what a comparison means."""
-    ones = (1 << test.width) - 1
-    masked = value & test.mask & ones
-    match test.op:
-        case Op.EQ | Op.MASKED_EQ:
-            return masked == test.value
-        case Op.NE:
-            return masked != test.value
-        case Op.LT:
-            return masked < test.value
-        case Op.LE:
-            return masked <= test.value
-        case Op.GT:
-            return masked > test.value
-        case Op.GE:
-            return masked >= test.value
-        case Op.ANY_BITS:
-            return value & test.value != 0
-        case Op.NO_BITS:
-            return value & test.value == 0
-    raise AssertionError(test)
 
 
 @settings(max_examples=70)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_comparisons import holds
 from seccompgen.core.errors import Position
 from seccompgen.core.model import U32, U64, Action, ActionKind, All, Comparison, Op, Origin, Rule
 from seccompgen.core.reach import reach
@@ -17,33 +18,6 @@ if TYPE_CHECKING:
 HERE = Position("p.yml", 1, 1)
 ALLOW = Action(ActionKind.ALLOW)
 EDGES = (0, 1, 2, 3, U32 - 1, U32, U32 + 1, U32 + 2, 1 << 63, U64 - 1, U64)
-
-
-def holds(test: Comparison, arg: int) -> bool:
-    """Say what a comparison means, in the plainest way."""
-    if test.width == 32:
-        arg &= U32
-    if test.op not in {Op.ANY_BITS, Op.NO_BITS}:
-        arg &= test.mask
-    match test.op:
-        case Op.EQ:
-            return arg == test.value
-        case Op.NE:
-            return arg != test.value
-        case Op.LT:
-            return arg < test.value
-        case Op.LE:
-            return arg <= test.value
-        case Op.GT:
-            return arg > test.value
-        case Op.GE:
-            return arg >= test.value
-        case Op.MASKED_EQ:
-            return arg == test.value
-        case Op.ANY_BITS:
-            return arg & test.value != 0
-        case Op.NO_BITS:
-            return arg & test.value == 0
 
 
 @st.composite
