@@ -325,10 +325,15 @@ class ImageCode:
         for one in inside:
             sources[one.value].append(one.address)
         own = self.image.own_slots
-        called = {one.address: one.value for one in events if one.kind is EffectKind.CALL}
-        slots = {one.address: one.value for one in events if one.kind is EffectKind.CALL_SLOT}
-        called |= {call: own[slot] for call, slot in slots.items() if slot in own}
-        leads = {one.address: one.value for one in events if one.kind is EffectKind.JUMP}
+        called: dict[int, int] = {}
+        leads: dict[int, int] = {}
+        for kind, address, value in events:
+            if kind is EffectKind.JUMP:
+                leads[address] = value
+            elif kind is EffectKind.CALL:
+                called[address] = value
+            elif kind is EffectKind.CALL_SLOT and value in own:
+                called[address] = own[value]
 
         def endless(call: int) -> bool:
             return call in called and self.endless.never_returns(called[call])

@@ -216,6 +216,9 @@ class Image:
 
     def texts_by_distance(self, table: int) -> Iterator[str]:
         """Yield the words to which a table of four-byte offsets leads, as LLVM makes of strings."""
+        first = self.read(table, 4)  # enough for most
+        if not self.read(table + int.from_bytes(first, "little", signed=True), 1).isalnum():
+            return
         data = self.read(table, _TABLE_BYTES)
         for i in range(0, len(data) - 3, 4):
             target = table + int.from_bytes(data[i : i + 4], "little", signed=True)
