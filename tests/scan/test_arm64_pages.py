@@ -270,6 +270,18 @@ def test_a_page_that_leaves_the_function_stands_for_all_of_it(
     assert made([X0_ONE, ADD_X1, *between, leaves, RET], EffectKind.PAGE) == pages
 
 
+@pytest.mark.parametrize(("name", "pages"), [("__stack_chk_fail", set()), ("dup", {ONE + 16})])
+def test_no_register_is_kept_over_a_call_that_never_returns(name: str, pages: set[int]) -> None:
+    """Behind it is other code of the function, which seems to follow."""
+    stub = [0xD0000010, 0xF9400611, 0x91002210, 0xD61F0220]  # adrp x16, ONE; ldr x17, ...
+    code = [X19_ONE, 0x94000003, ADD_X19, RET, *stub]
+    image = replace(image_of_words(code), frames=frozenset({CODE, CODE + 16}))
+    image = replace(image, slots={ONE + 8: name})
+    machine = Arm64()
+    events = machine.events(image, machine.disassemble(image, CODE, CODE + 16))
+    assert {one.value for one in events if one.kind is EffectKind.REFERENCE} == pages
+
+
 def test_between_words_there_is_no_slot() -> None:
     """``add x0, x0, #1`` may seem to be of a page where it is unknown what x0 holds."""
     slots = (AddressRange(ONE, ONE + 0x100),)

@@ -21,6 +21,7 @@ from seccompgen.scan.arm64_instructions import (
 from seccompgen.scan.arm64_pages import PageFlow, parts_of
 from seccompgen.scan.arm64_vectors import half_before, half_named, is_half, stored_half
 from seccompgen.scan.arm64_words import Words
+from seccompgen.scan.endless import NO_RETURN
 from seccompgen.scan.jump_tables import relative_targets, word_targets
 from seccompgen.scan.processor import (
     Effect,
@@ -170,13 +171,15 @@ class Arm64(Arm64Instructions):
     def _may_keep(self, image: Image, call: Instruction, register: str) -> bool:
         """Return True if ``call`` may leave ``register`` as it is, by what a compiler may know.
 
-        It knows nothing of what another file has, or a pointer leads to.
+        It knows nothing of what another file has, or a pointer leads to, but if it never returns.
         """
         if image.is_go or register in self.c_returned_in:
             return False
-        if self.preserves(image, register):
-            return True
-        return call[2] == "bl" and not _is_stub(image, number(call[3]))
+        if call[2] != "bl" or not _is_stub(image, number(call[3])):
+            return call[2] == "bl" or self.preserves(image, register)
+        slot = self.stub_slot(image, number(call[3]))
+        never_returns = slot is not None and image.slots.get(slot) in NO_RETURN
+        return not never_returns and self.preserves(image, register)
 
     def _reference(
         self, image: Image, code: Sequence[Instruction], index: int, flow: PageFlow

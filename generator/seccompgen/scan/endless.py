@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from seccompgen.scan.code import ImageCode
     from seccompgen.scan.processor import Instruction, Machine
 
-_NO_RETURN = frozenset({"abort", "exit", "_exit", "__assert_fail", "__stack_chk_fail"})
+NO_RETURN = frozenset({"abort", "exit", "_exit", "__assert_fail", "__stack_chk_fail"})
 """Functions of other files that do not return, by the C standard and the ABI."""
 LEAVING = frozenset({EffectKind.INDIRECT_JUMP, EffectKind.JUMP_SLOT, EffectKind.UNREAD})
 """Effects after which control may be anywhere."""
@@ -42,7 +42,7 @@ class Endless:
         if address not in self._known:
             name = self._code.stub(address)
             if name is not None:
-                self._known[address] = name in _NO_RETURN
+                self._known[address] = name in NO_RETURN
                 return self._known[address]
             seen, waiting = {address}, [address]
             endless = True
@@ -50,7 +50,7 @@ class Endless:
                 jumps = self._jumps_out(waiting.pop())
                 endless = jumps is not None and len(seen) < _MAX_PARTS
                 for target in jumps or ():
-                    if self._code.stub(target) in _NO_RETURN:
+                    if self._code.stub(target) in NO_RETURN:
                         continue
                     cell = self._code.layout.cell(target)
                     if cell and cell[0] not in seen:
