@@ -164,6 +164,9 @@ def test_lighttpd_starts_again(place: Path) -> None:
             process.send_signal(number)
             wait_for(lambda: listens(port), place / "log")
             assert under_load(port, paths) == seen
+        # It ends with 1 if it is told to end while it starts again.
+        log = place / "error.log"
+        wait_for(lambda: log.read_text().count("server started") == 2, log)
 
 
 def test_nginx_is_reloaded(place: Path) -> None:
