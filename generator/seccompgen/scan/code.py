@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from functools import cached_property, lru_cache, partial
-from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.scan.endless import LEAVING, Endless, last_of
@@ -19,6 +18,7 @@ from seccompgen.scan.pointer_uses import only_calls
 from seccompgen.scan.processor import Effect, EffectKind, KnownValue, Register
 from seccompgen.scan.touches import touched
 from seccompgen.scan.unknown import Why
+from seccompgen.scan.unreached import unreached
 from seccompgen.scan.ways import (
     PAGE,
     Context,
@@ -376,14 +376,8 @@ class ImageCode:
         *,
         has_bytes: bool,
     ) -> tuple[tuple[int, int], ...]:
-        """Return the ranges to which nothing in the function leads and that are not code.
-
-        They contain undecodable bytes, or lead into the middle of an instruction. Some functions
-        have tables and strings between their instructions, after jumps and returns. Their apparent
-        effects do not count; if something does lead into them, `analysis` decodes the code there as
-        an overlay.
-        """
-        code, addresses, image = function.code, function.addresses, function.image
+        """Return the ranges of the function that are not code (see `unreached`)."""
+        code, image = function.code, function.image
         strange = {one[0] for one in code if one[2] == ".byte"} if has_bytes else set()
         # Most ways stay within the function, whose instructions are then those of the layout.
         inside = here if function.span.start in self.layout else frozenset()
@@ -395,46 +389,7 @@ class ImageCode:
         }
         if not strange or image.is_go:  # Go may continue after a return, by recover()
             return ()
-        leads: dict[int, list[int]] = defaultdict(list)
-        for source, way in ways:
-            if isinstance(way, Goes):
-                leads[source].append(way.address)
-        alive: set[int] = set()
-
-        def flood(start: int) -> set[int]:
-            reached: set[int] = set()
-            waiting = [start]
-            while waiting:
-                at = bisect_left(addresses, waiting.pop())
-                while (
-                    at < len(addresses)
-                    and addresses[at] not in alive
-                    and addresses[at] not in reached
-                ):
-                    reached.add(addresses[at])
-                    waiting += filter(function.span.contains, leads.get(addresses[at], ()))
-                    if self.machine.stops(code[at]):
-                        break
-                    at += 1
-            return reached
-
-        alive |= flood(addresses[0])
-        for pad in (one for pads in image.landings.values() for one in pads):
-            if function.span.contains(pad):
-                alive |= flood(pad)
-        for event in self.machine.events(image, code):
-            # A label whose address is made is code, or a table.
-            if event.kind is EffectKind.REFERENCE and function.span.contains(event.value):
-                reached = flood(event.value)
-                if not reached & strange:
-                    alive |= reached
-        runs = groupby(code, lambda one: one[0] not in alive)
-        spans = [list(run) for is_dead, run in runs if is_dead]
-        return tuple(
-            (run[0][0], run[-1][0] + run[-1][1])
-            for run in spans
-            if any(one[0] in strange for one in run)
-        )
+        return unreached(self.machine, function, ways, strange)
 
     def _settle(self, way: Way) -> Way:
         """Return ``way``, redirected to the import itself if it leads to an import's stub."""
