@@ -12,7 +12,8 @@ calls uname() to tell one defect of Linux (cpu-features.c).
 `LOADER_TOKENS`: ld.so asks the kernel for the program's directory (elf/dl-origin.c) only where it
 replaces $ORIGIN, $LIB or $PLATFORM in the name or search path of a library (elf/dl-dst.h). Such a
 text is in a file that it loads, or that hands it to dlopen(), or it comes from outside: from
-LD_LIBRARY_PATH, LD_PRELOAD, LD_AUDIT or /etc/ld.so.preload.
+LD_LIBRARY_PATH, LD_PRELOAD, LD_AUDIT or /etc/ld.so.preload. The same call in 2.42, for the path of
+a program that ld.so is told to start (_dl_canonicalize), is of its other mode.
 
 `PRIORITY_CEILINGS`: three functions (nptl/tpp.c) change a thread's priority. They run for mutexes
 with the protocol PTHREAD_PRIO_PROTECT alone, and in the four functions that set or get a priority
