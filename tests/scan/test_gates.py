@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import platform
 import re
 import shutil
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.scan import Scan, gates, scan, scanner
+from seccompgen.scan.code import forget_images
 from seccompgen.scan.graph import explore
 from seccompgen.scan.kept import Kept
 from seccompgen.scan.result import Caveat
@@ -19,6 +21,8 @@ from seccompgen.scan.scanner import Questions, ScanOptions
 from seccompgen.scan.ways import ImageAddress
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from seccompgen.scan.graph import CodeGraph
 
 pytestmark = pytest.mark.skipif(
@@ -59,6 +63,14 @@ def glibc_release() -> int:
     if name != "glibc":
         pytest.skip("this is not glibc")
     return int(version.split(".")[1])
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    """Let a worker keep no C library that a test has read: it and its code are a cycle."""
+    yield
+    forget_images()
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
