@@ -17,7 +17,7 @@ UNION = {
     "cli": "combine candidates commands common options reading_options",
     "core": "abis ages argument_families built constant_families equalities errnos errors facts "
     "foreign model multiplexed naming number_spans objective problems program published reach "
-    "releases report_only ring ring_wording sets spelling styled tables text word wording",
+    "releases report_only ring ring_wording sets settings spelling styled tables text word wording",
     "filters": "combine combine.combined find find.box_walk find.lift find.loaded_filter "
     "find.locate find.raw_abis",
     "io": "console file_reach outputs reading streams",
