@@ -40,7 +40,7 @@ _STUB_BYTES = 20
 _BY_REGISTER = b"\x1f\xd6"
 """The last bytes of each jump to an address in a register."""
 _BTI_C, _ADRP_X16 = b"\x5f\x24\x03\xd5", 0x90000010
-"""What an import's stub, or the way to a far function, begins with: only linkers use x16 so."""
+"""The beginning of an import's stub, or of the way to a far function: only linkers use x16 so."""
 _PART_BYTES = 4096
 """The bytes of code that are looked at outside a function that jumps there."""
 _STUB = re.compile(
