@@ -17,6 +17,9 @@ from command import ROOT, inside, seccompgen
 from running_kernel import require_x86_64
 from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
+from seccompgen.run.record.ring_memory import Ring
+from seccompgen.run.record.ring_reader import RingReader
+from seccompgen.run.record.seen import CallKeys, TracedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -169,8 +172,9 @@ UNSEEN = {
         "a ring has SQPOLL, so that a thread of the kernel takes its operations: what CONNECT",
     ),
     "a process is killed whose ring needs no call": (
-        POLLED + "if not os.fork():\n    os.close(2)\n    while True: pass\n"
-        "os.kill(int(open('/proc/self/task/%d/children' % os.getpid()).read()), 9)\nos.wait()\n",
+        POLLED + "ready, done = os.pipe()\nchild = os.fork()\n"
+        "if not child:\n    os.write(done, b'x')\n    while True: pass\n"
+        "os.read(ready, 1)\nos.kill(child, 9)\nos.wait()\n",
         "a ring has SQPOLL, so that a thread of the kernel takes its operations: it was unmapped",
     ),
     "a thread changes an entry while the kernel takes it": (
@@ -275,6 +279,17 @@ def test_what_was_not_seen_is_said_and_no_ring_is_permitted(name: str, policy: P
     head, _, offered = text.partition("#io_uring:")
     policy.write_text(head + f"#io_uring:{offered}".replace("\n#", "\n").removeprefix("#"))
     assert load_policy(policy, shipped_tables())[0].io_uring
+
+
+def test_a_process_that_is_killed_at_a_stop_did_not_unmap_its_ring() -> None:
+    with subprocess.Popen(["true"]) as dead:
+        os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+        ring = Ring(2, 4, 0, 4, 8, 12, 64, None, "x86_64", inode=1)
+        process = TracedProcess(CallKeys(1), ring_places={1: (4096, 8192)}, polled=[ring])
+        reader = RingReader()
+        reader.polls(dead.pid, process, counts=True)
+        reader.killed(process)
+    assert [one for one in process.rings.unseen if "its process ended" in one]
 
 
 def test_a_ring_from_before_is_not_seen(policy: Path) -> None:

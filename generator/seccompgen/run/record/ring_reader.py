@@ -164,6 +164,8 @@ class RingReader:
 
     def _unreadable(self, ring: Ring, process: TracedProcess, memory: Process) -> None:
         """Note what it means that a ring cannot be read."""
+        if not memory.mappings:
+            return  # killed while it was stopped: its end says so
         known = process.ring_places.pop(ring.inode, None) or ring.memory
         try:
             is_mapped = bool(ring.memory or mapped(ring, memory))
