@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import struct
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def refusal(path: Path) -> str:
     [
         (b"", "is no ELF file"),
         (b"hello\n", "is no ELF file"),
-        (b"#!/bin/sh\n", "is a script: scan its interpreter"),
+        (b"#! /usr/bin/env  x\nexit", "is a script: scan its interpreter, /usr/bin/env x, and the"),
+        (b"#!", "is a script: scan its interpreter, and the programs that it starts"),
         (b"\x7fELF", "is a broken ELF file: "),
         (b"\x7fELF" + bytes(60), "is a broken ELF file: "),
         (b"\x7fELF\x02\x01\x01" + bytes(200), "is for none (64 bits); "),
@@ -55,6 +57,15 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     assert refusal_of_pipe(tmp_path / "pipe") == "cannot be read: not a regular file"
     (tmp_path / "loop").symlink_to("loop")
     assert refusal_of_pipe(tmp_path / "loop").startswith("cannot be read: Too many levels")
+
+
+def test_a_command_that_is_no_path_is_told_its_own(tmp_path: Path) -> None:
+    """A stranger types the name of a command: where the shell finds it, its program may be."""
+    code, out, err = said(inside("scan", "sh", cwd=tmp_path))
+    assert (code, out) == (2, [])
+    found = shutil.which("sh")
+    assert err == [f"sh: cannot be read: No such file or directory (did you mean {found}?)"]
+    assert said(inside("scan", "none-such", cwd=tmp_path))[2][0].endswith("or directory")
 
 
 def refusal_of_pipe(path: Path) -> str:

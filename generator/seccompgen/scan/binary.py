@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -45,12 +46,23 @@ def read_binary(path: Path, shown: str = "") -> Binary:
     try:
         content = read_file(path, _MAX_BYTES)
     except OSError as error:
-        raise InputError(Diagnostic(f"cannot be read: {error.strerror}", where)) from None
+        # BINARY is a path, as for a compiler, but many first type the name of a command.
+        command = "" if "/" in shown else shutil.which(shown)
+        there = f" (did you mean {command}?)" if command else ""
+        raise InputError(Diagnostic(f"cannot be read: {error.strerror}{there}", where)) from None
     if content[:4] != b"\x7fELF":
-        what = "a script: scan its interpreter" if content[:2] == b"#!" else "no ELF file"
-        raise InputError(Diagnostic(f"is {what}", where))
+        raise InputError(Diagnostic(f"is {_instead(content)}", where))
     with broken_is_refused(shown):
         return Binary(content, shown, path)
+
+
+def _instead(content: bytes) -> str:
+    """Return words for a file that is not in ELF, and what to scan in its place."""
+    if not content.startswith(b"#!"):
+        return "no ELF file"
+    words = content[2:256].split(b"\n")[0].decode(errors="replace").split()
+    which = f", {' '.join(words)}" if words else ""
+    return f"a script: scan its interpreter{which}, and the programs that it starts"
 
 
 @contextlib.contextmanager
