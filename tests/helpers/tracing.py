@@ -59,6 +59,21 @@ def wait_for(condition: Any) -> None:
         time.sleep(0.01)
 
 
+@contextlib.contextmanager
+def halted(pid: int) -> Iterator[None]:
+    """Have a process stopped meanwhile: it sees what happens only afterwards, in one piece."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: state(pid) == "T")
+    yield
+    os.kill(pid, signal.SIGCONT)
+
+
+def killed(pid: int) -> None:
+    """Kill a process; returns when it has ended, though nobody may have reaped it."""
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not alive(pid))
+
+
 def children(pid: int) -> list[int]:
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(word) for task in tasks for word in task.read_text().split()]

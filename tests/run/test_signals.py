@@ -6,9 +6,12 @@ import os
 import pty
 import signal
 import subprocess
+import sys
+import time
 
 import pytest
 from seccompgen.run.signals import Reaper, ReceivedSignal, Signals, blocked, hand_on, poll
+from tracing import halted
 
 # Python 3.12 warns of a fork beside threads; xdist has one that the child does not need.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -64,3 +67,29 @@ def test_a_command_that_has_ended_already_is_collected_like_any() -> None:
     command.look()
     assert command.status is not None
     assert os.waitstatus_to_exitcode(command.status) == 3
+
+
+HEARS = """
+import os, signal
+from seccompgen.run.record.requests import answered_by
+from seccompgen.run.signals import HANDED_ON
+with answered_by(lambda came: os.write(1, b"%d %d\\n" % (came.number, came.sender)), HANDED_ON):
+    print("ready", flush=True)
+    while True:
+        signal.pause()
+"""
+
+
+def test_a_recorder_that_was_stopped_hears_no_signal_that_nobody_sent() -> None:
+    hearer = subprocess.Popen([sys.executable, "-c", HEARS], stdout=subprocess.PIPE, text=True)
+    assert hearer.stdout
+    with hearer, hearer.stdout as out:
+        assert out.readline() == "ready\n"
+        hearer.send_signal(signal.SIGUSR1)
+        assert out.readline() == f"{signal.SIGUSR1:d} {os.getpid()}\n"
+        for _ in range(3):
+            with halted(hearer.pid):
+                time.sleep(0.4)  # longer than it waits for a signal
+        hearer.send_signal(signal.SIGUSR2)
+        assert out.readline() == f"{signal.SIGUSR2:d} {os.getpid()}\n"
+        hearer.kill()

@@ -68,11 +68,15 @@ class ReceivedSignal:
 
 
 class Signals:
-    """The supervisor's signals, as a descriptor to poll."""
+    """Blocked signals, by default those that a supervisor reads, as a descriptor to poll.
 
-    def __init__(self) -> None:
+    `signal.sigtimedwait` would do for one thread, but when it is stopped and continued after its
+    time, CPython returns a signal that nobody sent.
+    """
+
+    def __init__(self, numbers: Iterable[int] = _BLOCKED) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
-        bits = sum(1 << (number - 1) for number in _BLOCKED)
+        bits = sum(1 << (number - 1) for number in numbers)
         # In glibc and musl, sigset_t is an array of longs, 128 bytes in all.
         words = [bits, *[0] * (1024 // 64)] if sys.maxsize > 2**32 else _halves(bits)
         self.descriptor = int(libc.signalfd(-1, (ctypes.c_ulong * len(words))(*words), _SFD_FLAGS))

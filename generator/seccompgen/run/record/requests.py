@@ -11,10 +11,12 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from seccompgen.run.process import Process
-from seccompgen.run.signals import ENDING, ReceivedSignal, ends, hand_on
+from seccompgen.run.signals import ENDING, Signals, ends, hand_on, poll
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from seccompgen.run.signals import ReceivedSignal
 
 _UNHEARD = 0.05
 """Seconds after which the tracing thread is woken again for signals that it has not handled."""
@@ -46,18 +48,17 @@ def answered_by(
     over = threading.Event()
     tracing = threading.get_ident()
     numbers = {*numbers}
-    waited = {*numbers, _WAKES}
+    signals = Signals({*numbers, _WAKES})
+
+    def hear(_events: int) -> None:
+        heard.extend(received for received in signals.read() if received.number in numbers)
 
     def listen() -> None:
         while True:
             # A wakeup just before a wait does not end that wait, but the next one will.
-            received = signal.sigtimedwait(waited, _UNHEARD if heard else _NOW_AND_THEN)
+            poll({signals.descriptor: hear}, _UNHEARD if heard else _NOW_AND_THEN)
             if over.is_set():
                 return
-            if received and received.si_signo in numbers:
-                heard.append(
-                    ReceivedSignal.of(received.si_signo, received.si_code, received.si_pid)
-                )
             signal.pthread_kill(tracing, _WAKES)
 
     def answer_all(*_: object) -> None:
@@ -77,9 +78,7 @@ def answered_by(
         if listener.ident is not None:
             signal.pthread_kill(listener.ident, _WAKES)
             listener.join()
-        # Signals that are left are discarded: the command is over.
-        while signal.sigtimedwait(numbers, 0):
-            pass
+        signals.close()
         signal.signal(_WAKES, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
