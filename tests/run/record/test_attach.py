@@ -160,6 +160,36 @@ def test_a_stopped_process_stays_stopped(server: subprocess.Popen[str], tmp_path
     ask(server, "fork")
 
 
+LEADERLESS = """
+import ctypes, os, threading
+libc = ctypes.CDLL(None)
+def work():
+    while open("/proc/self/stat").read().rpartition(")")[2].split()[0] != "Z": pass
+    print("ready", flush=True)
+    os.read(0, 1)
+    os._exit(os.getsid(0) * 0)
+threading.Thread(target=work).start()
+libc.syscall(60, 0)
+"""
+
+
+def test_a_process_goes_on_when_its_first_thread_has_ended(tmp_path: Path) -> None:
+    """The kernel says of a thread that has ended what it says of one that another traces."""
+    policy, pipe = tmp_path / "recorded.yml", subprocess.PIPE
+    words = [sys.executable, "-I", "-c", LEADERLESS]
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
+            recorder = watch(policy, process.pid)
+            process.communicate("x", timeout=60)
+            _, err = recorder.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (recorder.returncode, err) == (0, f"wrote {policy}\n")
+    assert {"read", "getsid", "exit_group"} <= {*calls(policy)}
+
+
 def test_children_from_before_are_named(tmp_path: Path) -> None:
     shell = subprocess.Popen(
         ["sh", "-c", "sleep 1000 & echo $!; wait"], stdout=subprocess.PIPE, text=True
@@ -184,6 +214,10 @@ def test_what_cannot_be_watched_is_told(tmp_path: Path) -> None:
     gone.wait()
     missing = seccompgen("record", "-o", policy, "-p", str(gone.pid))
     assert (missing.code, missing.err) == (3, f"there is no process {gone.pid}\n")
+    with subprocess.Popen(["true"]) as over:
+        os.waitid(os.P_PID, over.pid, os.WEXITED | os.WNOWAIT)
+        ended = seccompgen("record", "-o", policy, "-p", str(over.pid))
+    assert (ended.code, ended.err) == (3, f"there is no process {over.pid}\n")
     mixed = seccompgen("record", "-o", policy, "-p", str(os.getpid()), "--", "true")
     assert mixed.code == 2
     assert "it takes no command" in mixed.err

@@ -62,10 +62,12 @@ def _attach(recorder: Recorder, pid: int) -> None:
         known |= new
         for tid in new:
             _seize(recorder, tid, process)
-    if not known:
+    seized = next(recorder.threads.of(process), None)
+    if seized is None:
         raise OutsideError(f"there is no process {pid}")
-    recorder.note_program(pid)
-    recorder.rings.look(pid, process)
+    # Its first thread may have ended, and has no memory or descriptors left to look at then.
+    recorder.note_program(seized)
+    recorder.rings.look(seized, process)
     recorder.seen.catches |= {number for number in CAUGHT if Process(pid).catches(number)}
     recorder.seen.threads = recorder.seen.threads or len(known) > 1
     recorder.seen.processes = recorder.seen.processes or bool(Process(pid).children - {pid})
@@ -78,6 +80,8 @@ def _seize(recorder: Recorder, tid: int, process: TracedProcess) -> None:
     except ProcessLookupError:
         return  # it has ended
     except OSError as error:
+        if Process(tid).state in {"", "Z", "X"}:
+            return  # it has ended, which is EPERM as well until it is reaped
         traced_by = int(Process(tid).status.get("TracerPid", 0))
         if error.errno == errno.EPERM and traced_by == os.getpid():
             return  # a thread of ours has just started it
