@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from seccompgen.pipeline.build import shipped_tables
 from seccompgen.run.notification import Fail, Notification
 from seccompgen.run.startup import Startup
 from seccompgen.verify.call import Call
+from tracing import children, halted, killed, start, state, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,6 +231,32 @@ def test_who_comes_before_the_word_of_its_parent_waits_for_it() -> None:
     assert judged(orphan)
     assert startup.ends(orphan) == []
     assert not judged(other)
+
+
+def test_the_child_of_a_process_that_was_killed_before_it_reported_it(no_parent: Path) -> None:
+    """The tracer is stopped meanwhile, so that it finds the parent gone and the child begun."""
+    code = """
+install()
+os.write(1, b"%d\\n" % os.getpid())
+os.read(0, 1)
+if os.fork() == 0:
+    print(ask(), flush=True)
+    os._exit(0)
+libc.pause()
+"""
+    words = ["--", sys.executable, "-c", INSTALL + code]
+    with start("--trace", "--startup-marker", no_parent, *words, stdin=subprocess.PIPE) as run:
+        assert run.stdin
+        assert run.stdout
+        pid = int(run.stdout.readline())
+        with halted(run.pid):
+            run.stdin.write("x")
+            run.stdin.flush()
+            wait_for(lambda: state(pid) == "t" and [*map(state, children(pid))] == ["t"])
+            killed(pid)
+        out, err = run.communicate(timeout=120)
+    assert (out, run.returncode) == ("13\n", -signal.SIGKILL), err
+    assert "refused: " in err
 
 
 def test_a_thread_that_executes_a_program_is_as_far_as_before(no_parent: Path) -> None:

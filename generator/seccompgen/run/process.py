@@ -18,7 +18,7 @@ from seccompgen.core.errors import OutsideError
 from seccompgen.run.patience import patiently
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 _STRING_MAX = 4096
 """PATH_MAX; longer strings are cut."""
@@ -297,6 +297,18 @@ class Process:
             return str((self._directory / name).readlink())
         except OSError:
             return None
+
+
+def may_report(tids: Collection[int], child: int) -> bool:
+    """Return True if one of the traced threads ``tids`` may yet report that it started ``child``.
+
+    A thread that is killed in between reports nothing. With CLONE_PARENT it starts a sibling.
+    """
+    process = Process(child)
+    if process.pid != child:
+        return process.pid in tids
+    parent = process.parent
+    return parent in tids or any(Process(tid).parent == parent for tid in tids)
 
 
 def processes_traced_by(pid: int) -> Iterator[Process]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import OutsideError
 from seccompgen.core.model import U64
-from seccompgen.run.process import Process
+from seccompgen.run.process import Process, processes_traced_by
 
 if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
@@ -93,6 +93,15 @@ def wait(flags: int = 0) -> tuple[int, int]:
     Raises ChildProcessError if no thread or child is left.
     """
     return os.waitpid(-1, flags | _WALL)
+
+
+def is_tracing() -> bool:
+    """Return True if this process still traces another; it may have children of other kinds."""
+    try:
+        os.waitid(os.P_ALL, 0, _CHANGES)
+    except ChildProcessError:
+        return False
+    return any(processes_traced_by(os.getpid()))
 
 
 def proceed(tid: int, number: int = 0) -> None:

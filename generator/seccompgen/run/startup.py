@@ -23,7 +23,7 @@ from seccompgen.core.settings import FilterFlag
 from seccompgen.core.text import printable
 from seccompgen.render.call_names import call_name
 from seccompgen.run.notification import Fail, Proceed
-from seccompgen.run.process import Process
+from seccompgen.run.process import Process, may_report
 from seccompgen.run.steps import InstallStep, step_of
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class Startup:
         self._stages: dict[int, Stage] = {}
         self._doubtful: dict[int, list[int]] = {}
         self._waiting: dict[int, int] = {}
+        self._last = Stage.STARTING
+        """The stage of the thread that ended last, as a child has whose killed parent it was."""
         self._passed = 0
 
     @property
@@ -126,6 +128,9 @@ class Startup:
         """Note a thread at a stop; return False if it must wait until its parent reports it."""
         if tid in self._stages:
             return True
+        if not may_report(self._stages, tid):
+            self._stages[tid] = self._last
+            return True
         process = Process(tid)
         self._waiting[tid] = process.pid if process.pid != tid else process.parent
         return False
@@ -142,7 +147,7 @@ class Startup:
 
     def ends(self, tid: int) -> list[int]:
         """Note the end of a thread; return those that waited for a parent that is gone."""
-        stage = self._stages.pop(tid, Stage.STARTING)
+        stage = self._last = self._stages.pop(tid, Stage.STARTING)
         self._doubtful.pop(tid, None)
         self._waiting.pop(tid, None)
         orphans = [

@@ -169,10 +169,11 @@ class Recorder:
     def run(self) -> None:
         """Handle events until no thread is left that could cause one.
 
-        This process may have other children: those of a shell that became it by exec.
+        A child of a killed process may have begun without a report. This process may have other
+        children: those of a shell that became it by exec.
         """
         read = ptrace.CallReader().read
-        while self.threads:
+        while self.threads or ptrace.is_tracing():
             try:
                 for tid, event in happened():
                     if event.kind is EventKind.ENDED:
@@ -292,7 +293,8 @@ class Recorder:
 
     def _bears(self, parent: Thread) -> None:
         self.seen.label(parent.tid, parent.process)
-        held = self.threads.bears(parent, ptrace.event_message(parent.tid))
+        child = ptrace.event_message(parent.tid)
+        held = self.threads.bears(parent, child) if child else None
         parent.undo()
         if held:
             self._resume(self._begun(held))
@@ -318,7 +320,7 @@ class Recorder:
         ended = self.threads.get(tid)
         if ended and os.WIFSIGNALED(status):
             self.rings.killed(ended.process)
-        for orphan in self.threads.orphans(self.threads.remove(tid)):
+        for orphan in self.threads.orphans(self.threads.ends(tid)):
             self._resume(self._begun(orphan))
         if tid == self._main:
             self._say_what_is_left(ends=self.requests.has_ended(self.end.signal))

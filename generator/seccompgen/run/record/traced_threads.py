@@ -1,7 +1,8 @@
 """The traced threads and their processes, from the first stop of each to its end.
 
 A thread may come to its first stop before its parent reports it. It is held until then, or until
-some thread ends, since a killed parent reports nothing.
+some thread ends, since a killed parent reports nothing. Nor does a process that is killed report
+that it executed a program, so the end of its first thread is the end of them all.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.run.process import Process
+from seccompgen.run.process import Process, may_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
 class Thread:
     """A thread of ``process``.
 
-    ``waits_in`` are number and arguments of the call that it waited in when it was attached to.
+    If it ``leads``, it is the first one. ``waits_in`` are number and arguments of the call that it
+    waited in when it was attached to.
     ``change`` is a change to the arguments of its current call, if there is one; ``ring_call`` is
     that call if it is about a ring.
     """
 
     tid: int
     process: TracedProcess
+    leads: bool
     waits_in: tuple[int, ...] = ()
     change: CloneChange | None = None
     ring_call: RingCall | None = None
@@ -63,6 +66,8 @@ class Threads:
         self._threads: dict[int, Thread] = {}
         self._born: dict[int, _Birth] = {}
         self._held: set[int] = set()
+        self._ended: TracedProcess | None = None
+        """The last process that ended; it counts as the parent of one that nobody can report."""
 
     def __len__(self) -> int:
         """Return the number of threads, including those reported before their first stop."""
@@ -89,15 +94,15 @@ class Threads:
     def add(self, tid: int, process: TracedProcess, waits_in: tuple[int, ...] = ()) -> None:
         """Add a thread of a known process."""
         process.threads += 1
-        self._threads[tid] = Thread(tid, process, waits_in)
+        self._threads[tid] = Thread(tid, process, Process(tid).pid == tid, waits_in)
 
     def arrives(self, tid: int) -> Thread | None:
         """Add a thread at its first stop; return None if it is held until its parent reports it."""
         birth = self._born.pop(tid, None)
-        if birth is None:
+        if birth is None and may_report(self._threads, tid):
             self._held.add(tid)
             return None
-        return self._take_in(tid, birth)
+        return self._take_in(tid, birth or _Birth(self._ended or self._unknown(), None))
 
     def bears(self, parent: Thread, tid: int) -> Thread | None:
         """Note that ``parent`` started ``tid``; return the new thread if it was held until now."""
@@ -107,6 +112,14 @@ class Threads:
             return None
         self._held.discard(tid)
         return self._take_in(tid, birth)
+
+    def ends(self, tid: int) -> Thread | None:
+        """Remove a thread that has ended; return it if it had come to its first stop."""
+        thread = self._threads.get(tid)
+        if thread and thread.leads:
+            for other in {*self.of(thread.process)} - {tid}:
+                self.remove(other)
+        return self.remove(tid)
 
     def executes(self, thread: Thread, former: int) -> None:
         """Note that a thread executed a program, which ends all others of its process.
@@ -125,6 +138,7 @@ class Threads:
             thread.process.threads -= 1
             if not thread.process.threads:
                 self._seen.ended(thread.process)
+                self._ended = thread.process
         return thread
 
     def orphans(self, ended: Thread | None) -> list[Thread]:
@@ -132,8 +146,11 @@ class Threads:
         if not self._held:
             return []
         held, self._held = self._held, set()
-        parent = ended.process if ended else self._seen.new_process(None, filtered=self._filtered)
+        parent = ended.process if ended else self._unknown()
         return [self._take_in(tid, _Birth(parent, None)) for tid in held]
+
+    def _unknown(self) -> TracedProcess:
+        return self._seen.new_process(None, filtered=self._filtered)
 
     def _take_in(self, tid: int, birth: _Birth) -> Thread:
         leader = self._threads.get(Process(tid).pid)
@@ -144,5 +161,6 @@ class Threads:
             process = self._seen.new_process(birth.parent)
             self._seen.processes = True
         process.threads += 1
-        thread = self._threads[tid] = Thread(tid, process, change=birth.change)
+        leads = process is not birth.parent
+        thread = self._threads[tid] = Thread(tid, process, leads, change=birth.change)
         return thread
