@@ -109,6 +109,11 @@ class Process:
         return self.status.get("State", "")[:1]
 
     @property
+    def has_memory(self) -> bool:
+        """True unless the process has ended, or was killed while it was stopped."""
+        return "VmSize" in self.status
+
+    @property
     def threads(self) -> int:
         """The number of threads of the process."""
         return int(self.status.get("Threads", 1))

@@ -157,7 +157,7 @@ SEEN = {
     ),
     "while a signal interrupts the call": (
         "r = Ring(4)\nsignal.signal(signal.SIGALRM, lambda *_: None)\n"
-        "end, _ = os.pipe()\nsignal.setitimer(signal.ITIMER_REAL, 0.2)\n"
+        "end, _ = os.pipe()\nsignal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)\n"
         "enter(r, entry(22, end, addr=kept(b' '), length=1), 1)\nr.submit(entry(57), wait=0)\n",
         ["LISTEN", "READ"],
     ),
@@ -290,6 +290,19 @@ def test_a_process_that_is_killed_at_a_stop_did_not_unmap_its_ring() -> None:
         reader.polls(dead.pid, process, counts=True)
         reader.killed(process)
     assert [one for one in process.rings.unseen if "its process ended" in one]
+
+
+def test_a_process_that_lets_nobody_read_its_memory_is_not_taken_for_one_without_a_ring(
+    policy: Path,
+) -> None:
+    body = POLLED + "give(r, nop(), 0)\nctypes.CDLL(None).prctl(4, 0)\ngive(r, entry(57, -1), 1)\n"
+    words = [sys.executable, "-m", "seccompgen", "record", "-o", str(policy), "--"]
+    words += program(policy.parent, body)
+    if os.geteuid() == 0:  # who may read all
+        words = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *words]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "its process forbids it (PR_SET_DUMPABLE)" in done.stderr
 
 
 def test_a_ring_from_before_is_not_seen(policy: Path) -> None:

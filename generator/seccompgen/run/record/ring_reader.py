@@ -63,8 +63,8 @@ _POINTED = f"{_POLLED}: what CONNECT and OPENAT2 point to may have changed befor
 _STRANGE = "a ring that was made before the recording, or by a process that is not recorded"
 _LIKE_OTHERS = "several rings look the same to /proc: record on Linux 5.13 or newer"
 _UNREADABLE = (
-    "the memory of a ring could not be read: it is not mapped where it is used, or the kernel is "
-    "older than Linux 6.10"
+    "the memory of a ring could not be read: it is not mapped where it is used, its process "
+    "forbids it (PR_SET_DUMPABLE), or the kernel is older than Linux 6.10"
 )
 _TAKEN = "the kernel took operations from a ring that were not in it when the call began"
 _CHANGED = "operations were changed while the kernel took them"
@@ -164,8 +164,11 @@ class RingReader:
 
     def _unreadable(self, ring: Ring, process: TracedProcess, memory: Process) -> None:
         """Note what it means that a ring cannot be read."""
-        if not memory.mappings:
+        if not memory.has_memory:
             return  # killed while it was stopped: its end says so
+        if not memory.mappings:
+            process.rings.miss(_UNREADABLE)
+            return
         known = process.ring_places.pop(ring.inode, None) or ring.memory
         try:
             is_mapped = bool(ring.memory or mapped(ring, memory))
