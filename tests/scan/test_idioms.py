@@ -78,6 +78,64 @@ long cap_other(long a) { return calls.three(%s, a, 0, 0); }
 """
 
 
+LIBSECCOMP = """
+extern long syscall(long, ...);
+static int kept = %s, other;
+static const char *volatile table;
+__attribute__((noipa)) static int resolve(const char *const *names, const char *name) {
+  const char *volatile *one = (const char *volatile *)names;
+  return (*one)[0] - name[0];
+}
+__attribute__((noipa)) static int check(void) {
+  int found = resolve((const char *const *)&table, "%s");
+  if (found < 0) return 0;
+  if (syscall(found, 0, 1, 0) < 0) %s = found;
+  return 1;
+}
+void cap_also(void) { kept = -1; }
+long cap_set(long a) { return check(); }
+long cap_other(long a) { return check() ? syscall(kept, 1, a, 0) : 0; }
+"""
+
+
+def of_library(directory: Path, name: str, source: str) -> Scan:
+    """Scan a program that calls the library ``name``, which calls a libc's syscall()."""
+    if not shutil.which("gcc"):
+        pytest.skip("there is no gcc")
+    library, libc = directory / name, directory / "libthe.so"
+    shared = ("gcc", "-nostdlib", "-ffreestanding", "-O2", "-fPIC", "-shared", "-xc", "-")
+    for path, text in ((libc, WRAPPER), (library, source)):
+        named = ("-o", path, f"-Wl,-soname={path.name}")
+        subprocess.run([*shared, *named], input=text, text=True, check=True)
+    used = "extern long cap_set(long), cap_other(long); extern void cap_also(void);"
+    source = f"{HEAD}{used} void _start(void) {{ cap_set(0); cap_other(0); cap_also(); {EXIT} }}"
+    program = directory / "program"
+    options = ("-nostdlib", "-ffreestanding", "-O1", "-pie", "-Wl,--no-as-needed", "-xc", "-")
+    linked = ("-xnone", library, libc, "-o", program, f"-Wl,--dynamic-linker={libc}")
+    subprocess.run(["gcc", *options, *linked], input=source, text=True, check=True)
+    return scan(program, shipped_tables(), (), (directory,), Path("/"))
+
+
+@pytest.mark.parametrize(
+    ("name", "holes", "unknown"),
+    [
+        ("libseccomp.so.2", ("-1", "seccomp", "kept"), set()),
+        ("libsecond.so.2", ("-1", "seccomp", "kept"), {Why.RETURNED, Why.NARROW}),
+        ("libseccomp.so.2", ("-1", "seccomp2", "kept"), {Why.RETURNED, Why.NARROW}),
+        ("libseccomp.so.2", ("7", "seccomp", "kept"), {Why.NARROW}),
+        ("libseccomp.so.2", ("-1", "seccomp", "other"), {Why.NARROW}),
+    ],
+    ids=["as it is", "another library", "another name", "another value", "another variable"],
+)
+def test_libseccomp_looks_its_call_up(
+    tmp_path: Path, name: str, holes: tuple[str, ...], unknown: set[Why]
+) -> None:
+    """By name, in its own table; what differs from the library that was read stays unknown."""
+    found = of_library(tmp_path, name, LIBSECCOMP % holes)
+    assert {one.why for one in found.unknown} == unknown
+    assert ("seccomp" in found.names) == (Why.RETURNED not in unknown)
+
+
 @pytest.mark.parametrize(
     ("name", "number", "known"),
     [
@@ -90,19 +148,6 @@ def test_libcap_calls_syscall_by_pointer(
     tmp_path: Path, name: str, number: str, *, known: bool
 ) -> None:
     """With constants; in others the pointer might come from anywhere."""
-    if not shutil.which("gcc"):
-        pytest.skip("there is no gcc")
-    library, libc = tmp_path / name, tmp_path / "libthe.so"
-    shared = ("gcc", "-nostdlib", "-ffreestanding", "-O2", "-fPIC", "-shared", "-xc", "-")
-    for path, source in ((libc, WRAPPER), (library, LIBCAP % number)):
-        named = ("-o", path, f"-Wl,-soname={path.name}")
-        subprocess.run([*shared, *named], input=source, text=True, check=True)
-    used = "extern long cap_set(long), cap_other(long); extern void cap_also(void);"
-    source = f"{HEAD}{used} void _start(void) {{ cap_set(0); cap_other(0); cap_also(); {EXIT} }}"
-    program = tmp_path / "program"
-    options = ("-nostdlib", "-ffreestanding", "-O1", "-pie", "-Wl,--no-as-needed", "-xc", "-")
-    linked = ("-xnone", library, libc, "-o", program, f"-Wl,--dynamic-linker={libc}")
-    subprocess.run(["gcc", *options, *linked], input=source, text=True, check=True)
-    found = scan(program, shipped_tables(), (), (tmp_path,), Path("/"))
+    found = of_library(tmp_path, name, LIBCAP % number)
     assert {one.why for one in found.unknown} == (set() if known else {Why.POINTER})
     assert not known or {"capset", "prctl"} <= set(found.names)

@@ -1,4 +1,4 @@
-"""Numbers of calls that pass through memory in known ways: those of Go, glibc and libcap.
+"""Numbers that pass through memory in known ways: those of Go, glibc, libcap and libseccomp.
 
 To make a call on every thread, Go and glibc store the number for a signal handler of the others. So
 the handler's number is one of those that some code was seen to request.
@@ -38,6 +38,8 @@ Each function that requests one also makes it itself, so the number is found the
 _FIRST_ADDRESS = 0x1000
 """No kernel has calls of so large a number, and no library data at a smaller address."""
 _LIBCAP = re.compile(r"libcap\.so(\.|$)")
+_LIBSECCOMP = re.compile(r"libseccomp\.so(\.|$)")
+_SECCOMP = b"seccomp\0"
 _LOADED = frozenset({Why.MEMORY, Why.NARROW})
 _GLIBC_CALLERS = GLIBC_SETXID | {"seteuid", "setegid", "initgroups"}
 
@@ -213,6 +215,67 @@ def libcap_calls(follower: NumberFollower, lost: EnteredNumber) -> list[EnteredN
     return [one for one in found if (one.number or 0) < _FIRST_ADDRESS]
 
 
+def libseccomp_calls(
+    follower: NumberFollower, lost: EnteredNumber, number_of: Callable[[str], int | None]
+) -> list[EnteredNumber] | None:
+    """Return the number of seccomp if ``lost`` is what libseccomp found under that name; else None.
+
+    sys_chk_seccomp_syscall() looks "seccomp" up in the library's own table of the ABI that it was
+    built for, tries the number, and keeps it in a variable that is -1 at first (src/system.c). So
+    the text is checked, and of a variable that the function that looks up uses it, and its -1.
+    """
+    number = number_of("seccomp")
+    if lost.lost is None or number is None:
+        return None
+    image = follower.graph.images[lost.lost.image]
+    if not _LIBSECCOMP.match(image.path.rpartition("/")[2]):
+        return None
+    if lost.reason is Why.RETURNED:
+        is_known = _looks_seccomp_up(follower, lost.lost)
+    else:
+        is_known = lost.reason in _LOADED and any(
+            image.read(variable, 4) == b"\xff" * 4 and _is_kept(follower, lost.lost.image, variable)
+            for variable in _words_of(follower, lost.lost)
+        )
+    return [lost._replace(number=number, reason=None, lost=None)] if is_known else None
+
+
+def _looks_seccomp_up(follower: NumberFollower, call: ImageAddress) -> bool:
+    """Return True if the second argument of ``call`` is always the text "seccomp"."""
+    image = follower.graph.images[call.image]
+    names = follower.values(call, follower.graph.machine.arguments[1])
+    return bool(names) and all(
+        one.number is not None and image.read(one.number, len(_SECCOMP)) == _SECCOMP
+        for one in names
+    )
+
+
+def _words_of(follower: NumberFollower, place: ImageAddress) -> set[int]:
+    """Return the addresses of the words that the instruction at ``place`` reads or writes."""
+    graph = follower.graph
+    return {
+        event.value
+        for cell in graph.cells_at(place)
+        for event in graph.machine.events(graph.images[place.image], follower.code(cell))
+        if event.address == place.address and event.kind is EffectKind.LOAD
+    }
+
+
+def _is_kept(follower: NumberFollower, number: int, variable: int) -> bool:
+    """Return True if a function that looks "seccomp" up also uses ``variable``."""
+    graph, image = follower.graph, follower.graph.images[number]
+    for cell in graph.cells:
+        if cell.image != number:
+            continue
+        events = list(graph.machine.events(image, follower.code(cell)))
+        if not any(one.kind is EffectKind.LOAD and one.value == variable for one in events):
+            continue
+        calls = (one.address for one in events if one.kind is EffectKind.CALL)
+        if any(_looks_seccomp_up(follower, ImageAddress(number, call)) for call in calls):
+            return True
+    return False
+
+
 def resolve(
     follower: NumberFollower,
     values: Iterable[EnteredNumber],
@@ -234,6 +297,8 @@ def resolve(
                 asked = libcap_calls(follower, value)
             if asked is None:
                 asked = musl_set_id(follower, value, set_ids)
+            if asked is None:
+                asked = libseccomp_calls(follower, value, number_of)
             if asked is not None:
                 found.update(dict.fromkeys(asked))
                 continue
