@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PYTHON = sys.executable
 NO_EXEC = ROOT / "policies" / "no_exec.yml"
 NOTIFY, PTRACE = ["--trace", "--by", "notify"], ["--trace", "--by", "ptrace"]
+POWERLESS = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+"""The head of a command that runs without capabilities, as root else has them."""
 both = pytest.mark.parametrize("how", [NOTIFY, PTRACE], ids=["notify", "ptrace"])
 
 

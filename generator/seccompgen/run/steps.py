@@ -56,5 +56,7 @@ def step_of(name: str, args: Sequence[int], process: Process) -> InstallStep:
         return InstallStep.MARKS if marks else InstallStep.ASKS
     length = process.memory(program, _PROGRAM_LENGTH)
     if not length:
-        return InstallStep.ASKS  # the kernel cannot read it either
+        # Either the kernel cannot read it, or the process lets nobody else (PR_SET_DUMPABLE).
+        hides = process.has_memory and not process.mappings
+        return InstallStep.INSTALLS if hides else InstallStep.ASKS
     return InstallStep.INSTALLS if any(length) else InstallStep.EMPTY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,9 @@ import pytest
 from command import seccompgen
 from recorded_policies import HARMLESS, MARKER, load, python
 from recording import calls, record, run
-from running_kernel import require_x86_64
+from running_kernel import ERRNO, on_call, require_x86_64
 from seccompgen.core.settings import FilterFlag
+from tracing import POWERLESS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +43,22 @@ def test_the_runtimes_marker_is_one(policy: Path) -> None:
     assert (seen.code, seen.out) == (0, "filter True\n"), seen.err  # the recorder's own
     assert {"getsid", "exit_group"} <= {*calls(policy)}
     assert not {*calls(policy)} & {"seccomp", "prctl", "sched_yield", "execve", "mprotect"}
+
+
+def test_a_process_that_lets_nobody_read_its_memory_installs_a_filter(policy: Path) -> None:
+    """What its filter refuses is seen only if the recorder knows that there is one."""
+    source = (
+        "import ctypes, os\nfrom seccomp_filters import _runtime\n"
+        f"program = {{'x86_64': (317, {on_call(111, ERRNO | 33)!r})}}\n"  # getpgrp
+        "ctypes.CDLL(None).prctl(4, 0)\n"
+        "_runtime.install('own', program, flags=0, no_new_privs=True, actions=())\n"
+        "os.getsid(0)\nos.getpgrp()\n"
+    )
+    words = [*POWERLESS, sys.executable, "-m", "seccompgen", "record", "--exact", "-o", str(policy)]
+    words += ["--startup-marker", "--", *python(source)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {"getsid", "getpgrp", "exit_group"} <= {*calls(policy)}
 
 
 def test_a_question_of_the_runtime_is_no_marker(policy: Path) -> None:
