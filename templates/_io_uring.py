@@ -521,8 +521,9 @@ def _tried(
     memory = mmap.mmap(-1, 3 * page)
     base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     params, pointed, longest = 2 * page, 2 * page + 256, 2 * page + 512
+    # CQSIZE: what completes later must leave room for a refusal, which is not seen otherwise.
     # NO_MMAP and NO_SQARRAY, and the addresses of entries and ring.
-    pack_into("=I", memory, params + 8, 1 << 14 | 1 << 16)
+    pack_into("=2I", memory, params + 4, 128, 1 << 3 | 1 << 14 | 1 << 16)
     pack_into("=Q", memory, params + 72, base + page)
     pack_into("=Q", memory, params + 112, base)
     ring = call(numbers[0], 1, base + params)

@@ -305,6 +305,42 @@ def test_trials_tell_what_is_let_through(program: Program) -> None:
         assert program.ran("try", "", name=f"main-{permitted}") in {outcome, "3", "4"}
 
 
+def test_what_completes_late_leaves_room_for_a_refusal(program: Program) -> None:
+    """The ring of the trials has more room than all of them take, if each completed twice."""
+    (program.where / "room.c").write_text(ROOM)
+    shared = ["gcc", "-Wall", "-shared", "-fPIC", "room.c", "-o", "room.so"]
+    subprocess.run(shared, cwd=program.where, check=True)
+    environment = {**os.environ, "LD_PRELOAD": str(program.where / "room.so")}
+    words = [str(program.where / "main"), "try", ""]
+    run = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+    if run.returncode == 3:
+        pytest.skip("no ring can be made here")
+    assert int(run.stderr) >= 2 * 32
+
+
+ROOM = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdarg.h>
+#include <stdio.h>
+long syscall(long number, ...)
+{
+    long words[6], i, result;
+    long (*real)(long, ...) = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
+    va_list rest;
+    va_start(rest, number);
+    for (i = 0; i < 6; i++)
+        words[i] = va_arg(rest, long);
+    va_end(rest);
+    result = real(number, words[0], words[1], words[2], words[3], words[4], words[5]);
+    if (number == 425 && result >= 0)
+        dprintf(2, "%u", ((unsigned int *)words[1])[1]);
+    return result;
+}
+"""
+"""Tells the number of completions that a ring has room for."""
+
+
 def test_releases_that_lose_filters_at_exec(program: Program) -> None:
     """The kernel loses them up to 7.1.7; nobody has tried 7.2.0 to 7.2.5."""
     lose = ["6.18.3", "7.0.13+deb13-cloud-amd64", "7.1.7", "7.1", "7.1-rc9", "7.2.5", "x"]

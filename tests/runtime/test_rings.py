@@ -19,6 +19,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from runtime_template import TEMPLATE, rings, runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
 kernel.require_x86_64()
 
@@ -649,6 +651,29 @@ def test_no_operation_that_is_tried_has_an_effect(tmp_path: Path) -> None:
 def test_what_was_to_be_refused_is_told() -> None:
     trials = ((NOP, (), True), (NOP, (), True), (CONNECT, ADDRESS, False))
     assert outcome(lambda: rings._tried(NUMBERS, trials)) == [1, 2, 0]
+
+
+@pytest.mark.usefixtures("_rings_can_be_made")
+def test_what_completes_late_leaves_room_for_a_refusal() -> None:
+    """FSYNC completes when it likes; the last trial has an answer of its own, or it is let through.
+
+    The answer to a malformed one stands for a refusal, which no kernel here gives.
+    """
+    trials = ((3, (), True),) * 16 + ((15, (), False),)
+
+    def waits(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code is rings._tried.__code__:
+            if event == "line" and frame.f_locals.get("place") == 16:
+                time.sleep(0.2)
+                return None
+            return waits
+        return None
+
+    def child() -> object:
+        sys.settrace(waits)
+        return rings._tried(NUMBERS, trials)
+
+    assert outcome(child) == [0, 0, 0]
 
 
 @pytest.mark.usefixtures("_rings_can_be_made")
