@@ -22,6 +22,7 @@ from command import RENEW, ROOT, inside
 from longer import long_but
 from released import built_wheel, commit, lay_out, pins, plain_path, run
 from ruamel.yaml import YAML
+from servers import free_port
 from shown import same
 from transcript import BIN, blocks, play, section, steps
 
@@ -97,8 +98,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @contextlib.contextmanager
 def served(command: str, cwd: Path, env: dict[str, str]) -> Iterator[tuple[str, Path]]:
     """Run a server until it is no more needed; give its address, and the file of its log."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     log = cwd / "log"
     with (
         log.open("w") as file,

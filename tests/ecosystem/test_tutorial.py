@@ -6,11 +6,11 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 from typing import TYPE_CHECKING
 
 import pytest
 from released import lay_out, pins, plain_path
+from servers import free_port
 from shown import console_blocks, same
 from transcript import play
 
@@ -35,8 +35,7 @@ def test_the_tutorial_passes_as_written(tmp_path: Path) -> None:
         "PIP_NO_COMPILE": "1",
         "VIRTUAL_ENV": "",
     }
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     env["GUNICORN_CMD_ARGS"] = f"--bind 127.0.0.1:{port}"
     shown = [step for block in console_blocks("docs/tutorial.md") for step in block.steps()]
     assert len(shown) > 15

@@ -5,7 +5,6 @@ Run as a script (``python tests/upstream.py DIRECTORY``), it prints its URL temp
 
 from __future__ import annotations
 
-import socket
 import sys
 import threading
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import pytest
+from servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,9 +116,7 @@ class Upstream:
 
 def refused_url() -> str:
     """Return a URL template whose port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}/{{tag}}/{{path}}"
+    return f"http://127.0.0.1:{free_port()}/{{tag}}/{{path}}"
 
 
 class _Server(ThreadingHTTPServer):
