@@ -1,64 +1,22 @@
-"""Rings that are recorded: each program knows what it submitted, and says so in its own words.
-
-The programs make rings by `guests/inside/ring.py`, which shares no code with what reads them.
-"""
+"""Rings that are recorded: each program knows what it submitted, and says so in its own words."""
 
 from __future__ import annotations
 
-import ctypes
-import json
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from command import ROOT, inside, seccompgen
+from command import inside, seccompgen
+from ring_workloads import POLLED, program, record, report, require_rings, some
 from running_kernel import require_x86_64
 from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.run.record.ring_memory import Ring
-from seccompgen.run.record.ring_reader import RingReader
-from seccompgen.run.record.seen import CallKeys, TracedProcess
-from tracing import POWERLESS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from command import Result
-
 require_x86_64()
+require_rings()
 
-HERE = f"""
-import contextlib, ctypes, os, signal, struct, sys, threading, time
-sys.path.insert(0, {str(ROOT / "tests" / "guests" / "inside")!r})
-import ring
-from ring import Ring, address, call, entry
-KEPT = []
-def kept(data):
-    KEPT.append(ctypes.create_string_buffer(data, len(data)))
-    return address(KEPT[-1])
-def v4(port, last):
-    return struct.pack("=H", 2) + struct.pack(">H4B8x", port, 127, 0, 0, last)
-def v6(port, last):
-    return struct.pack("=H", 10) + struct.pack(">HI15xBI", port, 0, last, 0)
-def unix(path):
-    return struct.pack("=H", 1) + path + b"\\0"
-def connect(sockaddr, length=None):
-    return entry(16, -1, addr=kept(sockaddr), off=length or len(sockaddr))
-def nop(**more): return entry(0, **more)
-def enter(r, made, wait=0):
-    r._entries[:64] = made
-    struct.pack_into("=I", r._rings, r._sq[1], 1)
-    call(ring.ENTER, r.fd, 1, wait, 1)
-def register_fds(one):
-    update = ctypes.create_string_buffer(struct.pack("=IIQ", 0xFFFFFFFF, 0, one.fd), 16)
-    call(ring.REGISTER, one.fd, 20, address(update), 1)
-    return struct.unpack_from("=I", update)[0]
-def by_index(one, index):
-    one.fd, one._entering = index, 16
-"""
 EVERY = """
 r = Ring(16)
 r.submit(
@@ -88,15 +46,6 @@ EVERYTHING = [
     "SOCKET family=AF_INET type=SOCK_DGRAM protocol=17",
     "SOCKET family=AF_UNIX type=SOCK_SEQPACKET",
 ]
-POLLED = """
-def give(r, made, n):
-    struct.pack_into("=64s", r._entries, 64 * (n & r._mask), made)
-    struct.pack_into("=I", r._rings, r._sq[1], n + 1)
-    while r._word(r._sq[0]) <= n:
-        if r._word(r._sq[4]) & 1: call(ring.ENTER, r.fd, 0, 0, 2)
-r = Ring(4, ring.SQPOLL)
-"""
-"""No call is made while it gives an entry, unless the kernel's thread sleeps, as at first."""
 SEEN = {
     "taken by a thread of the kernel": (
         POLLED + "for n in range(4):\n    give(r, nop() if n else entry(57, -1), n)\n"
@@ -163,80 +112,6 @@ SEEN = {
         ["LISTEN", "READ"],
     ),
 }
-UNSEEN = {
-    "a thread of the kernel takes more than the ring keeps": (
-        POLLED + "for n in range(9): give(r, nop(), n)\n",
-        "a ring has SQPOLL, so that a thread of the kernel takes its operations: there were more",
-    ),
-    "a thread of the kernel follows a pointer": (
-        POLLED + "give(r, connect(v4(1, 1)), 0)\n",
-        "a ring has SQPOLL, so that a thread of the kernel takes its operations: what CONNECT",
-    ),
-    "a process is killed whose ring needs no call": (
-        POLLED + "ready, done = os.pipe()\nchild = os.fork()\n"
-        "if not child:\n    os.write(done, b'x')\n    while True: pass\n"
-        "os.read(ready, 1)\nos.kill(child, 9)\nos.wait()\n",
-        "a ring has SQPOLL, so that a thread of the kernel takes its operations: it was unmapped",
-    ),
-    "a thread changes an entry while the kernel takes it": (
-        "r = Ring(4)\nend, other = os.pipe()\n"
-        "def change():\n"
-        "    while not r._word(r._sq[0]): time.sleep(0.01)\n"
-        "    r._entries[:64] = entry(57, -1)\n"
-        "    os.write(other, b'x')\n"
-        "threading.Thread(target=change).start()\n"
-        "enter(r, entry(22, end, addr=kept(b' '), length=1), 1)\n",
-        "operations were changed while the kernel took them",
-    ),
-    "more is taken than was there": (
-        "r = Ring(4)\nend, other = os.pipe()\nonce = threading.Event()\n"
-        "def more():\n"
-        "    while not r._word(r._sq[0]): time.sleep(0.01)\n"
-        "    r._entries[64:128] = nop()\n"
-        "    struct.pack_into('=I', r._rings, r._sq[1], 2)\n"
-        "    struct.pack_into('=I', r._rings, r._sq[0], 2)\n"  # as the kernel would
-        "    os.write(other, b'x')\n"
-        "threading.Thread(target=more).start()\n"
-        "enter(r, entry(22, end, addr=kept(b' '), length=1), 1)\n",
-        "the kernel took operations from a ring that were not in it",
-    ),
-    "the ring is not mapped any more": (
-        "r = Ring(4)\nr._entries[:64] = nop()\nstruct.pack_into('=I', r._rings, r._sq[1], 1)\n"
-        "r._rings.close()\nr._entries.close()\ncall(ring.ENTER, r.fd, 1, 0, 0)\n",
-        "the memory of a ring could not be read",
-    ),
-}
-
-
-def some(names: Iterable[str], *quick: str) -> list[Any]:
-    """Return names for `parametrize`, of which all but ``quick`` take long together."""
-    long = pytest.mark.long("a program is started and recorded for each")
-    return [pytest.param(name, marks=() if name in quick else long) for name in names]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def rings() -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    made = libc.syscall(425, 1, ctypes.create_string_buffer(120))
-    if made < 0:
-        pytest.skip(f"no io_uring here: {os.strerror(ctypes.get_errno())}")
-    os.close(made)
-
-
-def program(where: Path, body: str) -> list[str]:
-    file = where / "program.py"
-    file.write_text(HERE + body)
-    return [sys.executable, "-I", str(file)]
-
-
-def record(policy: Path, body: str, *options: str | Path) -> Result:
-    words = program(policy.parent, body)
-    return seccompgen("record", "-o", policy, *options, "--", *words, cwd=policy.parent)
-
-
-def report(done: Result) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(done.out[done.out.index('{\n  "exit_code"') :])
-    return found
 
 
 def seen(found: dict[str, Any]) -> list[str]:
@@ -261,102 +136,6 @@ def test_all_that_is_submitted_is_seen(name: str, policy: Path) -> None:
     assert found["rings"]["unseen"] == []
     assert seen(found) == sorted(submitted)
     assert "read from their memory by the tracer" in done.err
-
-
-@pytest.mark.parametrize(
-    "name", some(UNSEEN, "a thread changes an entry while the kernel takes it")
-)
-def test_what_was_not_seen_is_said_and_no_ring_is_permitted(name: str, policy: Path) -> None:
-    body, why = UNSEEN[name]
-    done = record(policy, body, "--json")
-    assert done.code == 1
-    assert [one for one in report(done)["rings"]["unseen"] if one.startswith(why)]
-    assert f"note: rings did more than was seen: {why}" in done.err
-    text = policy.read_text()
-    assert "\n#io_uring:\n" in text
-    assert "io_uring_setup" not in text
-    assert load_policy(policy, shipped_tables())[0].io_uring is None
-    # The way on: what is missing is added, and the # is removed.
-    head, _, offered = text.partition("#io_uring:")
-    policy.write_text(head + f"#io_uring:{offered}".replace("\n#", "\n").removeprefix("#"))
-    assert load_policy(policy, shipped_tables())[0].io_uring
-
-
-def test_a_process_that_is_killed_at_a_stop_did_not_unmap_its_ring() -> None:
-    with subprocess.Popen(["true"]) as dead:
-        os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
-        ring = Ring(2, 4, 0, 4, 8, 12, 64, None, "x86_64", inode=1)
-        process = TracedProcess(CallKeys(1), ring_places={1: (4096, 8192)}, polled=[ring])
-        reader = RingReader()
-        reader.polls(dead.pid, process, counts=True)
-        reader.killed(process)
-    assert [one for one in process.rings.unseen if "its process ended" in one]
-
-
-def test_a_process_that_lets_nobody_read_its_memory_is_not_taken_for_one_without_a_ring(
-    policy: Path,
-) -> None:
-    body = POLLED + "give(r, nop(), 0)\nctypes.CDLL(None).prctl(4, 0)\ngive(r, entry(57, -1), 1)\n"
-    words = [*POWERLESS, sys.executable, "-m", "seccompgen", "record", "-o", str(policy), "--"]
-    words += program(policy.parent, body)
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 1, done.stderr
-    assert "its process forbids it (PR_SET_DUMPABLE)" in done.stderr
-
-
-def test_a_ring_from_before_is_not_seen(policy: Path) -> None:
-    """A descriptor of it is inherited: by the command, or by a process that is attached to."""
-    made = subprocess.Popen(
-        program(
-            policy.parent,
-            "r = Ring(4)\nos.set_inheritable(r.fd, True)\n"
-            "words = [sys.executable, '-m', 'seccompgen', 'record', '-o', "
-            f"{str(policy)!r}, '--', '/bin/true']\n"
-            "os.execv(words[0], words)\n",
-        ),
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "generator")},
-    )
-    _, err = made.communicate(timeout=60)
-    assert made.returncode == 1, err
-    assert "a ring that was made before the recording" in err
-
-
-@pytest.mark.long("records several programs")
-def test_a_process_that_has_a_ring_already(policy: Path, polled: subprocess.Popen[str]) -> None:
-    watching = subprocess.Popen(
-        [sys.executable, "-m", "seccompgen", "record", "-o", policy, "-p", str(polled.pid)],
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "generator")},
-    )
-    assert watching.stderr
-    assert "watching" in watching.stderr.readline()
-    assert polled.stdin
-    polled.stdin.write("go\n")
-    polled.stdin.flush()
-    polled.wait(timeout=60)
-    _, err = watching.communicate(timeout=60)
-    assert watching.returncode == 1
-    assert "a ring that was made before the recording" in err
-
-
-@pytest.fixture
-def polled(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process with a ring that waits for a line, and then submits."""
-    words = program(
-        tmp_path, "r = Ring(4)\nprint('ready', flush=True)\ninput()\nr.submit(entry(57, -1))\n"
-    )
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True)
-    assert process.stdout
-    assert process.stdout.readline() == "ready\n"
-    yield process
-    process.kill()
-    process.communicate()
 
 
 SECTIONS = {
@@ -506,7 +285,8 @@ def test_a_policy_that_says_more_is_kept_or_refused(policy: Path) -> None:
     for one in ("without: fail", "mirror: true", "PERSONALITY", "IOSQE_FIXED_FILE", "SHUTDOWN"):
         assert one in text
     # A run that was not seen whole leaves the section as it was.
-    done = record(policy, UNSEEN["a thread of the kernel follows a pointer"][0], "--merge", known)
+    followed = POLLED + "give(r, connect(v4(1, 1)), 0)\n"
+    done = record(policy, followed, "--merge", known)
     assert done.code == 1
     kept = section(policy)
     assert "IOSQE_FIXED_FILE" in kept.partition("#")[0]
