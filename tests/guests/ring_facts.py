@@ -43,6 +43,7 @@ def wanted(of: Release) -> dict[str, Any]:
         "armed": [1, _ACCES],
         "multishot": [[0, _ACCES]] * 3,
         "disabled": _ACCES,
+        "resized": [_ACCES, 0, *(_ACCES, _ACCES, _BADF) * 2],
         "unknown": _INVAL,
         "harmless": {
             "free": [ring_dry.permitted(operation) for operation in range(ring_dry.LAST)],

@@ -21,9 +21,13 @@ SQPOLL = 1 << 1
 R_DISABLED = 1 << 6
 SUBMIT_ALL = 1 << 7
 SQE128 = 1 << 10
+SINGLE_ISSUER = 1 << 12
+DEFER_TASKRUN = 1 << 13
 NO_MMAP = 1 << 14
 REGISTERED_FD_ONLY = 1 << 15
 NO_SQARRAY = 1 << 16
+RESIZABLE = SINGLE_ISSUER | DEFER_TASKRUN | NO_SQARRAY
+"""The kernel resizes no ring without the first two, and does not say where the new array is."""
 
 # Of an entry
 FIXED_FILE, DRAIN, LINK, HARDLINK, ASYNC, BUFFER_SELECT, SKIP_SUCCESS = (1 << n for n in range(7))
@@ -34,6 +38,7 @@ REGISTER_PROBE = 8
 REGISTER_PERSONALITY = 9
 REGISTER_ENABLE_RINGS = 12
 REGISTER_SEND_MSG_RING = 31
+REGISTER_RESIZE_RINGS = 33
 REGISTER_BPF_FILTER = 37
 USE_REGISTERED_RING = 1 << 31
 THIS_TASK = (1 << 32) - 1
@@ -188,6 +193,15 @@ class Ring:
     def one(self, made: bytes) -> int:
         """Return the result of one entry."""
         return self.submit(made)[0].result
+
+    def resize(self, entries: int) -> None:
+        """Give it room for that many entries, in other memory; it was set up with RESIZABLE."""
+        params = ctypes.create_string_buffer(120)
+        struct.pack_into("=I", params, 0, entries)
+        call(REGISTER, self.fd, REGISTER_RESIZE_RINGS, address(params), 1)
+        self._rings.close()
+        self._entries.close()
+        self._lay_out(self.fd, params.raw, [])
 
     def close(self) -> None:
         """Close and unmap it."""

@@ -24,6 +24,7 @@ from guests.inside.ring import (
     HARDLINK,
     LINK,
     R_DISABLED,
+    RESIZABLE,
     SUBMIT_ALL,
     SZ_STRICT,
     THIS_TASK,
@@ -34,7 +35,7 @@ from guests.inside.ring import (
     register,
 )
 
-_NOP, _POLL_ADD, _ACCEPT, _CLOSE, _MADVISE = 0, 6, 13, 19, 25
+_NOP, _POLL_ADD, _ACCEPT, _CLOSE, _MADVISE, _SHUTDOWN = 0, 6, 13, 19, 25, 34
 _RECV, _PROVIDE_BUFFERS, _READ_MULTISHOT = 27, 31, 49
 _ACCEPT_MULTISHOT, _RECV_MULTISHOT = 1, 2
 _GROUP, _BUFFERS = 7, 8
@@ -319,6 +320,22 @@ def _disabled() -> int:
     return ring.one(entry(_CLOSE))
 
 
+def _resized() -> "list[int]":
+    """Return results of CLOSE before and after its ring is resized, and of another one's filter.
+
+    The task has the first filter, and the ring the second, for NOP, which is permitted at first.
+    """
+    no_new_privs()
+    register(THIS_TASK, _CLOSE, _REFUSE, 0)
+    ring = Ring(1, RESIZABLE)
+    results = [ring.one(entry(_CLOSE)), ring.one(entry(_NOP))]
+    register(ring.fd, _NOP, _REFUSE, 0)
+    for entries in (8, 2):
+        ring.resize(entries)
+        results += [ring.one(entry(_CLOSE)), ring.one(entry(_NOP)), ring.one(entry(_SHUTDOWN))]
+    return results
+
+
 def _unknown() -> int:
     """Return the result of an operation beyond the kernel's, all others refused."""
     no_new_privs()
@@ -344,5 +361,5 @@ def _each() -> "list[int]":
 _FACTS: "tuple[Fact, ...]" = (
     *(_sizes, _accepted, _longest, _rights, _stack, _rest, _submission, _chains, _threads),
     *(_forks, _shared, _exec_after_a_ring, _exec_without_a_ring, _armed, _multishot, _disabled),
-    *(_unknown, _harmless),
+    *(_resized, _unknown, _harmless),
 )

@@ -67,6 +67,10 @@ UNSEEN = {
         "r._rings.close()\nr._entries.close()\ncall(ring.ENTER, r.fd, 1, 0, 0)\n",
         "the memory of a ring could not be read",
     ),
+    "a ring is resized": (
+        "r = Ring(4, ring.RESIZABLE)\nr.submit(nop())\nr.resize(8)\nr.submit(entry(57, -1))\n",
+        "a ring was resized",
+    ),
 }
 
 
