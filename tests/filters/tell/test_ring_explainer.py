@@ -168,3 +168,31 @@ def test_it_says_since_when_there_is_the_operation(place: Path, name: str, since
     assert [one["since"] for one in explained(place, name)] == [since]
     run = inside("explain", "db.yml", "io_uring", name, cwd=place)
     assert run.out.endswith(f"\n  Linux has this operation since {since}\n")
+
+
+def test_a_family_without_ports_shows_port_0(place: Path) -> None:
+    """So what permits low ports, or all addresses but some, permits Unix sockets."""
+    for condition, permits in {
+        "port < 1024": True,
+        "port != 25": True,
+        "addr not in 10.0.0.0/8": True,
+        "port == 80": False,
+        "family in {AF_INET, AF_INET6} and port < 1024": False,
+    }.items():
+        head, _, _ = POLICY.partition("  operations:")
+        rule = f"  operations:\n  - {{action: allow, names: [CONNECT], when: '{condition}'}}\n"
+        (place / "some.yml").write_text(head + rule)
+        seen = explained(place, "CONNECT", "family=AF_UNIX", file="some.yml")
+        assert [[(one[0], one[1]) for one in answers(each)] for each in seen] == [[(permits, None)]]
+        policy = load_filter(place / "some.yml", TABLES).policy
+        assert policy
+        assert policy.io_uring
+        for abi in policy.arches:
+            (connect,) = policy.io_uring.operations(abi)
+            program = proved_operation(policy, abi, connect)
+            shown = ring_context.context(16, {"family": 1}, abi.name, abi.byte_order, (7, 3, 4))
+            ran = interpreter.run(program.to_bytes(), shown, abi.byte_order)
+            assert permits is (ran.value != 0)
+    run = inside("explain", "db.yml", "io_uring", "CONNECT", "family=AF_UNIX", "port=1", cwd=place)
+    assert run.code == 2
+    assert "only AF_INET and AF_INET6 have ports" in run.err

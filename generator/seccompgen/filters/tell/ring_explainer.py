@@ -142,7 +142,7 @@ def _own(operation: RingOperation) -> tuple[RingField, ...]:
 
 
 def _fields(written: WrittenOperation, abi: Abi, facts: Facts) -> dict[RingField, int]:
-    """Return the values of fields in numbers; an address decides the family, too."""
+    """Return the values of fields in numbers; an address decides the family, and that the rest."""
     by_name = {one.name: one for one in _own(written.operation)}
     found: dict[RingField, int] = {}
     # An address comes first: it decides the family.
@@ -162,6 +162,11 @@ def _fields(written: WrittenOperation, abi: Abi, facts: Facts) -> dict[RingField
             raise _wrong(f"{name}={text}: {name} has {8 * field.size} bits")
         if found.setdefault(field, value) != value:
             raise _wrong(f"{name}={text}: the address is of another family")
+    if PORT.name in by_name and found.get(FAMILY, _INET) not in {_INET, _INET6}:
+        if found.get(PORT):
+            raise _wrong(f"{PORT.name}={found[PORT]}: only AF_INET and AF_INET6 have ports")
+        # So the kernel shows other families.
+        found |= dict.fromkeys((PORT, IPV4, IPV6), 0)
     return found
 
 
