@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,10 +25,16 @@ FAMILIES = {family: place for place in ARGUMENTS for family in families_of(*plac
     family: ("*", name) for name, family in KNOWN.anywhere.items()
 }
 
-VALUED = {
-    name for name, one in FACTS.constants.items() if {one.value, *one.elsewhere.values()} != {None}
-}
-"""The constants that have a value on some ABI."""
+
+@cache
+def valued() -> set[str]:
+    """Return the constants that have a value on some ABI."""
+    return {
+        name
+        for name, one in FACTS.constants.items()
+        if {one.value, *one.elsewhere.values()} != {None}
+    }
+
 
 NOT_EXPORTED = {
     *("SHUT_RD", "SHUT_WR", "SHUT_RDWR"),  # include/linux/net.h
@@ -50,7 +57,7 @@ def test_every_named_family_is_one_of_an_argument() -> None:
 def test_every_word_of_a_family_is_a_constant(family: ConstantFamily) -> None:
     for words in family._words:
         for word in words._wanted:
-            known = any(map(word.fits, VALUED))
+            known = any(map(word.fits, valued()))
             assert known or any(word.text.startswith(one) for one in NOT_EXPORTED), word.text
     if family.part:
         assert family.on(FACTS, ABIS["x86_64"]).mask, family.mask

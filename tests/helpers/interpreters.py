@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 
+@cache
 def find_interpreter(version: str) -> str | None:
     """Return a Python of this version, None if there is none."""
     pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))

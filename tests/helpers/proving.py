@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import probes
     from interpreter import ByteOrder, Result
+    from seccompgen.core.model import ResolvedPolicy
     from seccompgen.verify import Meaning
     from seccompgen.verify.stack import FilterSemantics
 
@@ -117,14 +118,28 @@ class Stock(NamedTuple):
 
 @cache
 def stock() -> tuple[Stock, ...]:
-    found = []
-    for path in STOCK:
-        policy, _ = load_policy(path, TABLES)
-        plain = read_policy(path)
-        for abi, code in load_filter(GENERATED / path.stem, TABLES).programs.items():
-            means = meaning(policy, TABLES.tables[abi].abi, TABLES)
-            found.append(Stock(path.stem, abi, code, means, plain))
-    return tuple(found)
+    return tuple(
+        _stock_program(path, abi, code)
+        for path in STOCK
+        for abi, code in load_filter(GENERATED / path.stem, TABLES).programs.items()
+    )
+
+
+def stock_program(name: str, abi: str) -> Stock:
+    """Return one of `stock`, without what the others take."""
+    (path,) = (path for path in STOCK if path.stem == name)
+    return _stock_program(path, abi, load_filter(GENERATED / name, TABLES).programs[abi])
+
+
+def _stock_program(path: Path, abi: str, code: Code) -> Stock:
+    policy, plain = _read(path)
+    means = meaning(policy, TABLES.tables[abi].abi, TABLES)
+    return Stock(path.stem, abi, code, means, plain)
+
+
+@cache
+def _read(path: Path) -> tuple[ResolvedPolicy, dict[str, Any]]:
+    return load_policy(path, TABLES)[0], read_policy(path)
 
 
 def little(*instructions: tuple[int, int, int, int]) -> Code:

@@ -79,7 +79,7 @@ def require_rings() -> None:
 def program(where: Path, body: str) -> list[str]:
     file = where / "program.py"
     file.write_text(HERE + body)
-    return [sys.executable, "-I", str(file)]
+    return [sys.executable, "-I", "-S", str(file)]  # of few calls: each stops it
 
 
 def record(policy: Path, body: str, *options: str | Path) -> Result:

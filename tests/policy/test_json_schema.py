@@ -24,7 +24,7 @@ from seccompgen.formats import load_policy
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy.document import Document, read_document
 from seccompgen.policy.form import keys_of, needed_keys
-from seccompgen.policy.json_schema import policy_schema, schema_text
+from seccompgen.policy.json_schema import schema_text
 from seccompgen.policy.keys import POLICY_KEYS, Condition, NameWithConditions, SyscallGroup
 from seccompgen.policy.ring_keys import IoUring, OperationGroup
 from seccompgen.policy.schema import validate
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TABLES = shipped_tables()
-SCHEMA = policy_schema(TABLES)
+COMMITTED = ROOT / "docs" / "policy.schema.json"
+SCHEMA = json.loads(COMMITTED.read_text())
+"""What is committed, which one of the tests holds to what the code makes: that takes a second."""
 
 
 def without_offers(schema: Any) -> Any:
@@ -51,7 +53,6 @@ def without_offers(schema: Any) -> Any:
 
 VALIDATOR = Draft202012Validator(without_offers(SCHEMA))
 """Ten times as fast as one that tries each call for each name."""
-COMMITTED = ROOT / "docs" / "policy.schema.json"
 MOST_BYTES = 1_500_000
 
 FILES = sorted(
@@ -122,7 +123,6 @@ def test_words_for_editors_change_no_answer(case: str, tmp_path: Path) -> None:
 def test_the_committed_one_is_of_the_pin_and_not_too_large() -> None:
     assert COMMITTED.read_text() == schema_text(TABLES)
     assert COMMITTED.stat().st_size < MOST_BYTES
-    assert json.loads(COMMITTED.read_text()) == SCHEMA
 
 
 @pytest.mark.parametrize(

@@ -145,9 +145,11 @@ def test_black_would_change_nothing() -> None:
     assert run.returncode == 0, run.stderr
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.stem)
-def test_it_is_python_3_9(path: Path) -> None:
-    ast.parse(path.read_text(), feature_version=(3, 9))
+def test_it_is_python_3_9() -> None:
+    paths = sorted(PACKAGE.rglob("*.py"))
+    assert len(paths) > 200
+    for path in paths:
+        ast.parse(path.read_text(), str(path), feature_version=(3, 9))
 
 
 @pytest.mark.parametrize("name", sorted(STOCK))

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tracing import NOTIFY, PTRACE, PYTHON, run
 kernel.require_x86_64()
 
 
+@cache
 def interpreters() -> dict[str, str]:
     """Return a Python for each release of which the line can be told, of those that are here."""
     shims = [shutil.which(f"python3.{minor}") for minor in (11, 12, 13, 14)]

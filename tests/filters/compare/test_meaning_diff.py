@@ -24,7 +24,6 @@ from strategies import plain_tables_with_facts
 if TYPE_CHECKING:
     from seccompgen.core.filter_changes import FilterDiff
 
-TABLES_OF_ORACLE = plain_tables_with_facts()
 DOCKER = ROOT.parent / "shared" / "corpus" / "oci" / "moby-default.json"
 HISTORIC = ROOT / "tests" / "lint" / "historic"
 THROUGH = {"allow", "log"}
@@ -60,7 +59,7 @@ def covers(
 
 
 def _holds(condition: str, name: str, abi: str, args: tuple[int, ...]) -> bool:
-    facts = TABLES_OF_ORACLE.facts
+    facts = plain_tables_with_facts().facts
     most = 32 if abi in oracle.LOW_WORDS else 64
     reader = oracle.Reader(facts.parameters[abi].get(name, ()), most)
     return oracle.expression_test(condition, facts.constants[abi], reader)(args)
@@ -72,12 +71,12 @@ def _within(nr: int, spans: tuple[tuple[int, int], ...]) -> bool:
 
 def _abi_of(arch: int, nr: int) -> str | None:
     x32 = bool(nr & 0x40000000) and nr != 0xFFFFFFFF
-    names = [name for name in TABLES_OF_ORACLE if oracle.ABIS[name].audit_arch == arch]
+    names = [name for name in plain_tables_with_facts() if oracle.ABIS[name].audit_arch == arch]
     return next((name for name in names if (name == "x32") == x32), names[0] if names else None)
 
 
 def _answers(policy: dict[str, Any], call: Any, program: str) -> str:
-    value = oracle.Meaning(policy, TABLES_OF_ORACLE, program).decide(*call)
+    value = oracle.Meaning(policy, plain_tables_with_facts(), program).decide(*call)
     return ret_action(value, ABIS[program])
 
 
@@ -96,8 +95,8 @@ def check_pair(seed: int, directory: Path) -> Counter[str]:
     for one in diff.changes:
         by_name[one.syscall].append(one)
     for program in small_filters.ARCHES:
-        meant = [oracle.Meaning(policy, TABLES_OF_ORACLE, program) for policy in policies]
-        for call in small_filters.calls(program, TABLES_OF_ORACLE):
+        meant = [oracle.Meaning(policy, plain_tables_with_facts(), program) for policy in policies]
+        for call in small_filters.calls(program, plain_tables_with_facts()):
             before, after = (ret_action(m.decide(*call), ABIS[program]) for m in meant)
             abi = _abi_of(call[0], call[1])
             name = TABLES.tables[abi].names.get(call[1], "") if abi else ""

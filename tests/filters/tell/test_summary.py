@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from longer import long_but
-from proving import stock
+from proving import stock_program
 from seccompgen.core.abis import ABIS, Abi
 from seccompgen.core.call_kinds import Kind
 from seccompgen.core.filter_summary import CallRoute, CallSummary, FilterSummary
@@ -197,7 +197,7 @@ def test_a_stock_policy_as_its_summary_has_it_is_the_same_policy(
     "name", long_but(["no_network", "web_worker"], stock_policies(), "the other policies")
 )
 def test_a_program_as_its_summary_has_it_is_the_same_program(name: str, tmp_path: Path) -> None:
-    (one,) = (one for one in stock() if (one.name, one.abi) == (name, "x86_64"))
+    one = stock_program(name, "x86_64")
     path = tmp_path / "program.bpf"
     path.write_bytes(Program(X86_64, one.code.instructions).to_bytes())
     assert says_what_it_does(load_filter(path, TABLES, X86_64), X86_64, tmp_path)
