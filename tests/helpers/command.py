@@ -179,10 +179,9 @@ def snapshot(directory: Path) -> dict[str, bytes]:
 def checkout(directory: Path, tree: Path | None = None) -> Path:
     """Lay a checkout out as far as generation needs it: pin, lock, policies, generated files.
 
-    It has the two stock policies that take a second to compile, not the others, and one of the two
-    for two ABIs only: a checkout is compiled anew wherever it lies. Its tables are the
-    shipped ones; or those that ``tree``, a folder of kernel trees, has at the pin, and then the
-    other policy is for three.
+    It has the two stock policies that take a second to compile, not the others, and these for two
+    and three ABIs only: a checkout is compiled anew wherever it lies. Its tables are the
+    shipped ones, or those that ``tree``, a folder of kernel trees, has at the pin.
     """
     shutil.copytree(_small_checkout(tree), directory, dirs_exist_ok=True)
     return directory
@@ -231,7 +230,6 @@ def _lay_out(directory: Path, tree: Path | None) -> None:
     if tree:
         shutil.copytree(_small_checkout(None), directory)
         policy = directory / "policies" / "no_network.yml"
-        _for_few_abis(policy, "x86_64, i386, mips")
         # Most calls of the miniature have no entry point, so that nobody knows their arguments. The
         # last rule is about one that it has not.
         rules = policy.read_text().replace("family != AF_UNIX", "arg0 != AF_UNIX")
@@ -246,6 +244,7 @@ def _lay_out(directory: Path, tree: Path | None) -> None:
         if policy.stem not in _QUICK:
             policy.unlink()
     _for_few_abis(directory / "policies" / "no_exec.yml", "x86_64, arm")
+    _for_few_abis(directory / "policies" / "no_network.yml", "x86_64, i386, mips")
     shutil.copy(ROOT / "pyproject.toml", directory)
     assert seccompgen("tables", cwd=directory).code == 0
 
