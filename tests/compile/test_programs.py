@@ -92,12 +92,12 @@ def compile_random_policies(abis: list[str], examples: int) -> None:
     examine()
 
 
-@few_and_many(6, 90)
+@few_and_many(3, 90)
 def test_random_policies(examples: int) -> None:
     compile_random_policies(PRESENT, examples)
 
 
-@few_and_many(3, 20)
+@few_and_many(2, 20)
 def test_random_policies_where_abis_share_an_audit_value(examples: int) -> None:
     compile_random_policies(["x86_64", "x32", "i386"], examples)
 

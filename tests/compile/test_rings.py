@@ -228,7 +228,7 @@ def random_rules(rng: random.Random, one: RingOperation) -> list[RingRule]:
     return rules
 
 
-@few_and_many(8, 100)
+@few_and_many(3, 100)
 def test_random_rules_are_compiled_as_both_provers_say(examples: int) -> None:
     for seed in range(examples):
         rng = random.Random(seed)
@@ -257,7 +257,7 @@ def field_holds(test: ContextTest, shown: bytes, byte_order: Any) -> bool:
     }[test.relation]
 
 
-@few_and_many(30, 500)
+@few_and_many(12, 500)
 def test_random_rules_are_executed_as_their_bytes_say(examples: int) -> None:
     for seed in range(examples):
         rng = random.Random(f"bytes {seed}")

@@ -273,7 +273,7 @@ def well_formed(data: object) -> bool:
     return True
 
 
-@few_and_many(10, 200)
+@few_and_many(5, 200)
 def test_it_agrees_with_the_checks(tmp_path: Path, examples: int) -> None:
     @settings(max_examples=examples, deadline=None, derandomize=True)
     @given(mutated())

@@ -187,7 +187,7 @@ def same_calls(rng: random.Random, name: str, abi: str) -> tuple[dict[str, Any],
     return {}, args
 
 
-@few_and_many(12, 150)
+@few_and_many(5, 150)
 def test_a_ring_is_never_permitted_more_than_the_calls(examples: int) -> None:
     rng = random.Random(38)
     tried = permitted = refused = 0

@@ -151,7 +151,7 @@ def every_moment(
 
 COARSE = pytest.mark.parametrize(
     "coarse",
-    [10, pytest.param(1, marks=pytest.mark.weekly("every moment, also before it is in force"))],
+    [40, pytest.param(1, marks=pytest.mark.weekly("every moment, also before it is in force"))],
 )
 
 

@@ -102,7 +102,7 @@ def assert_confirmed(
 
 
 @pytest.mark.few(1, "proves many programs")
-@few_and_many(60, 110)
+@few_and_many(30, 110)
 @pytest.mark.parametrize("plain", [True, False], ids=["loads, masks, jumps", "all opcodes"])
 @pytest.mark.parametrize("byte_order", ORDERS)
 def test_both_agree_on_random_programs(
@@ -166,7 +166,7 @@ def test_sets_of_bits_have_the_values_that_questions_hold_for() -> None:
 
 
 @pytest.mark.few(1, "proves many programs")
-@few_and_many(30, 60)
+@few_and_many(15, 60)
 @pytest.mark.parametrize("byte_order", ORDERS)
 def test_both_know_the_answer_to_one_call(
     byte_order: Literal["little", "big"], examples: int
@@ -243,7 +243,7 @@ def with_answer(code: Code, call: Call, answer: int) -> Code:
 # --- what a program does, what a policy means ----------------------------------------------------
 
 
-@few_and_many(150, 400)
+@few_and_many(75, 400)
 @pytest.mark.parametrize("byte_order", ORDERS)
 def test_programs_run_as_the_interpreter_runs_them(
     byte_order: Literal["little", "big"], examples: int
@@ -271,7 +271,7 @@ def test_words_lie_where_the_byte_order_puts_them(byte_order: Literal["little", 
         assert call.word(word_at(offset, byte_order)) == expected
 
 
-@few_and_many(12, 60)
+@few_and_many(6, 60)
 def test_a_meaning_is_what_the_oracle_says(examples: int) -> None:
     @settings(bounded, max_examples=examples)
     @given(data=st.data())
