@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import black
 import pytest
-from command import seccompgen
+from command import inside, snapshot
 from verify_command import EDITED
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 POLICY = """arches: [x86_64, s390x]
 default_action: errno
@@ -28,10 +27,25 @@ MODE = black.Mode(line_length=100, target_versions={black.mode.TargetVersion.PY3
 
 
 def built(place: Path, without: str = "refuse_rings") -> Path:
-    (place / "db.yml").write_text(POLICY.format(without=without))
-    result = seccompgen("build", "db.yml", "-o", ".", cwd=place)
-    assert result.code == 0, result.err
+    _lay_out(place, without, "build", "db.yml", "-o", ".")
     return place / "db"
+
+
+def _lay_out(place: Path, without: str, *words: str) -> None:
+    """Lay out the policy, and what a command makes of it."""
+    for name, content in _made(without, *words).items():
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_bytes(content)
+
+
+@cache
+def _made(without: str, *words: str) -> dict[str, bytes]:
+    with TemporaryDirectory() as name:
+        place = Path(name)
+        (place / "db.yml").write_text(POLICY.format(without=without))
+        result = inside(*words, cwd=place)
+        assert result.code == 0, result.err
+        return snapshot(place)
 
 
 @pytest.mark.parametrize("without", ["refuse_rings", "fail"])
@@ -41,7 +55,7 @@ def test_it_is_proved_and_laid_out_as_by_black(tmp_path: Path, without: str) -> 
         text = file.read_text()
         ast.parse(text, feature_version=(3, 9))
         assert black.format_str(text, mode=MODE) == text
-    result = seccompgen("verify", "db", cwd=tmp_path)
+    result = inside("verify", "db", cwd=tmp_path)
     assert result.code == 0, result.err
 
 
@@ -72,7 +86,7 @@ def test_verify_finds_what_was_changed(tmp_path: Path, change: str) -> None:
     before, found, after = text.rpartition(old)
     assert found, text
     module.write_text(before + new + after)
-    result = seccompgen("verify", "db", cwd=tmp_path)
+    result = inside("verify", "db", cwd=tmp_path)
     assert result.code == 1
     assert said in result.err
     assert EDITED in result.err or change in {"a size", "a trial", "exec", "a number"}
@@ -89,16 +103,14 @@ def test_verify_finds_what_was_changed(tmp_path: Path, change: str) -> None:
 )
 def test_what_cannot_filter_rings_says_so(tmp_path: Path, words: tuple[str, ...]) -> None:
     (tmp_path / "db.yml").write_text(POLICY.format(without="fail"))
-    result = seccompgen(*words, cwd=tmp_path)
+    result = inside(*words, cwd=tmp_path)
     assert result.code == 2
     assert "io_uring" in result.err
     assert not (tmp_path / words[-1]).exists()
 
 
 def single(place: Path, without: str = "fail") -> Path:
-    (place / "db.yml").write_text(POLICY.format(without=without))
-    result = seccompgen("vendor", "db.yml", "db.py", "--single-file", cwd=place)
-    assert result.code == 0, result.err
+    _lay_out(place, without, "vendor", "db.yml", "db.py", "--single-file")
     return place / "db.py"
 
 
@@ -122,7 +134,7 @@ def test_one_file_has_all_of_it(tmp_path: Path, without: str) -> None:
         for name, text_of in names.items():
             assert defined.setdefault(name, text_of) == text_of, name
     assert {"_install", "_install_rings", "install", "filtered", "obstacle"} <= {*defined}
-    result = seccompgen("verify", "db.py", cwd=tmp_path)
+    result = inside("verify", "db.py", cwd=tmp_path)
     assert result.code == 0, result.err
 
 
@@ -147,7 +159,7 @@ def test_verify_finds_what_was_changed_in_one_file(tmp_path: Path, change: str) 
     before, found, after = file.read_text().rpartition(old)
     assert found
     file.write_text(before + new + after)
-    result = seccompgen("verify", "db.py", cwd=tmp_path)
+    result = inside("verify", "db.py", cwd=tmp_path)
     assert result.code
     assert said in result.err
 
@@ -169,7 +181,7 @@ def test_the_docstring_says_what_rings_may_do_and_verify_reads_it(tmp_path: Path
     text = main.read_text()
     assert TABLE in text
     main.write_text(text.replace("port == 5432", "port == 5433"))
-    result = seccompgen("verify", "db", cwd=tmp_path)
+    result = inside("verify", "db", cwd=tmp_path)
     assert result.code == 1
     assert "its docstring is not what seccompgen says of this policy" in result.err
 
@@ -178,7 +190,7 @@ def test_the_report_says_what_rings_may_do(tmp_path: Path) -> None:
     main = built(tmp_path) / "__init__.py"
     (tmp_path / "old.yml").write_text(POLICY.format(without="fail").replace("5432", "80"))
     words = ("report", "db.yml", "--against", "old.yml", "-o", "db.html")
-    result = seccompgen(*words, cwd=tmp_path)
+    result = inside(*words, cwd=tmp_path)
     assert result.code == 0, result.err
     page = (tmp_path / "db.html").read_text()
     assert "<td>CONNECT where addr in 10.0.0.0/8 and port == 5432</td>" in page
