@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from arm64_images import CODE, image_of_words
 from seccompgen.scan.arm64 import Arm64
-from seccompgen.scan.image import AddressRange
+from seccompgen.scan.image import AddressRange, Landing
 from seccompgen.scan.processor import EffectKind
 from seccompgen.scan.ways import Context, Harmless, Imports, ways_of
 
@@ -41,7 +41,7 @@ def made(
     """
     image = replace(
         image_of_words(code),
-        landings={CODE: (CODE + 4 * pad,)} if pad else {},
+        landings={CODE: (Landing(CODE, CODE + 4 * pad, CODE + 4 * pad),)} if pad else {},
         frames=frozenset({CODE} if begins else ()),
         relocatable=relocatable,
         slot_tables=slots,

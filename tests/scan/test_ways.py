@@ -207,7 +207,10 @@ def test_a_function_that_a_register_only_calls_is_not_taken(
 
 
 def test_a_function_that_is_called_after_an_exception_is_called_there(tmp_path: Path) -> None:
-    """Where the register of a cleanup holds the pointer that the function loaded before."""
+    """Where the register of a cleanup holds the pointer that the function loaded before.
+
+    In the cleanup of another call the register holds something else, and that is stored.
+    """
     if not shutil.which("g++"):
         pytest.skip("there is no g++")
     source = r"""
@@ -219,10 +222,12 @@ def test_a_function_that_is_called_after_an_exception_is_called_there(tmp_path: 
             ".globl _start; .type _start,@function; _start: .cfi_startproc;"
             ".cfi_personality 0x9b,ref; .cfi_lsda 0x1b,.Llsda;"
             "mov w@GOTPCREL(%rip), %rbx; .Lbegin: call thrower; .Lend:"
-            "mov $60, %edi; call *%rbx; hlt;"
+            "mov $60, %edi; call *%rbx; lea sink(%rip), %rbx; .Lother: call thrower; .Lafter: hlt;"
+            ".Lkept: mov %rbx, sink(%rip); hlt;"
             ".Lpad: mov $39, %edi; call *%rbx; hlt; .cfi_endproc; .size _start,.-_start;"
-            ".section .gcc_except_table,\"a\"; .Llsda: .byte 0xff, 0xff, 1, 4;"
+            ".section .gcc_except_table,\"a\"; .Llsda: .byte 0xff, 0xff, 1, 8;"
             ".uleb128 .Lbegin-_start, .Lend-.Lbegin, .Lpad-_start, 0;"
+            ".uleb128 .Lother-_start, .Lafter-.Lother, .Lkept-_start, 0;"
             ".section .data.rel,\"aw\"; .balign 8; ref: .quad __gxx_personality_v0; .text");
     """
     (tmp_path / "program.cc").write_text(source)

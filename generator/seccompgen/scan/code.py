@@ -234,7 +234,7 @@ class ImageCode:
                         said.add((why, detail))
                 case Pointer() | Harmless():
                     pass  # taken where it was made, or not code
-        reaches.update(self.image.landings.get(start, ()))
+        reaches.update(pad for _, _, pad in self.image.landings.get(start, ()))
         last = last_of(self.machine, reading.code)
         ends_in_call = last is not None and self.machine.is_call(last)
         stops = last is not None and (self.machine.stops(last) or ends_in_call)
@@ -339,8 +339,8 @@ class ImageCode:
             return call in called and self.endless.never_returns(called[call])
 
         code, addresses, _ = self.decoded(span.start, span.end)
-        pads = tuple(self.image.pads_of(span))
-        return FunctionBody(self.image, span, code, addresses, sources, leads, endless, pads)
+        landings = tuple(self.image.landings_in(span))
+        return FunctionBody(self.image, span, code, addresses, sources, leads, endless, landings)
 
     def _ways(self, function: FunctionBody, others: Sequence[Effect]) -> Iterator[tuple[int, Way]]:
         """Yield address and way for each of ``others``, effects of a function."""

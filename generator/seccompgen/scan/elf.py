@@ -9,7 +9,7 @@ from seccompgen.core.text import printable
 from seccompgen.scan.binary import broken_is_refused
 from seccompgen.scan.fixed_words import words_anywhere, words_into_code
 from seccompgen.scan.frames import UnreadFramesError, read_frames, read_landings
-from seccompgen.scan.image import AddressRange, FunctionSymbol, Image, name_in
+from seccompgen.scan.image import AddressRange, FunctionSymbol, Image, Landing, name_in
 from seccompgen.scan.objects import divided
 from seccompgen.scan.pclntab import go_functions
 from seccompgen.scan.relocations import Relocated, relocate
@@ -54,7 +54,7 @@ def _image(binary: Binary) -> Image:
     relocated = relocate(binary, dynamic)
     unread = list(relocated.unread)
     frames: list[Frame] = []
-    landings: dict[int, tuple[int, ...]] = {}
+    landings: dict[int, tuple[Landing, ...]] = {}
     try:
         frames = [one for one in read_frames(binary) if binary.in_code(one.start)]
         landings = _landings(binary, frames)
@@ -223,6 +223,6 @@ def _names(binary: Binary) -> AddressRange:
     return AddressRange(start, start + binary.dynamic.get("DT_STRSZ", 0))
 
 
-def _landings(binary: Binary, frames: Sequence[Frame]) -> dict[int, tuple[int, ...]]:
+def _landings(binary: Binary, frames: Sequence[Frame]) -> dict[int, tuple[Landing, ...]]:
     """Return, by the start of a frame, the addresses at which it continues after exceptions."""
     return {frame.start: tuple(read_landings(binary, frame)) for frame in frames if frame.handlers}

@@ -10,6 +10,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from seccompgen.scan.image import Landing
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -190,8 +192,8 @@ def _augmentation(cursor: _Cursor, at: int) -> _Augmentation:
     return _Augmentation(code, handlers, has_data=True)
 
 
-def read_landings(binary: Binary, frame: Frame) -> Iterator[int]:
-    """Yield the addresses at which ``frame`` continues after an exception.
+def read_landings(binary: Binary, frame: Frame) -> Iterator[Landing]:
+    """Yield the addresses at which ``frame`` continues after an exception, and of which calls.
 
     Raises UnreadFramesError.
     """
@@ -211,9 +213,9 @@ def read_landings(binary: Binary, frame: Frame) -> Iterator[int]:
     form = cursor.take(1)
     end = cursor.leb() + cursor.at
     while cursor.at < end:
-        cursor.pointer(form, relative=False)
-        cursor.pointer(form, relative=False)
+        start = frame.start + cursor.pointer(form, relative=False)
+        size = cursor.pointer(form, relative=False)
         pad = cursor.pointer(form, relative=False)
         cursor.leb()
         if pad:
-            yield base + pad
+            yield Landing(start, start + size, base + pad)

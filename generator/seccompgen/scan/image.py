@@ -37,6 +37,14 @@ class AddressRange(NamedTuple):
         return self.start <= address < self.end
 
 
+class Landing(NamedTuple):
+    """The place ``pad`` where code goes on after exceptions of calls from ``start`` to ``end``."""
+
+    start: int
+    end: int
+    pad: int
+
+
 @dataclass(frozen=True)
 class Segment:
     """A mapped part of the file; zeros beyond ``data`` are left out."""
@@ -76,11 +84,11 @@ class Image:
     them; ``standing`` and ``standing_imports`` are the pointers and names elsewhere, which count
     always, ``standing_words`` other addresses there. ``roots`` are the addresses at which the file
     is started: the entry point, initialisers and finalisers. ``frames`` are the starts of the
-    pieces in .eh_frame, each a function or a separate part of one; ``landings`` are the addresses
-    at which these continue after
-    exceptions. ``names`` is the range of the names of dynamic symbols. ``pointed_texts`` are the
-    words of text to which pointers in data lead. ``named_objects`` are the starts of the
-    ``objects`` that others can import, by name. ``key`` is a hash of all that determines the image.
+    pieces in .eh_frame, each a function or a separate part of one; ``landings`` are the places
+    where these go on after exceptions. ``names`` is the range of the names of dynamic symbols.
+    ``pointed_texts`` are the words of text to which pointers in data lead. ``named_objects`` are
+    the starts of the ``objects`` that others can import, by name. ``key`` is a hash of all that
+    determines the image.
     ``starters`` are the initialisers to which nothing else in the data points. ``lost_calls`` are
     the addresses of calls that never return, which the linker replaced, as it found no function.
     ``data_marks`` are addresses at which symbols of Arm's say that some data begins.
@@ -111,7 +119,7 @@ class Image:
     named_objects: Mapping[str, frozenset[int]]
     roots: tuple[int, ...]
     frames: frozenset[int]
-    landings: Mapping[int, tuple[int, ...]]
+    landings: Mapping[int, tuple[Landing, ...]]
     names: AddressRange
     pointed_texts: frozenset[str]
     interpreter: str
@@ -191,8 +199,8 @@ class Image:
     def _starts(self) -> list[int]:
         return sorted({one for one in (*self._addresses, *self.frames) if self.in_code(one)})
 
-    def pads_of(self, span: AddressRange) -> Iterator[int]:
-        """Yield the addresses at which the pieces that begin in ``span`` go on after exceptions."""
+    def landings_in(self, span: AddressRange) -> Iterator[Landing]:
+        """Yield where the pieces that begin in ``span`` go on after exceptions."""
         starts = self._landing_starts
         for start in starts[bisect_left(starts, span.start) : bisect_left(starts, span.end)]:
             yield from self.landings[start]
@@ -200,7 +208,7 @@ class Image:
     @cached_property
     def pads(self) -> frozenset[int]:
         """All addresses at which code goes on after exceptions."""
-        return frozenset(pad for pads in self.landings.values() for pad in pads)
+        return frozenset(pad for found in self.landings.values() for _, _, pad in found)
 
     @cached_property
     def _landing_starts(self) -> list[int]:

@@ -360,7 +360,8 @@ class _WayBack:
         anywhere = {source for source, way in reading.ways if isinstance(way, Pointer | Unclear)}
         waiting = [*self._begins[cell], *self._again(cell, reading)]
         if waiting or self._calling[cell]:
-            waiting += image.pads_of(AddressRange(cell.address, graph.cells[cell].end))
+            span = AddressRange(cell.address, graph.cells[cell].end)
+            waiting += [one.pad for one in image.landings_in(span)]
         alive: set[int] = set()
         while waiting:
             at = bisect_left(addresses, waiting.pop())

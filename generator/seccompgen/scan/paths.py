@@ -10,7 +10,7 @@ from seccompgen.scan.processor import Register
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from seccompgen.scan.image import AddressRange, Image
+    from seccompgen.scan.image import AddressRange, Image, Landing
     from seccompgen.scan.processor import Instruction, Location, Machine
 
 
@@ -19,7 +19,7 @@ class FunctionBody(NamedTuple):
 
     ``sources`` maps targets within it to the addresses of the jumps there, ``leads`` the address of
     each direct jump to its target. ``endless`` returns True if the call at an address never
-    returns. ``pads`` are the addresses at which it goes on after exceptions.
+    returns. ``landings`` are the addresses at which it goes on after exceptions.
     """
 
     image: Image
@@ -29,7 +29,7 @@ class FunctionBody(NamedTuple):
     sources: dict[int, list[int]]
     leads: Mapping[int, int]
     endless: Callable[[int], bool]
-    pads: tuple[int, ...]
+    landings: tuple[Landing, ...]
 
 
 def leading_to(machine: Machine, function: FunctionBody, index: int) -> list[int]:

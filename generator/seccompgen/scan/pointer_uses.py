@@ -91,15 +91,15 @@ def _after(
 ) -> list[int | None]:
     """Return the indices of the instructions that may follow ``code[index]``, None if elsewhere.
 
-    The index of what is behind the function is the number of its instructions. A call may end at
-    each place where the function goes on after exceptions.
+    The index of what is behind the function is the number of its instructions. A call may end
+    where the function goes on after its exceptions.
     """
     instruction = function.code[index]
     leads = [function.leads[instruction[0]]] if instruction[0] in function.leads else []
     leads += targets.get(index, ())
     is_call = machine.is_call(instruction)
     if is_call:
-        leads += function.pads
+        leads += [pad for start, end, pad in function.landings if start <= instruction[0] < end]
     found: list[int | None] = []
     for target in leads:
         at = bisect_left(function.addresses, target)

@@ -55,7 +55,7 @@ def unreached(
         return reached
 
     alive |= flood(addresses[0])
-    for pad in (one for pads in image.landings.values() for one in pads):
+    for pad in image.pads:
         if function.span.contains(pad):
             alive |= flood(pad)
     for event in machine.events(image, code):
