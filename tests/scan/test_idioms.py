@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -151,3 +152,43 @@ def test_libcap_calls_syscall_by_pointer(
     found = of_library(tmp_path, name, LIBCAP % number)
     assert {one.why for one in found.unknown} == (set() if known else {Why.POINTER})
     assert not known or {"capset", "prctl"} <= set(found.names)
+
+
+@pytest.mark.long("Go compiles its library")
+@pytest.mark.parametrize(("module", "known"), [("golang.org/x/sys", True), ("example/sys", False)])
+def test_go_s_second_package_of_calls_has_a_variable_for_fcntl(
+    tmp_path: Path, module: str, *, known: bool
+) -> None:
+    """As syscall has: golang.org/x/sys/unix, which many programs use instead."""
+    if not shutil.which("go"):
+        pytest.skip("there is no Go")
+    package = tmp_path / "sys" / "unix"
+    package.mkdir(parents=True)
+    (package.parent / "go.mod").write_text(f"module {module}\n")
+    (package / "fcntl.go").write_text(
+        'package unix\n\nimport "syscall"\n\nvar number uintptr = 72\n\n'
+        "//go:noinline\nfunc FcntlInt(fd uintptr, a, b int) syscall.Errno {\n"
+        "\t_, _, errno := syscall.Syscall(number, fd, uintptr(a), uintptr(b))\n\treturn errno\n}\n"
+        "\nfunc Set(to uintptr) { number = to }\n"
+    )
+    (tmp_path / "go.mod").write_text(
+        f"module own\n\nrequire {module} v0.0.0\n\nreplace {module} => ./sys\n"
+    )
+    (tmp_path / "main.go").write_text(
+        f'package main\n\nimport (\n\t"os"\n\t"{module}/unix"\n)\n\n'
+        "func main() {\n\tif len(os.Args) > 9 {\n\t\tunix.Set(72)\n\t}\n"
+        "\tos.Exit(int(unix.FcntlInt(0, 1, 2)))\n}\n"
+    )
+    program = tmp_path / "program"
+    # No version control, and no module that is not here.
+    command = ["go", "build", "-mod=mod", "-buildvcs=false", "-o", str(program), "."]
+    environment = os.environ | {
+        "GOPROXY": "off",
+        "GOFLAGS": "",
+        "GOWORK": "off",
+        "CGO_ENABLED": "0",
+    }
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    found = scan(program, shipped_tables(), (), (), Path("/"))
+    assert "fcntl" in found.names
+    assert bool(found.unknown) != known

@@ -26,6 +26,7 @@ _GO_REQUEST = "syscall.runtime_doAllThreadsSyscall"
 _GO_FCNTL = frozenset(
     {"syscall.forkAndExecInChild1", "syscall.fcntl", "syscall.FcntlFlock"}
     | {"internal/syscall/unix.fcntl", "internal/syscall/unix.Fcntl"}
+    | {f"golang.org/x/sys/unix.{name}" for name in ("fcntl", "FcntlInt", "FcntlFlock")}
 )
 
 GLIBC_SETXID = frozenset(
@@ -68,8 +69,8 @@ def go_fcntl(
     """Return the numbers in Go's variable fcntl64Syscall, if ``lost`` is a load of it; else None.
 
     The variable contains the number of fcntl, or of fcntl64 on 32-bit systems, initially or once
-    the program runs (src/syscall/flock_linux.go and flock_linux_32bit.go). Its initial value is
-    checked.
+    the program runs (src/syscall/flock_linux.go and flock_linux_32bit.go, and unix/fcntl.go and
+    fcntl_linux_32bit.go of golang.org/x/sys). Its initial value is checked.
     """
     if lost.lost is None or lost.reason not in _LOADED:
         return None
