@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,12 +44,19 @@ install() sets no_new_privs; refuses nothing. There is a program for each of
 FILTER = "sandbox/worker_report_only"
 
 
-@pytest.fixture
-def here(tmp_path: Path) -> Path:
-    (tmp_path / "worker.yml").write_text(POLICY)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("report-only")
+    (place / "worker.yml").write_text(POLICY)
     for options in ([], ["--report-only"]):
-        done = inside("build", "worker.yml", *options, "-o", "sandbox", cwd=tmp_path)
+        done = inside("build", "worker.yml", *options, "-o", "sandbox", cwd=place)
         assert done.code == 0, done.err
+    return place
+
+
+@pytest.fixture
+def here(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
