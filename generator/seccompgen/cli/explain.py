@@ -171,7 +171,12 @@ def _audit(explainer: Explainer, log: Path | None, *, follow: bool, as_json: boo
 
 def _print_followed(found: RefusedCall | UntoldDeath | Diagnostic, *, as_json: bool) -> None:
     from seccompgen.formats.audit.log_lines import UntoldDeath  # noqa: PLC0415
-    from seccompgen.render.audit_report import RefusedCall, call_json, call_text  # noqa: PLC0415
+    from seccompgen.render.audit_report import (  # noqa: PLC0415
+        RefusedCall,
+        call_json,
+        call_text,
+        death_text,
+    )
 
     if isinstance(found, RefusedCall):
         if as_json:
@@ -184,7 +189,7 @@ def _print_followed(found: RefusedCall | UntoldDeath | Diagnostic, *, as_json: b
     if as_json:
         print_json_line({"line": place.line if place else 0, "text": text})
     elif isinstance(found, UntoldDeath):
-        say(f"{place}: SIGSYS ended a process, and the log does not name the call: {text}")
+        say(death_text(found.position, text))
     else:
         say(f"{place}: not understood: {text}")
 

@@ -93,7 +93,7 @@ def audit_text(report: AuditReport) -> Iterator[str]:
     if report.deaths or report.unread or report.lost:
         yield ""
     for place, text in report.deaths[:_MOST_DEATHS]:
-        yield f"{place}: SIGSYS ended a process, and the log does not name the call: {text}"
+        yield death_text(place, text)
     if len(report.deaths) > _MOST_DEATHS:
         more = many(len(report.deaths) - _MOST_DEATHS, "line")
         yield f"and {more} more about SIGSYS that name no call"
@@ -104,6 +104,11 @@ def audit_text(report: AuditReport) -> Iterator[str]:
             yield f"  and {len(report.unread) - _MOST_DEATHS} more"
     if report.lost:
         yield f"{many(report.lost, 'record')} more were lost, according to the log"
+
+
+def death_text(place: Position, text: str) -> str:
+    """Return the line about a record, ``text``, of a death by SIGSYS that names no call."""
+    return f"{place}: SIGSYS ended a process, and the log does not name the call: {text}"
 
 
 def call_text(one: RefusedCall) -> Iterator[str]:
