@@ -18,6 +18,7 @@ import pytest
 from command import in_pid_namespace
 from recording import calls, record
 from running_kernel import require_x86_64
+from seccompgen.run.process import Process
 from seccompgen.run.record.requests import Requests
 from seccompgen.run.signals import ReceivedSignal
 from tracing import PYTHON, alive, wait_for
@@ -372,6 +373,28 @@ def test_what_comes_at_once_is_one_request(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr("seccompgen.run.record.requests._AT_ONCE", 0)
         requests.hear(asked)
         assert (requests.given_up, command.wait(120)) == (True, -signal.SIGKILL)
+
+
+def test_of_two_signals_none_is_held_back_that_is_pending() -> None:
+    """Another of its number may have merged with it, and would be lost."""
+    code = "import signal; signal.pthread_sigmask(0, [10, 12]); print(); input()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([PYTHON, "-c", code], stdin=pipe, stdout=pipe) as command:
+        assert command.stdout
+        command.stdout.readline()
+        requests, sender = Requests(command.pid, lambda: [command.pid]), os.getppid()
+        # One that is forwarded before the other is delivered is pending, and takes its place;
+        requests.hear(ReceivedSignal(signal.SIGUSR1, sent=True, sender=sender))
+        assert requests.comes_twice(signal.SIGUSR1, sender)
+        assert not requests.comes_twice(signal.SIGUSR1, os.getpid())
+        # one that merged with the other is not;
+        requests.hear(ReceivedSignal(signal.SIGWINCH, sent=True, sender=sender))
+        assert not requests.comes_twice(signal.SIGWINCH, sender)
+        # and one whose other was delivered is not forwarded.
+        assert not requests.comes_twice(signal.SIGUSR2, sender)
+        requests.hear(ReceivedSignal(signal.SIGUSR2, sent=True, sender=sender))
+        assert not Process(command.pid).is_pending(signal.SIGUSR2)
+        command.kill()
 
 
 def test_a_second_interrupt_kills_all_and_writes_nothing(policy: Path) -> None:

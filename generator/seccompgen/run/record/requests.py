@@ -91,7 +91,8 @@ def all_ignored(numbers: Iterable[int]) -> set[int]:
 class _Twice:
     """Recognizes signals that reach the command twice: by its process group, and forwarded by us.
 
-    The second of them, with the same original sender, is suppressed, whichever it is.
+    The second of them, with the same original sender, is suppressed, whichever it is. None that is
+    pending may be: another of its number may have merged with it.
     """
 
     def __init__(self) -> None:
@@ -100,12 +101,21 @@ class _Twice:
         self._came: dict[tuple[int, int, bool], float] = {}
         """The time at which a sender's signal reached the command: (number, sender, forwarded)."""
 
-    def hands_on(self, received: ReceivedSignal) -> None:
-        """Note a signal that will be forwarded to the command next."""
+    def hands_on(self, received: ReceivedSignal) -> bool:
+        """Note a signal to forward to the command next; return False if it reached it already."""
+        if self._came_lately((received.number, received.sender, False)):
+            return False
         self._handed_on.setdefault(received.number, set()).add(received.sender)
+        return True
 
-    def has_had(self, number: int, sender: int) -> bool:
-        """Note a signal that reaches the command; return True if it came the other way before."""
+    def has_had(self, number: int, sender: int, process: Process) -> bool:
+        """Note a signal that reaches the command; return True if it came the other way before.
+
+        Also if it is about to: the forwarded signal is pending then, or has merged with this one.
+        """
+        if sender in self._handed_on.get(number, ()):
+            self._handed_on[number].remove(sender)
+            return process.is_pending(number)
         ours = sender == os.getpid()
         # Pending signals of one number merge into one.
         senders = self._handed_on.pop(number, set()) if ours else {sender}
@@ -160,12 +170,12 @@ class Requests:
                 self.given_up = True
                 self._end_the_rest(signal.SIGKILL)
                 return
-        self._twice.hands_on(received)
-        hand_on(received, self._main)
+        if self._twice.hands_on(received):
+            hand_on(received, self._main)
 
     def comes_twice(self, number: int, sender: int) -> bool:
         """Return True if a signal about to be delivered has already reached the command."""
-        return self._twice.has_had(number, sender)
+        return self._twice.has_had(number, sender, Process(self._main))
 
     def has_ended(self, by: int) -> bool:
         """Note that the command has ended, by the signal ``by`` if that is not 0.
