@@ -135,7 +135,7 @@ def test_all_that_is_submitted_is_seen(name: str, policy: Path) -> None:
     found = report(done)
     assert found["rings"]["unseen"] == []
     assert seen(found) == sorted(submitted)
-    assert "read from their memory by the tracer" in done.err
+    assert "read from memory by the tracer" in done.err
 
 
 SECTIONS = {

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from seccompgen.run.record.seen_conditions import Tests
 
 SETUP, _, REGISTER = RING_CALLS
-WAY = "read from their memory by the tracer"
+WAY = "read from memory by the tracer"
 """The way by which operations are seen."""
 _BASIC = "basic"
 _MOST_SHOWN = 4
