@@ -72,7 +72,7 @@ test: $(READY) system
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 9 --worker-megabytes 650
 
 test-long: $(READY) system
-	$(BIN)/pytest -m "long and not (weekly or ecosystem)" -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 20 --worker-megabytes 1000
+	$(BIN)/pytest -m "long and not (weekly or ecosystem)" -n auto --dist loadfile --no-loadscope-reorder --cpu-minutes 30 --worker-megabytes 1000
 
 # As root. An ordinary user's `make test` skips these, root's runs them as well.
 test-root: $(READY) system
