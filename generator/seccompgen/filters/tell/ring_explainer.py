@@ -142,7 +142,10 @@ def _own(operation: RingOperation) -> tuple[RingField, ...]:
 
 
 def _fields(written: WrittenOperation, abi: Abi, facts: Facts) -> dict[RingField, int]:
-    """Return the values of fields in numbers; an address decides the family, and that the rest."""
+    """Return the values of fields in numbers.
+
+    An address decides the family; a family other than IPv4 and IPv6 has port 0 and no address.
+    """
     by_name = {one.name: one for one in _own(written.operation)}
     found: dict[RingField, int] = {}
     # An address comes first: it decides the family.
