@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.ecosystem
 
+LINES = """
+#include <stdio.h>
+int main(void) {
+  char line[100];
+  while (fgets(line, sizeof line, stdin)) puts(line);
+  return 7;
+}
+"""
 C = """
 #include <dirent.h>
 #include <netinet/in.h>
@@ -189,6 +197,7 @@ PROGRAMS = {
     "clang-lld-static": Program(
         C, "a.c", "clang -O2 -fuse-ld=lld -static -o {out} {in}", known=False
     ),
+    "musl-lines": Program(LINES, "a.c", "musl-gcc -static -O2 -o {out} {in}"),
     "musl-static": Program(C, "a.c", "musl-gcc -O2 -static -o {out} {in}"),
     "musl-dynamic": Program(C, "a.c", "musl-gcc -O2 -o {out} {in}", known=False),
     "g++": Program(CC, "a.cc", "g++ -O2 -o {out} {in}"),
@@ -254,7 +263,7 @@ def made(directory: Path, program: Program) -> Path:
 
 
 USUAL = (
-    *("gcc", "clang", "clang-lld-static", "musl-static", "musl-dynamic", "g++"),
+    *("gcc", "clang", "clang-lld-static", "musl-lines", "musl-static", "musl-dynamic", "g++"),
     *("rustc", "rustc-debian", "go"),
 )
 

@@ -26,3 +26,20 @@ def test_the_kernel_preserves_the_return_address() -> None:
     code = machine.disassemble(image, CODE, CODE + 4)
     assert machine.before(image, code, 0, Register("x30")) == Moved((Register("x30"),))
     assert isinstance(machine.before(image, code, 0, Register("x0")), Lost)
+
+
+@pytest.mark.parametrize(
+    ("branch", "taken", "not_taken"),
+    [
+        pytest.param(0x34000048, True, False, id="cbz w8"),
+        pytest.param(0xB4000048, True, False, id="cbz x8"),
+        pytest.param(0x35000048, False, True, id="cbnz w8"),
+        pytest.param(0x34000049, False, False, id="cbz w9"),
+        pytest.param(0x36000048, False, False, id="tbz w8, #0"),
+    ],
+)
+def test_a_branch_shows_that_a_number_is_zero(branch: int, taken: bool, not_taken: bool) -> None:
+    image, machine = image_of_words([branch]), Arm64()
+    code = machine.disassemble(image, CODE, CODE + 4)
+    shown = [machine.shows_zero(code, 0, "x8", jumping=jumping) for jumping in (True, False)]
+    assert shown == [taken, not_taken]

@@ -165,6 +165,41 @@ def test_what_cannot_be_known_is_said(tmp_path: Path, source: str, why: Why, opt
     assert not names(found) & {"getpid", "write"} or optimise == "-O0"
 
 
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        pytest.param(
+            "test %rax, %rax; je 1f; mov $1, %eax; 1: syscall", {"read", "write"}, id="je"
+        ),
+        pytest.param("cmp $0, %eax; je 1f; mov $1, %eax; 1: syscall", {"read", "write"}, id="cmp"),
+        pytest.param("test %eax, %eax; jne 1f; syscall; 1:", {"read"}, id="not taken"),
+        pytest.param("test %al, %al; je 1f; mov $1, %eax; 1: syscall", None, id="part"),
+        pytest.param("cmp $1, %rax; je 1f; mov $1, %eax; 1: syscall", None, id="not zero"),
+        pytest.param("test %rdi, %rdi; je 1f; mov $1, %eax; 1: syscall", None, id="another"),
+        pytest.param("test %rdi, %rax; je 1f; mov $1, %eax; 1: syscall", None, id="bits"),
+        pytest.param("test %rax, %rax; jne 1f; mov $1, %eax; 1: syscall", None, id="all but zero"),
+        pytest.param(
+            "test %rdi, %rdi; js 2f; test %rax, %rax; 2: je 1f; mov $1, %eax; 1: syscall",
+            None,
+            id="entered between test and branch",
+        ),
+    ],
+)
+def test_a_branch_shows_that_a_number_is_zero(
+    tmp_path: Path, code: str, expected: set[str] | None
+) -> None:
+    """As in musl's readv(), which may call read(): its number, 0, is what was compared."""
+    source = f"""
+    volatile long n;
+    void _start(void) {{ __asm__("mov n(%rip), %rax; {code}"); {EXIT} }}
+    """
+    found = scanned(compiled(tmp_path, source, "-O1"))
+    if expected is None:
+        assert {one.why for one in found.unknown} == {Why.MEMORY}
+    else:
+        assert (names(found), found.unknown) == (expected | {"exit"}, ())
+
+
 def test_a_site_is_where_the_number_is_given(tmp_path: Path) -> None:
     source = (
         "FAR long wrap(long nr) { return enter(nr, 0, 0, 0); }"

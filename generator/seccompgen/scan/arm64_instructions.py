@@ -43,6 +43,9 @@ INDEXED = re.compile(r"\[(?P<base>\w+), (?P<index>[wx]\d+)")
 _BOUNDS = {("b.hi", False): 0, ("b.hs", False): 1, ("b.lo", True): 1, ("b.ls", True): 0}
 """By how much less the compared value is, by unsigned branch and whether that is taken."""
 
+_ZERO = frozenset({("cbz", True), ("cbnz", False)})
+"""Branches, and whether they are taken, after which the register that they test is 0."""
+
 KEEPS_FLAGS = frozenset(
     {"mov", "adrp", "adr", "add", "nop", "movz", "movk", "movn", "sub", "and", "orr", "eor"}
     | {"ldr", "ldrb", "ldrh", "ldrsw", "ldp", "ldur", "str", "strb", "strh", "stp", "stur"}
@@ -237,6 +240,13 @@ class Arm64Instructions:
     def bounds(self, instruction: Instruction, *, jumping: bool) -> int:
         """See ``Machine``."""
         return _BOUNDS.get((instruction[2], jumping), -1)
+
+    def shows_zero(
+        self, code: Sequence[Instruction], index: int, register: str, *, jumping: bool
+    ) -> bool:
+        """See ``Machine``."""
+        tested = whole(code[index][3].partition(", ")[0])
+        return (code[index][2], jumping) in _ZERO and tested == register
 
     def keeps_flags(self, instruction: Instruction) -> bool:
         """See ``Machine``."""

@@ -252,6 +252,14 @@ class Machine(Protocol):
         the value may also be greater.
         """
 
+    def shows_zero(
+        self, code: Sequence[Instruction], index: int, register: str, *, jumping: bool
+    ) -> bool:
+        """Return True if ``register`` is 0 after the branch ``code[index]``, by its test of it.
+
+        The branch is taken if ``jumping`` is True. The register counts with its lower 32 bits.
+        """
+
     def keeps_flags(self, instruction: Instruction) -> bool:
         """Return True if the instruction keeps the result of the comparison before it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.scan.processor import KnownValue, Lost, Moved
+from seccompgen.scan.processor import KnownValue, Lost, Moved, Register
 from seccompgen.scan.unknown import Why
 from seccompgen.scan.ways import ImageAddress
 
@@ -105,6 +105,9 @@ class NumberFollower:
                     yield self._lost(state, here, Why.NO_WAY_HERE if index else Why.NO_CALLER)
                 return
             index -= 1
+            if self._shows_zero(cell, index, location, jumping=False):
+                yield EnteredNumber(state.site, add & _U32)
+                return
             # If control arrives after padding, it does not also come out of the padding.
             only_padding = graph.machine.is_padding(code[index]) and (only_padding or bool(joined))
             step = graph.machine.before(graph.images[image], code, index, location)
@@ -153,9 +156,27 @@ class NumberFollower:
         for cell in self.graph.cells_at(source):
             reading = self.graph.read(cell)
             index = bisect_left(reading.addresses, source.address)
+            if self._shows_zero(cell, index, location, jumping=True):
+                yield EnteredNumber(state.site, add & _U32)
+                continue
             image = self.graph.images[source.image]
             step = self.graph.machine.before(image, reading.code, index, location)
             yield from self._stepped(state, source, step, add)
+
+    def _shows_zero(
+        self, cell: ImageAddress, index: int, location: Location, *, jumping: bool
+    ) -> bool:
+        """Return True if ``location`` is 0 after the branch at ``index``, which tests it.
+
+        The test is the instruction before the branch, unless control also arrives between the two.
+        """
+        reading = self.graph.read(cell)
+        if not isinstance(location, Register) or not self.graph.machine.shows_zero(
+            reading.code, index, location.name, jumping=jumping
+        ):
+            return False
+        branch = ImageAddress(cell.image, reading.addresses[index])
+        return branch not in self.graph.taken and not any(self.graph.edges_to(branch))
 
     def _stepped(
         self, state: _State, before: ImageAddress, step: Step, add: int

@@ -20,7 +20,7 @@ from seccompgen.scan.x86_operands import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from seccompgen.scan.image import Image
     from seccompgen.scan.processor import Instruction, Location
@@ -35,6 +35,8 @@ _BOUNDS = {("ja", False): 0, ("jae", False): 1, ("jb", True): 1, ("jbe", True): 
 
 A signed branch leaves negative numbers, which are no index of a table.
 """
+_EQUAL = frozenset({("je", True), ("jne", False)})
+"""Branches, and whether they are taken where a comparison found equal operands."""
 _KEEPS_FLAGS = frozenset({"lea", "nop", "not", "push", "pop", "pxor", "xorps", "punpcklqdq"})
 _MOVES = ("mov", "cmov", "set")
 """Beginnings of mnemonics; no instruction of these changes a flag (Intel SDM, volume 1, A.2)."""
@@ -203,6 +205,18 @@ class X86Instructions:
     def bounds(self, instruction: Instruction, *, jumping: bool) -> int:
         """See ``Machine``."""
         return _BOUNDS.get((instruction[2], jumping), -1)
+
+    def shows_zero(
+        self, code: Sequence[Instruction], index: int, register: str, *, jumping: bool
+    ) -> bool:
+        """See ``Machine``."""
+        if index == 0 or (code[index][2], jumping) not in _EQUAL:
+            return False
+        mnemonic = code[index - 1][2]
+        left, right = first_two(code[index - 1])
+        if not isinstance(left, Reg) or left.name != register or left.bits < 32:
+            return False
+        return (mnemonic, right) in {("test", left), ("cmp", Immediate(0))}
 
     def keeps_flags(self, instruction: Instruction) -> bool:
         """See ``Machine``."""
