@@ -199,7 +199,7 @@ PROGRAMS = {
     ),
     "musl-lines": Program(LINES, "a.c", "musl-gcc -static -O2 -o {out} {in}"),
     "musl-static": Program(C, "a.c", "musl-gcc -O2 -static -o {out} {in}"),
-    "musl-dynamic": Program(C, "a.c", "musl-gcc -O2 -o {out} {in}", known=False),
+    "musl-dynamic": Program(C, "a.c", "musl-gcc -O2 -o {out} {in}"),
     "g++": Program(CC, "a.cc", "g++ -O2 -o {out} {in}"),
     "g++-static": Program(CC, "a.cc", "g++ -O2 -static -o {out} {in}"),
     "clang++-lld": Program(CC, "a.cc", "clang++ -O2 -fuse-ld=lld -o {out} {in}"),

@@ -225,6 +225,19 @@ def test_a_function_that_is_only_compared_is_not_taken(
     assert "getpid" in found.names
 
 
+def test_padding_after_a_comparison_uses_no_address(tmp_path: Path) -> None:
+    """As in musl's libc.so, whose code without symbols belongs to the function before it."""
+    source = (
+        '__asm__(".text; .type m,@function; m: ret; .Lw: mov %rdi,%rax; syscall; ret; .size m,.-m;"'
+        '".type one,@function; one: mov $39, %edi; call .Lw; ret; .size one,.-one");'
+        'void _start(void) { __asm__ volatile("call one; lea .Lw(%rip), %rcx; cmp %rax, %rcx;"'
+        f'"jmp 1f; nopl (%rcx); 1: mov $0, %ecx"); {EXIT} }}'
+    )
+    found = scanned(tmp_path, source)
+    assert not found.unknown
+    assert "getpid" in found.names
+
+
 def test_a_function_that_only_an_unseen_way_leads_to_has_no_number(tmp_path: Path) -> None:
     """Compared, never called: still its number is not nothing."""
     source = (

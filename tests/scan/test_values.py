@@ -200,6 +200,22 @@ def test_a_branch_shows_that_a_number_is_zero(
         assert (names(found), found.unknown) == (expected | {"exit"}, ())
 
 
+@pytest.mark.parametrize(("way", "ends"), [("nop", True), ("js 3f", False)])
+def test_a_function_ends_the_process_although_other_code_follows(
+    tmp_path: Path, way: str, ends: bool
+) -> None:
+    """As in musl's libc.so: without symbols, what follows belongs to it for all that is known."""
+    source = f"""
+    __asm__(".Lend: mov $60, %eax; test %rdi, %rdi; {way}; syscall; jmp .Lend; 3: ret");
+    void _start(void) {{
+      __asm__("js 1f; mov $1, %eax; jmp 2f; 1: call .Lend; 2: syscall"); {EXIT}
+    }}
+    """
+    found = scanned(compiled(tmp_path, source, "-O1"))
+    assert names(found) == {"write", "exit"}
+    assert {one.why for one in found.unknown} == (set() if ends else {Why.RETURNED})
+
+
 def test_a_site_is_where_the_number_is_given(tmp_path: Path) -> None:
     source = (
         "FAR long wrap(long nr) { return enter(nr, 0, 0, 0); }"

@@ -76,15 +76,37 @@ class Endless:
         machine = self._code.machine
         code, _, mnemonics = self._code.decoded(*cell)
         if machine.any_returns(mnemonics):
-            return None
+            code = self._reached(code)
         last = last_of(machine, code)
         if last is None or not (machine.stops(last) or machine.is_call(last)):
             return None
         events = list(machine.events(self._code.image, code))
-        if any(event.kind in LEAVING for event in events):
+        if any(event.kind in LEAVING for event in events) or any(map(machine.returns, code)):
             return None
         return [
             event.value
             for event in events
             if event.kind is EffectKind.JUMP and not cell[0] <= event.value < cell[1]
         ]
+
+    def _reached(self, code: Sequence[Instruction]) -> list[Instruction]:
+        """Return the instructions that control can reach from the first, as each call returns.
+
+        In files without symbols, what follows a function may be another's code, which returns.
+        """
+        machine = self._code.machine
+        index_of = {instruction[0]: index for index, instruction in enumerate(code)}
+        jumps: dict[int, list[int]] = {}
+        for event in machine.events(self._code.image, code):
+            if event.kind is EffectKind.JUMP and event.value in index_of:
+                jumps.setdefault(event.address, []).append(index_of[event.value])
+        reached, waiting = set[int](), [0]
+        while waiting:
+            index = waiting.pop()
+            if index in reached or index == len(code):
+                continue
+            reached.add(index)
+            waiting += jumps.get(code[index][0], [])
+            if not machine.stops(code[index]):
+                waiting.append(index + 1)
+        return [code[index] for index in sorted(reached)]

@@ -29,7 +29,7 @@ def is_only_compared(machine: Machine, code: Sequence[Instruction], index: int) 
         instruction = code[at]
         if leaves(instruction) or (not compared and branches(instruction)):
             return False
-        if not mentions(instruction, register):
+        if machine.is_padding(instruction) or not mentions(instruction, register):
             continue
         if not machine.is_comparison(instruction):
             return compared and machine.only_sets(instruction, register)
