@@ -92,8 +92,8 @@ def _register(
 @dataclass(frozen=True)
 class Outcome:
     """``kind``: "escaped", "refused" (errno's name), "foiled", "killed" (the signal's name),
-    "unavailable" (the reason), or "broken": the attack itself has a fault. ``detail`` is in the
-    parentheses."""
+    "unprepared" (what was refused before it began), "unavailable" (the reason), or "broken": the
+    attack itself has a fault. ``detail`` is in the parentheses."""
 
     kind: str
     detail: str = ""
@@ -156,7 +156,7 @@ def _child(
             result = f"foiled|{error}"
         except OSError as error:
             name = ERRNO_NAMES.get(error.errno or 0, str(error.errno))
-            result = f"refused|{name}" if attacking else f"broken|preparing: {error!r}"
+            result = f"refused|{name}" if attacking else f"unprepared|{error!r}"
         code = 0
     except BaseException as error:
         result = f"broken|{error!r}{'' if attacking else ' while preparing'}"

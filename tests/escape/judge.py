@@ -25,25 +25,28 @@ class Judgement(NamedTuple):
     wrong: str = ""
 
 
-def judged(one: Attack, free: Outcome | None, confined: Outcome) -> Judgement:
+def judged(one: Attack, free: Outcome, confined: Outcome, *, chosen: bool = False) -> Judgement:
     """Judge an attack by what it came to without the filter and with it.
 
     Without the filter it must get what it wants: so none is held off because it does not work at
-    all. What a policy does not promise, an attack from "outside", must be possible.
+    all. Where the kernel or a filter of others refuses it, it was not tried, and the reason is the
+    answer. ``chosen`` is True on a kernel that we chose, which must let it through. What a policy
+    does not promise, an attack from "outside", must be possible.
     """
-    if one.outside:
-        if confined.kind == "unavailable":
-            return Judgement(untried=confined.detail)
-        return Judgement() if confined.kind == "escaped" else Judgement(wrong=str(confined))
-    assert free is not None
-    if confined.kind == "escaped":
+    if free.kind == "broken" or confined.kind == "broken":
+        return Judgement(wrong=f"without the filter: {free}; with it: {confined}")
+    if confined.kind == "escaped" and not one.outside:
         return Judgement(wrong="escaped")
-    if free in _NOT_HERE:
-        return Judgement(untried=_NOT_HERE[free])
     if free.kind == "unavailable":
         return Judgement(untried=free.detail)
+    if free in _NOT_HERE:
+        return Judgement(untried=_NOT_HERE[free])
     if free.kind != "escaped":
-        return Judgement(wrong=f"without the filter: {free}")
+        if chosen or (free.kind == "killed" and free.detail != "SIGSYS"):
+            return Judgement(wrong=f"without the filter: {free}")
+        return Judgement(untried=f"without our filter the kernel answers: {free}")
+    if one.outside:
+        return Judgement() if confined.kind == "escaped" else Judgement(wrong=str(confined))
     held = {
         "refused": confined.detail in ANSWERS,
         "killed": confined.detail == "SIGSYS",

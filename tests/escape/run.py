@@ -33,8 +33,7 @@ def outcomes(
         ]
         if not policies or one.name not in plan["attacks"]:
             continue
-        if not one.outside:
-            told[""][one.name] = _outcome(one, plan, None)
+        told[""][one.name] = _outcome(one, plan, None)
         for policy in policies:
             told[policy][one.name] = _outcome(one, plan, installs[policy])
     return told

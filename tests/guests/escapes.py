@@ -15,12 +15,15 @@ from guests.stock import NO_PROGRAM
 from strategies import plain_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from escape.attack import Attack
     from guests.machines import Guest
 
 attacks.load()
+
+NOWHERE: dict[str, str] = {}
+"""Attacks that no guest lets through, and the reason."""
 
 _ESCAPE = Path(__file__).parents[1] / "escape"
 _IN_GUESTS = ("attack", "foreign", "run", "scene", "tracing")
@@ -29,9 +32,11 @@ _IN_GUESTS = ("attack", "foreign", "run", "scene", "tracing")
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The number of attacks held off, the others by name with what kept the guest from trying them,
-    and what is wrong: an attack on two policies counts twice."""
+    and what is wrong: an attack on two policies counts twice. ``through`` are the names of those
+    that get through without a filter."""
 
     tried: int
+    through: list[str]
     untried: dict[str, str]
     differences: list[str]
 
@@ -92,12 +97,21 @@ def judge(
             if one.name not in report[policy]:
                 differences.append(f"attack {one.name} on {policy}: it was not made")
                 continue
-            free = report[""].get(one.name)
-            found = judged(one, free and Outcome(*free), Outcome(*report[policy][one.name]))
+            free, confined = (Outcome(*report[key][one.name]) for key in ("", policy))
+            found = judged(one, free, confined, chosen=True)
             if found.wrong:
                 differences.append(f"attack {one.name} on {policy}: {found.wrong}")
             elif found.untried:
                 untried[one.name] = found.untried
             else:
                 tried += 1
-    return Verdict(tried, untried, differences)
+    through = [name for name, (kind, _) in report[""].items() if kind == "escaped"]
+    return Verdict(tried, through, untried, differences)
+
+
+def held_by_nobody(through: Iterable[str]) -> list[str]:
+    """Return the attacks that no guest lets through, ``through`` being those that some guest does.
+
+    That a filter holds such an attack off says nothing.
+    """
+    return sorted({one.name for one in ATTACKS} - set(through) - NOWHERE.keys())

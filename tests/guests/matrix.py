@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from guests import ring_programs, table
+from guests import escapes, ring_programs, table
 from guests.machines import GUESTS, RING_GUESTS
 from guests.run import RESULTS, ROOT
 from oracle import ABIS
@@ -162,6 +162,10 @@ def main(arguments: Sequence[str]) -> int:
             print(f"skipped: {result['guest']}: {result['skipped']}")
     if len(ran) == len(GUESTS) and (idle := table.idle(ran)):
         print("\n".join(["ABSENT, in table.py, excuses what is there:", *idle]))
+        return 1
+    through = [name for result in ran for name in result["through"]]
+    if len(ran) == len(GUESTS) and (never := escapes.held_by_nobody(through)):
+        print("\n".join(["attacks that no guest lets through without a filter:", *never]))
         return 1
     PAGE.write_text(page(results, rings, programs))
     if os.environ.get("CI") == "true" and (few := too_few(ran) or too_few(ran_rings)):

@@ -119,6 +119,7 @@ def run(guest: Guest, processor: int | None = None) -> dict[str, Any]:
         ),
         "stock": stock.attempts(report["stock"]),
         "attacks": attacked.tried,
+        "through": attacked.through,
         "untried": attacked.untried,
         "policies": len(planned.filters) - len(planned.wrong),
         "calls": verdict.calls,

@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from escape.attack import ATTACKS
+from escape.attack import ATTACKS, Outcome
+from escape.judge import judged as judged_attack
 from guests import emulator, escapes, image, matrix, programs, shares, table
 from guests.bitmap import differences as bitmap_differences
 from guests.faults import FAULTS, MEANT
@@ -197,7 +198,7 @@ def attacked(free: tuple[str, str], confined: tuple[str, str]) -> escapes.Verdic
     """Judge a guest in which all attacks came to the same."""
     report: dict[str, dict[str, tuple[str, str]]] = {"": {}}
     for one in escapes.attacks_of(S390X, WHOLE):
-        report[""][one.name] = free
+        report[""][one.name] = ("escaped", "") if one.outside else free
         for policy in one.against:
             seen = ("escaped", "") if one.outside else confined
             report.setdefault(policy, {})[one.name] = seen
@@ -226,7 +227,11 @@ def test_an_attack_that_is_not_held_off_is_noticed(
 
 
 @pytest.mark.parametrize(
-    "free", [("refused", "EPERM "), ("foiled", "why"), ("killed", "SIGSYS"), ("broken", "why")]
+    "free",
+    [
+        *(("refused", "EINVAL"), ("foiled", "why"), ("unprepared", "why")),
+        *(("killed", "SIGSYS"), ("broken", "why")),
+    ],
 )
 def test_an_attack_that_does_not_work_without_the_filter_is_noticed(free: tuple[str, str]) -> None:
     verdict = attacked(free, ("refused", "EPERM"))
@@ -247,6 +252,38 @@ def test_an_attack_that_a_guest_leaves_out_is_noticed() -> None:
     verdict = escapes.judge(S390X, WHOLE, report)
     assert (verdict.tried, verdict.untried) == (0, {})
     assert len(verdict.differences) > 60
+
+
+def test_an_attack_that_no_guest_lets_through_is_noticed() -> None:
+    names = [one.name for one in ATTACKS]
+    assert escapes.held_by_nobody(names) == []
+    assert escapes.held_by_nobody(names[1:]) == names[:1]
+    through = attacked(("escaped", ""), ("refused", "EPERM")).through
+    assert through == [one.name for one in escapes.attacks_of(S390X, WHOLE)]
+
+
+@pytest.mark.parametrize(
+    ("free", "untried"),
+    [
+        (("refused", "EINVAL"), True),
+        (("foiled", "why"), True),
+        (("unprepared", "why"), True),
+        (("killed", "SIGSYS"), True),
+        (("killed", "SIGSEGV"), False),
+        (("broken", "why"), False),
+    ],
+)
+def test_an_attack_that_a_machine_refuses_unfiltered_is_not_tried_there(
+    free: tuple[str, str], *, untried: bool
+) -> None:
+    """On a kernel that somebody else chose; in a guest it is wrong, as above."""
+    for one in ATTACKS:
+        found = judged_attack(one, Outcome(*free), Outcome("refused", "EPERM"))
+        assert (bool(found.untried), bool(found.wrong)) == (untried, not untried)
+        assert not untried or free[1] in found.untried
+        assert judged_attack(one, Outcome("escaped"), Outcome("refused", "EINVAL")).wrong
+    held = next(one for one in ATTACKS if not one.outside)
+    assert judged_attack(held, Outcome(*free), Outcome("escaped")).wrong
 
 
 def promises(names: set[str]) -> set[tuple[str, str]]:
