@@ -124,8 +124,11 @@ class _Commands(click.Group):
     cls=_Commands,
     params=[_color_option],
     epilog=documentation("docs/tour.md") or "man seccompgen",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
 )
+@click.pass_context
 @click.option(
     "-V",
     "--version",
@@ -136,9 +139,12 @@ class _Commands(click.Group):
     help="Show the version and exit; with --verbose, also those of the tables and dependencies.",
 )
 @click.option("--verbose", is_flag=True, hidden=True, expose_value=False, callback=_need_version)
-def command() -> None:
+def command(ctx: click.Context) -> None:
     """Seccomp filters at build time.
 
     Policies and pinned kernel tables in, finished BPF programs as static modules out. Exit
     codes: 0 done, 1 the answer is no, 2 the input is wrong, 3 something outside failed.
     """
+    if ctx.invoked_subcommand is None:  # click's own answer differs between its releases
+        say(*ctx.get_help().splitlines(), err=True)
+        ctx.exit(2)
