@@ -108,6 +108,8 @@ def boot(
     Raises Unavailable, NoAnswer, GuestFailed.
     """
     below = _user_space(guest, processor)
+    if modules := image.modules(guest):
+        below.append(modules)
     return _boot(guest, [*below, *archives], files, timeout, processor)
 
 

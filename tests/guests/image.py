@@ -22,7 +22,7 @@ from guests.packages import fetch
 from guests.unwrap import unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from guests.machines import Guest, Software
     from guests.packages import Package
@@ -104,6 +104,51 @@ def user_space(guest: Guest) -> UserSpace:
         lambda: archive(_user_space(packages, version)),
     )
     return UserSpace(path, f"{library.name}-{library.version}")
+
+
+def modules(guest: Guest) -> Path | None:
+    """Return the archive of the guest's kernel modules, named in the order in which they are loaded.
+
+    None if it needs none. Raises what `fetch` does.
+    """
+    if not guest.modules:
+        return None
+    package = _fetched(guest, guest.kernel)[guest.kernel_package]
+    return kept(
+        f"modules/{package.name}",
+        (_SOURCE, *guest.modules, package.identity),
+        lambda: overlay(_ordered(guest.modules, _modules(package))),
+    )
+
+
+def _modules(package: Package) -> dict[str, bytes]:
+    """Return the modules of a kernel's package by name."""
+    return {
+        PurePosixPath(name).stem.replace("-", "_"): entry.content
+        for name, entry in contents(package)
+        if name.endswith(".ko")
+    }
+
+
+def _ordered(wanted: Sequence[str], present: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return modules by path, those that others depend on first."""
+    order: dict[str, None] = {}
+
+    def add(name: str) -> None:
+        if name not in order:
+            for needed in filter(None, _needs(present[name])):
+                add(needed)
+            order[name] = None
+
+    for name in wanted:
+        add(name)
+    return {f"modules/{n:03}-{name}.ko": present[name] for n, name in enumerate(order)}
+
+
+def _needs(module: bytes) -> list[str]:
+    """Return what a module says in its section .modinfo that it depends on."""
+    found = re.search(rb"\0depends=([^\0]*)\0", module)
+    return found[1].decode().replace("-", "_").split(",") if found else []
 
 
 def _fetched(guest: Guest, software: Software) -> dict[str, Package]:

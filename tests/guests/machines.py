@@ -27,7 +27,8 @@ class Guest:
     ``emulator`` is a command of QEMU's, ``machine`` and ``cpu`` its ``-M`` and ``-cpu``, ``memory``
     is in MiB, ``arguments`` are further ones. ``console`` is the kernel's name of the first serial
     line, ``parameters`` are further ones of it, ``initcalls`` are functions of its start to leave
-    out.
+    out. ``modules`` are parts of the kernel to load. If ``whole``, the guest makes all attacks, not
+    a share.
     """
 
     name: str
@@ -43,7 +44,19 @@ class Guest:
     arguments: tuple[str, ...] = ("-serial", "stdio")
     parameters: tuple[str, ...] = ()
     initcalls: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    whole: bool = False
 
+
+_SOCKETS = (
+    *("af_alg", "algif_hash", "vsock", "sctp", "rds", "tipc", "kcm", "smc", "tun", "tls"),
+    *("iptable_filter", "ip6table_filter", "vsock_loopback"),
+)
+"""Modules whose sockets and devices attacks use; a kernel for clouds has these too."""
+_MORE_SOCKETS = (
+    *("ax25", "netrom", "rose", "appletalk", "can_raw", "bluetooth", "rxrpc", "qrtr", "phonet"),
+    *("pppox", "llc2", "af_key", "ieee802154_socket", "nfc"),
+)
 
 _PC = Guest(
     name="x86_64-6.1",
@@ -82,12 +95,13 @@ GUESTS: tuple[Guest, ...] = (
         kernel=Software("bullseye", "amd64"),
         kernel_package=r"linux-image-5\.10\..*-cloud-amd64",
     ),
-    _PC,
+    replace(_PC, modules=_SOCKETS, whole=True),
     replace(
         _PC,
         name="x86_64-newest",
         kernel=Software("sid", "amd64"),
         kernel_package=r"linux-binary-\d.*-cloud-amd64",
+        whole=True,
     ),
     replace(_PC, name="i386-on-x86_64", abi="i386", user=Software("bookworm", "i386")),
     replace(
@@ -100,6 +114,9 @@ GUESTS: tuple[Guest, ...] = (
         emulator="qemu-system-i386",
         cpu="max",
         initcalls=("isapnp_init",),
+        # sctp and rxrpc ask the kernel's cryptography for the first three, by no symbol.
+        modules=("crc32c_generic", "pcbc", "fcrypt", *_SOCKETS, *_MORE_SOCKETS),
+        whole=True,
     ),
     replace(
         _ARM_VIRT,

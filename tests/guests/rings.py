@@ -302,4 +302,4 @@ def attack_differences(of: Release, report: Mapping[str, Sequence[Sequence[str]]
 
 
 def _not_installed(outcome: tuple[str, ...]) -> bool:
-    return outcome[0] == "broken" and NOT_INSTALLED in outcome[1]
+    return outcome[0] == "unprepared" and NOT_INSTALLED in outcome[1]

@@ -258,6 +258,8 @@ def test_an_attack_that_no_guest_lets_through_is_noticed() -> None:
     names = [one.name for one in ATTACKS]
     assert escapes.held_by_nobody(names) == []
     assert escapes.held_by_nobody(names[1:]) == names[:1]
+    assert escapes.let_through_after_all([*names[:1], "watch_keys"]) == ["watch_keys"]
+    assert escapes.NOWHERE.keys() < set(names)
     through = attacked(("escaped", ""), ("refused", "EPERM")).through
     assert through == [one.name for one in escapes.attacks_of(S390X, WHOLE)]
 

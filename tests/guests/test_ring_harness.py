@@ -125,7 +125,7 @@ def report() -> dict[str, Any]:
     held = {
         FILTERS: ["refused", "EACCES"],
         PROGRAM: ["refused", "EPERM"],
-        INSTALL: ["broken", "preparing: OSError('not installed: there is a ring')"],
+        INSTALL: ["unprepared", "OSError('not installed: there is a ring')"],
         KERNEL: ["refused", "EACCES"],
     }
     return {

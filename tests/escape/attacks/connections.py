@@ -411,6 +411,19 @@ def listen_with_a_pair(scene: Scene) -> Steps:
     _must_listen(scene, own)
 
 
+@attack(web_worker="connections", compute_only="names")
+def another_protocol_above(scene: Scene) -> Steps:
+    server = scene.listening()
+    client = scene.connected(server.getsockname())
+    yield
+    try:
+        client.setsockopt(6, 31, b"tls")  # TCP_ULP
+    except OSError as error:
+        if error.errno in (errno.ENOPROTOOPT, errno.ENOENT):
+            raise Unavailable(f"not with this kernel: {error.strerror}") from error
+        raise
+
+
 def _option(
     name: str,
     level: int,
@@ -436,7 +449,6 @@ def _option(
 
 _option("fast_open_of_a_server", 6, 23, 5)
 _option("fast_open_of_a_client", 6, 30, 1)
-_option("another_protocol_above", 6, 31, b"tls")
 _option("another_congestion_control", 6, 13, b"reno")
 _option("repair", 6, 19, 1)
 _option("another_device", socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
