@@ -44,8 +44,8 @@ NOWHERE: dict[str, str] = {
     "watch_keys": "Debian builds no kernel with CONFIG_WATCH_QUEUE",
     **{one.name: _BY_X32 for one in ATTACKS if one.name.endswith("_by_the_number_of_x32")},
 }
-"""Attacks that no guest lets through, and the reason. Each is made nevertheless: where a kernel lets
-it through one day, it has to be held off."""
+"""Attacks that no guest lets through, and the reason. Each is made nevertheless: where a kernel
+lets it through one day, it has to be held off."""
 
 _ESCAPE = Path(__file__).parents[1] / "escape"
 _IN_GUESTS = ("attack", "foreign", "run", "scene", "tracing")

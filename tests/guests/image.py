@@ -107,7 +107,7 @@ def user_space(guest: Guest) -> UserSpace:
 
 
 def modules(guest: Guest) -> Path | None:
-    """Return the archive of the guest's kernel modules, named in the order in which they are loaded.
+    """Return the archive of the kernel's modules for a guest, named in the order to load them in.
 
     None if it needs none. Raises what `fetch` does.
     """
