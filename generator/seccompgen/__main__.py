@@ -87,6 +87,12 @@ def _run() -> int:
 
 def _usage(error: click.ClickException) -> list[str]:
     """Return the lines that click has for an error; what was typed is part of the last alone."""
+    import click  # noqa: PLC0415 - kept off the import of the package
+
+    from seccompgen.cli.options import no_such_option  # noqa: PLC0415
+
+    if isinstance(error, click.NoSuchOption):
+        error = click.UsageError(no_such_option(error), error.ctx)
     shown = io.StringIO()
     error.show(shown)
     message = error.format_message()

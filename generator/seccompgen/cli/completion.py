@@ -14,7 +14,9 @@ _SHELLS = ("bash", "zsh", "fish")
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(_SHELLS), required=False)
+@click.argument(
+    "shell", type=click.Choice(_SHELLS), required=False, metavar=f"[{'|'.join(_SHELLS)}]"
+)
 @click.option("--install", is_flag=True, help="Write the script to where the shell loads it from.")
 @click.pass_context
 def completion(ctx: click.Context, shell: str | None, *, install: bool) -> None:

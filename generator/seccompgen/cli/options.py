@@ -9,6 +9,7 @@ import click
 
 from seccompgen.cli import candidates
 from seccompgen.core.abis import require_abi
+from seccompgen.core.errors import did_you_mean
 from seccompgen.core.objective import Optimize
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ else:
     ParamType = click.ParamType  # which takes no argument before click 8.4
 
 PATH = click.Path(path_type=Path)
+
+
+def no_such_option(error: click.NoSuchOption) -> str:
+    """Return what to say of an option that a command lacks: each release of click says its own."""
+    return f"No such option {error.option_name!r}" + (
+        did_you_mean(error.option_name, error.possibilities or ()) or "."
+    )
 
 
 class _AbiName(ParamType):

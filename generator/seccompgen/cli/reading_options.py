@@ -39,9 +39,6 @@ class _Placed(ParamType):
         self._of = of
         self.name = of.name
 
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
-        return self._of.get_metavar(param, ctx)
-
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> _Said:
@@ -52,6 +49,8 @@ class _Placed(ParamType):
 
 def _option(*names: str, of: ParamType = click.STRING, **more: Any) -> Callable[..., Any]:
     """Return an option that can be set for all FILTERs and for each one."""
+    if isinstance(of, click.Choice):
+        more = {"metavar": f"[{'|'.join(of.choices)}]", **more}
     return click.option(*names, type=_Placed(of), multiple=True, **more)
 
 

@@ -48,7 +48,7 @@ class _RunCommand(click.Command):
             if separated:
                 raise
             hint = "If it is COMMAND's, put -- before COMMAND: seccompgen run FILTER -- COMMAND"
-            raise click.UsageError(f"{error.format_message()} {hint}", ctx) from None
+            raise click.UsageError(f"{options.no_such_option(error)} {hint}", ctx) from None
 
 
 @click.command(cls=_RunCommand)
