@@ -58,13 +58,22 @@ def nearness(test: PurePosixPath, imports: frozenset[str], change: PurePosixPath
         return 0
     if _module(change) in imports:
         return 1
-    room = TESTS.joinpath(*change.parts[2:-1])
     if change.parts[0] == "generator":
-        return 2 if len(change.parts) > 3 and room in test.parents else None
+        room = _room(change)
+        return 2 if room != TESTS and room in test.parents else None
     if change.parts[0] == "tests":
         return 2 if change.name == "conftest.py" and change.parent in test.parents else None
     rooms = _ROOMS.get(change.parts[0], ("project",))
     return 2 if any(TESTS / name in test.parents for name in rooms) else None
+
+
+def _room(change: PurePosixPath) -> PurePosixPath:
+    """Return the folder of tests of a source: the nearest one that there is, as it need not have
+    a folder for each of the sources'."""
+    room = TESTS.joinpath(*change.parts[2:-1])
+    while not (ROOT / room).is_dir():
+        room = room.parent
+    return room
 
 
 def _module(path: PurePosixPath) -> str:

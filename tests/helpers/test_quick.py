@@ -37,6 +37,15 @@ def test_nearness(test: str, change: str, distance: int | None) -> None:
     assert quick.nearness(PurePosixPath(test), imports, PurePosixPath(change)) == distance
 
 
+def test_each_source_in_a_room_has_tests_near_it() -> None:
+    """Also where the room's folders within have none of their own, as those of lint's rules."""
+    tests = [*TESTS.rglob("test_*.py")]
+    package = quick.ROOT / "generator" / "seccompgen"
+    for source in package.glob("*/**/*.py"):
+        change = PurePosixPath(source.relative_to(quick.ROOT))
+        assert quick.near([change], tests), change
+
+
 def test_the_files_are_chosen_before_anything_is_collected() -> None:
     tests = [path for room in ("pipeline", "cli") for path in (TESTS / room).glob("test_*.py")]
     change = PurePosixPath("generator/seccompgen/pipeline/cache.py")
