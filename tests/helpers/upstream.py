@@ -1,6 +1,6 @@
 """A server on 127.0.0.1 that stands for upstream's, and misbehaves as it is told.
 
-Run as a script (``python tests/upstream.py DIRECTORY``), it prints its URL template and serves.
+As a script (``python tests/helpers/upstream.py DIRECTORY``) it prints its URL template, and serves.
 """
 
 from __future__ import annotations
