@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import click
 import pytest
 import running_kernel as kernel
-from command import ROOT
+from command import ROOT, inside
 from seccompgen.cli import command
 from shown import RUN_BY, build_scene, console_blocks, named_files, pages, same
 from transcript import BIN, play
@@ -70,6 +70,19 @@ def test_commands_do_what_is_shown(block: Block, scene: Path, tmp_path: Path) ->
     if recorded := _RECORDS.match(block.text):
         (place / recorded["file"]).unlink(missing_ok=True)
     follow([block], place)
+
+
+@pytest.mark.parametrize("page", ["bpf", "c", "go", "javascript", "launcher", "oci", "rust"])
+def test_the_first_build_of_a_page_works_in_an_empty_directory(page: str, tmp_path: Path) -> None:
+    """Who installed the wheel has none of our folders: with the files that the page shows, it is
+    enough."""
+    for file, text in named_files(f"docs/{page}.md").items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    commands = [block for block in BLOCKS if block.page == f"docs/{page}.md"]
+    first = next(words for block in commands for words in ours(block) if words[0] == "build")
+    built = inside(*first, cwd=tmp_path)
+    assert (built.code, built.err) == (0, ""), built
 
 
 @pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS}))
