@@ -7,7 +7,6 @@ those of the click that it imports: that is how they are made, and how another r
 import contextlib
 import io
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from seccompgen.cli.commands import COMMANDS
 GOLDEN = Path(__file__).with_name("golden")
 ALONE = "seccompgen"
 NOT_BARE = {"init", "tables", "schema", "syscalls"}
-"""Bare, these write into the directory, ask the network, and print what is the kernel's."""
+"""Commands that are not called bare: two would write files or ask the network, two print tables."""
 
 
 def told(name: str) -> str:
@@ -54,7 +53,7 @@ def _called(words: list[str]) -> str:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The texts, of a process of their own: click keeps the help option that other tests made."""
+    """The texts, made by a process of their own: in this one other tests change click's state."""
     folder = tmp_path_factory.mktemp("texts") / "golden"
     subprocess.run([sys.executable, __file__, folder], check=True)
     return folder
@@ -70,8 +69,9 @@ def test_each_text_is_of_a_command() -> None:
 
 
 def _write(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.txt"):
+        old.unlink()
     for name in (ALONE, *COMMANDS):
         (folder / f"{name}.txt").write_text(told(name))
 

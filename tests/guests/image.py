@@ -107,9 +107,9 @@ def user_space(guest: Guest) -> UserSpace:
 
 
 def modules(guest: Guest) -> Path | None:
-    """Return the archive of the kernel's modules for a guest, named in the order to load them in.
+    """Return the archive of the kernel modules that a guest loads, or None if it loads none.
 
-    None if it needs none. Raises what `fetch` does.
+    Sorted by name, they are in the order in which they load. Raises what `fetch` does.
     """
     if not guest.modules:
         return None

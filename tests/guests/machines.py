@@ -57,6 +57,7 @@ _MORE_SOCKETS = (
     *("ax25", "netrom", "rose", "appletalk", "can_raw", "bluetooth", "rxrpc", "qrtr", "phonet"),
     *("pppox", "llc2", "af_key", "ieee802154_socket", "nfc"),
 )
+"""Further ones, which only a kernel for all machines has."""
 
 _PC = Guest(
     name="x86_64-6.1",

@@ -30,7 +30,7 @@ def of_abi(guest: Guest) -> slice:
 
 
 def of_attacks(guest: Guest) -> slice:
-    """Return which attacks a guest makes of those that all ABIs have: some make all of them."""
+    """Return which a guest makes of the attacks that all ABIs have: a share, or all if "whole"."""
     if guest.whole:
         return slice(None)
     return _share(guest, next(abis for abis in _ALIKE if guest.abi in abis))

@@ -29,7 +29,7 @@ SYSTEM = replace(
     next(one for one in GUESTS if one.name == "x86_64-6.1"),
     name="x86_64-systemd",
     kernel=_TRIXIE,
-    modules=(),  # which its kernel has compressed, and needs none of
+    modules=(),  # none is needed here
     kernel_package=r"linux-image-6\.12\..*-cloud-amd64",
     user=_TRIXIE,
     memory=768,

@@ -68,8 +68,7 @@ def nearness(test: PurePosixPath, imports: frozenset[str], change: PurePosixPath
 
 
 def _room(change: PurePosixPath) -> PurePosixPath:
-    """Return the folder of tests of a source: the nearest one that there is, as it need not have
-    a folder for each of the sources'."""
+    """Return the folder of tests for a source: its own, or else the nearest one above that."""
     room = TESTS.joinpath(*change.parts[2:-1])
     while not (ROOT / room).is_dir():
         room = room.parent

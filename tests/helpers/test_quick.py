@@ -38,7 +38,7 @@ def test_nearness(test: str, change: str, distance: int | None) -> None:
 
 
 def test_each_source_in_a_room_has_tests_near_it() -> None:
-    """Also where the room's folders within have none of their own, as those of lint's rules."""
+    """Also where tests/ has no folder of the same name, as for lint's rules."""
     tests = [*TESTS.rglob("test_*.py")]
     package = quick.ROOT / "generator" / "seccompgen"
     for source in package.glob("*/**/*.py"):

@@ -74,8 +74,7 @@ def test_commands_do_what_is_shown(block: Block, scene: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("page", ["bpf", "c", "go", "javascript", "launcher", "oci", "rust"])
 def test_the_first_build_of_a_page_works_in_an_empty_directory(page: str, tmp_path: Path) -> None:
-    """Who installed the wheel has none of our folders: with the files that the page shows, it is
-    enough."""
+    """A reader has the installed wheel and the files that the page shows, not our folders."""
     for file, text in named_files(f"docs/{page}.md").items():
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(text)

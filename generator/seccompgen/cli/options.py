@@ -27,7 +27,7 @@ PATH = click.Path(path_type=Path)
 
 
 def no_such_option(error: click.NoSuchOption) -> str:
-    """Return what to say of an option that a command lacks: each release of click says its own."""
+    """Return our text for an option that a command lacks: that of click differs by its release."""
     return f"No such option {error.option_name!r}" + (
         did_you_mean(error.option_name, error.possibilities or ()) or "."
     )

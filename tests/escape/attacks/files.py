@@ -327,7 +327,7 @@ _MAKES: "dict[str, Callable[[Scene, int, int], object]]" = {
         "landlock_create_ruleset", struct.pack("=Q", 1), 8, 0
     ),
     "allocate_a_key": lambda s, one, two: s.call("pkey_alloc", 0, 0),
-    "copy_between_files": lambda s, one, two: s.call(
+    "copy_within_a_file": lambda s, one, two: s.call(
         "copy_file_range", one, 0, one, struct.pack("=q", 3), 1, 0
     ),
 }  # fmt: skip
