@@ -164,9 +164,11 @@ def test_lighttpd_starts_again(place: Path) -> None:
             process.send_signal(number)
             wait_for(lambda: listens(port), place / "log")
             assert under_load(port, paths) == seen
-        # It ends with 1 if it is told to end while it starts again.
+        # It ends with 1 if it is told to end while it starts again: until it serves, after its log
+        # says so.
         log = place / "error.log"
         wait_for(lambda: log.read_text().count("server started") == 2, log)
+        assert under_load(port, paths) == seen
 
 
 def test_nginx_is_reloaded(place: Path) -> None:
